@@ -1,0 +1,67 @@
+"""Package definition; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+CORE = [
+    "click>=8.1",
+    "flax>=0.10",
+    "jax>=0.5",
+    "mido>=1.3",
+    "mir_eval>=0.8",
+    "numpy>=1.26",
+    "rich>=13",
+    "safetensors>=0.4",
+    "soundfile>=0.12",
+    "soxr>=0.5",
+]
+EXTRAS = {
+    "av": ["av>=12"],
+    "plot": ["matplotlib>=3.8"],
+    "train": [
+        "gin-config>=0.5",
+        "matplotlib>=3.8",
+        "optax>=0.2.3",
+        "orbax-checkpoint>=0.11",
+        "scipy>=1.11",
+        "tensorboardX>=2.6",
+    ],
+}
+EXTRAS["dev"] = [
+    *EXTRAS["train"],
+    *EXTRAS["av"],
+    "hypothesis>=6.100",
+    "pyright>=1.1.390",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+    "ruff>=0.8",
+]
+
+setup(
+    name="mt3x",
+    version="0.1.0",
+    description="Music transcription on JAX: audio in, notes and MIDI out",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["mt3x", "mt3x.*"]), "mt3x.gin"],
+    package_dir={"mt3x.gin": "gin"},
+    package_data={
+        "mt3x": ["weights/*", "py.typed"],
+        "mt3x.gin": ["*.gin", "*/*.gin"],
+    },
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["mt3x = mt3x.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+    ],
+)
