@@ -1,0 +1,102 @@
+"""Output files that are written whole or not at all, and kept unless told otherwise.
+
+A file is written beside its final place under a temporary name and then renamed, so
+that a crash, a full disk or an exception leaves the old file or none, never a half.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["check_writable", "write_whole"]
+
+
+def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Fail early, before long work, where `write_whole(path)` would fail.
+
+    Raises:
+      OSError: as `write_whole` does, naming `path` and the remedy.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file")
+    if _is_device(path):
+        return
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists already; give --overwrite to replace it, or another name"
+        )
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: there is no folder {folder}; create it first"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"cannot write {path}: no permission in {folder}; choose another folder"
+        )
+
+
+@contextmanager
+def write_whole(
+    path: str | os.PathLike[str], overwrite: bool = False, text: bool = False
+) -> Iterator[IO[Any]]:
+    """Yield a file that takes its place at `path` when the block ends without error.
+
+    Args:
+      path: the final name. A symbolic link keeps pointing at its (new) target; a
+        device such as /dev/null or a pipe is written directly.
+      overwrite: replace an existing file; without it, an existing file is an error.
+      text: yield a UTF-8 text file (newlines as they are) instead of a binary one.
+        Either way the file's `name` is the temporary file, for libraries that
+        insist on opening a path themselves.
+
+    Raises:
+      FileExistsError: `path` exists and `overwrite` is false.
+      OSError: the folder is missing, not writable or full; the message says which.
+    """
+    path = Path(path)
+    check_writable(path, overwrite)
+    mode, options = ("", {"encoding": "utf-8", "newline": ""}) if text else ("b", {})
+    if _is_device(path):
+        with open(path, "w" + mode, **options) as file:
+            yield file
+        return
+    target = path.resolve()
+    temporary = target.with_name(f".{secrets.token_hex(6)}.part")
+    try:
+        file = open(temporary, "x" + mode, **options)
+    except OSError as error:
+        raise _explained(error, path) from error
+    try:
+        with file:
+            yield file
+        if not overwrite:
+            check_writable(path)
+        os.replace(temporary, target)
+    except OSError as error:
+        # A full disk and the like; what names another file is the block's own affair.
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise _explained(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    reason = error.strerror or str(error)
+    return type(error)(
+        f"cannot write {path}: {reason}; check the folder's permissions and free space"
+    )

@@ -1,0 +1,334 @@
+"""Notes <-> Standard MIDI Files.
+
+Reading turns key strokes and the sustain pedal into notes as the MAESTRO data set
+does (Hawthorne et al. 2019, arXiv:1810.12247): while CC64 of a channel is 64 or
+more, a released key sounds on until the pedal is released or the same key is struck
+again, whichever comes first. The pedal never shortens a note.
+
+How notes are read, in detail:
+- A note-off belongs to the sounding note of its track, channel and key.
+- A note-on of a key that still sounds ends the earlier note there.
+- Keys and pedals still down at the end of the file end with the file.
+- A note-on and note-off in one tick give a note of zero length.
+- Programs belong to a track's channel, or else to the channel; pedals to a channel.
+  Pedal changes come before notes of the same tick.
+- Channel 10 holds drums.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import mido
+import numpy as np
+
+from mt3x.notes import Notes
+
+__all__ = ["PROGRAM_NAMES", "read_midi", "write_midi"]
+
+DRUM_CHANNEL = 9
+SUSTAIN_PEDAL = 64
+PEDAL_THRESHOLD = 64
+DEFAULT_TEMPO_US = 500_000  # microseconds per beat: 120 beats a minute
+TICKS_PER_BEAT = 960
+TICKS_PER_SECOND = TICKS_PER_BEAT * 1_000_000 / DEFAULT_TEMPO_US
+
+
+class _Note(NamedTuple):
+    on_tick: int
+    off_tick: int
+    channel: int
+    pitch: int
+    velocity: int
+    program: int
+
+
+def read_midi(
+    source: str | os.PathLike[str] | bytes | IO[bytes], sustain_pedal: bool = True
+) -> Notes:
+    """Read the notes of a MIDI file of type 0 or 1.
+
+    Args:
+      source: a path, the file's bytes, or an open binary file.
+      sustain_pedal: extend notes by CC64 (see the module's docstring); without it a
+        note ends when its key is released.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: not a MIDI file, damaged, or of type 2; names the file.
+    """
+    name, data = _read_bytes(source)
+    try:
+        midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
+    except Exception as error:
+        # Damaged data makes mido fail in many ways, some of them plain `Exception`.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{name}: not a readable MIDI file ({reason}); check or re-export it"
+        ) from error
+    if midi.type == 2:
+        raise ValueError(f"{name}: MIDI type 2 is not supported; convert it to type 1")
+    if midi.ticks_per_beat == 0:
+        raise ValueError(f"{name}: zero ticks per beat; re-export the file")
+    notes, pedals, tempos, end_tick = _parse(midi)
+    if not notes:
+        return Notes.empty()
+    on_tick, off_tick, channel, pitch, velocity, program = np.array(notes).T
+    if sustain_pedal:
+        off_tick = _extend(on_tick, off_tick, channel, pitch, pedals, end_tick)
+    return Notes(
+        onset_s=_seconds(on_tick, tempos, midi.ticks_per_beat),
+        offset_s=_seconds(off_tick, tempos, midi.ticks_per_beat),
+        pitch=pitch,
+        velocity=velocity,
+        program=program,
+        is_drum=channel == DRUM_CHANNEL,
+    )
+
+
+def write_midi(notes: Notes) -> bytes:
+    """The bytes of a type 1 MIDI file: one track per program, drums on channel 10.
+
+    Times are rounded to ticks of 0.52 ms (120 beats a minute, 960 ticks a beat) and
+    a note lasts at least one tick. What a key cannot do is resolved per program and
+    pitch: a note ends where the next one begins, and of notes that begin in one tick
+    the longest stays. More than 15 programs share channels; mt3x reads these back
+    right, players mix them up.
+
+    Raises:
+      ValueError: a note begins before time 0.
+    """
+    if len(notes) and notes.onset_s[0] < 0:
+        raise ValueError(
+            f"the first onset is at {notes.onset_s[0]:.6g} s and MIDI begins at 0; "
+            "shift or cut the notes"
+        )
+    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
+    midi.tracks.append(
+        mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)])
+    )
+    parts = sorted(
+        set(zip(notes.is_drum.tolist(), notes.program.tolist(), strict=True))
+    )
+    melodic_channels = [c for c in range(16) if c != DRUM_CHANNEL]
+    for index, (is_drum, program) in enumerate(parts):
+        part = notes[(notes.is_drum == is_drum) & (notes.program == program)]
+        channel = DRUM_CHANNEL if is_drum else melodic_channels[index % 15]
+        name = "Drums" if is_drum else PROGRAM_NAMES[program]
+        midi.tracks.append(_track(part, channel, program, name))
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
+
+
+def _parse(
+    midi: mido.MidiFile,
+) -> tuple[list[_Note], dict[int, list[tuple[int, bool]]], list[tuple[int, int]], int]:
+    """Play the file through: notes, pedal changes per channel, tempos, last tick."""
+    events = []
+    end_tick = 0
+    for track_index, track in enumerate(midi.tracks):
+        tick = 0
+        for message in track:
+            tick += message.time
+            if message.type in _USED_MESSAGES:
+                events.append((tick, track_index, message))
+        end_tick = max(end_tick, tick)
+    events.sort(key=lambda event: event[0])  # stable: file order within a tick
+
+    notes: list[_Note] = []
+    pedals: dict[int, list[tuple[int, bool]]] = {}
+    tempos: list[tuple[int, int]] = []
+    programs: dict[tuple[int, int] | int, int] = {}
+    # (track, channel, pitch) -> on tick, velocity, program, whether it cut a note off
+    sounding: dict[tuple[int, int, int], tuple[int, int, int, bool]] = {}
+    for tick, track_index, message in events:
+        kind = message.type
+        if kind == "set_tempo":
+            tempos.append((tick, message.tempo))
+            continue
+        channel = message.channel
+        if kind == "control_change":
+            if message.control == SUSTAIN_PEDAL:
+                is_down = message.value >= PEDAL_THRESHOLD
+                pedals.setdefault(channel, []).append((tick, is_down))
+            continue
+        if kind == "program_change":
+            programs[track_index, channel] = programs[channel] = message.program
+            continue
+        pitch = message.note
+        key = (track_index, channel, pitch)
+        previous = sounding.pop(key, None)
+        if kind == "note_on" and message.velocity > 0:
+            own_program = programs.get((track_index, channel))
+            if own_program is None:
+                own_program = programs.get(channel, 0)
+            cuts = previous is not None and previous[0] < tick
+            if cuts:
+                on_tick, velocity, program, _ = previous
+                notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
+            sounding[key] = (tick, message.velocity, own_program, cuts)
+        elif previous is not None:
+            on_tick, velocity, program, cuts = previous
+            if cuts and on_tick == tick:
+                # The late note-off of the note that was cut off in this very tick.
+                sounding[key] = (on_tick, velocity, program, False)
+            else:
+                notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
+    for (_, channel, pitch), (on_tick, velocity, program, _) in sounding.items():
+        notes.append(_Note(on_tick, end_tick, channel, pitch, velocity, program))
+    return notes, pedals, tempos, end_tick
+
+
+_USED_MESSAGES = frozenset(
+    ["note_on", "note_off", "control_change", "program_change", "set_tempo"]
+)
+
+
+def _extend(
+    on_tick: np.ndarray,
+    off_tick: np.ndarray,
+    channel: np.ndarray,
+    pitch: np.ndarray,
+    pedals: dict[int, list[tuple[int, bool]]],
+    end_tick: int,
+) -> np.ndarray:
+    """Note ends (in ticks) with the sustain pedal of each channel applied."""
+    extended = off_tick.copy()
+    for pedal_channel, changes in pedals.items():
+        in_channel = np.flatnonzero(channel == pedal_channel)
+        if not len(in_channel):
+            continue
+        change_ticks = np.array([tick for tick, _ in changes])
+        is_down = np.array([False] + [down for _, down in changes])
+        release_ticks = np.append(change_ticks[~is_down[1:]], end_tick)
+        ends = off_tick[in_channel]
+        held = is_down[np.searchsorted(change_ticks, ends, side="right")]
+        release = np.searchsorted(release_ticks[:-1], ends, side="right")
+        until = release_ticks[release]
+        for one_pitch in np.unique(pitch[in_channel]):
+            same_key = pitch[in_channel] == one_pitch
+            onsets = np.sort(on_tick[in_channel][same_key])
+            following = np.searchsorted(
+                onsets, on_tick[in_channel][same_key], side="right"
+            )
+            next_onset = np.append(onsets, end_tick)[following]
+            until[same_key] = np.minimum(until[same_key], next_onset)
+        extended[in_channel] = np.where(held, np.maximum(ends, until), ends)
+    return extended
+
+
+def _seconds(
+    ticks: np.ndarray, tempos: list[tuple[int, int]], ticks_per_beat: int
+) -> np.ndarray:
+    """Ticks to seconds through the tempo map, or by frame rate for SMPTE files."""
+    if ticks_per_beat < 0:
+        # A negative division: minus the frame rate above, ticks per frame below.
+        frame_rate_hz, ticks_per_frame = -(ticks_per_beat >> 8), ticks_per_beat & 0xFF
+        if frame_rate_hz == 29:
+            frame_rate_hz = 30_000 / 1001
+        return ticks / (frame_rate_hz * max(ticks_per_frame, 1))
+    starts = np.array([0] + [tick for tick, _ in tempos])
+    tick_s = np.array([DEFAULT_TEMPO_US] + [tempo for _, tempo in tempos]) / (
+        1e6 * ticks_per_beat
+    )
+    start_s = np.concatenate([[0.0], np.cumsum(np.diff(starts) * tick_s[:-1])])
+    segment = np.searchsorted(starts, ticks, side="right") - 1
+    return start_s[segment] + (ticks - starts[segment]) * tick_s[segment]
+
+
+def _track(notes: Notes, channel: int, program: int, name: str) -> mido.MidiTrack:
+    """One track of one program; note-offs come before note-ons of the same tick."""
+    on_tick = np.rint(notes.onset_s * TICKS_PER_SECOND).astype(np.int64)
+    off_tick = np.rint(notes.offset_s * TICKS_PER_SECOND).astype(np.int64)
+    off_tick = np.maximum(off_tick, on_tick + 1)
+    # Of notes of one key in one tick, the longest comes last and is the one to keep.
+    order = np.lexsort((off_tick, on_tick, notes.pitch))
+    on_tick, off_tick = on_tick[order], off_tick[order]
+    pitch, velocity = notes.pitch[order], notes.velocity[order]
+    is_followed = pitch[:-1] == pitch[1:]
+    off_tick[:-1][is_followed] = np.minimum(off_tick[:-1], on_tick[1:])[is_followed]
+    kept = off_tick > on_tick
+    events = [
+        (tick, kind, key, strength)
+        for ticks, kind, strengths in (
+            (off_tick, "note_off", np.full_like(velocity, 64)),
+            (on_tick, "note_on", velocity),
+        )
+        for tick, key, strength in zip(
+            ticks[kept].tolist(),
+            pitch[kept].tolist(),
+            strengths[kept].tolist(),
+            strict=True,
+        )
+    ]
+    events.sort(key=lambda event: event[0])  # stable, so note-offs stay first
+    track = mido.MidiTrack(
+        [
+            mido.MetaMessage("track_name", name=name),
+            mido.Message("program_change", channel=channel, program=program),
+        ]
+    )
+    now = 0
+    for tick, kind, key, strength in events:
+        track.append(
+            mido.Message(
+                kind, channel=channel, note=key, velocity=strength, time=tick - now
+            )
+        )
+        now = tick
+    return track
+
+
+def _read_bytes(
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+) -> tuple[str, bytes]:
+    if isinstance(source, bytes):
+        return "MIDI data", source
+    if isinstance(source, str | os.PathLike):
+        return str(source), Path(source).read_bytes()
+    return str(getattr(source, "name", "MIDI data")), source.read()
+
+
+PROGRAM_NAMES = tuple(
+    name.strip()
+    for name in """
+    Acoustic Grand Piano|Bright Acoustic Piano|Electric Grand Piano|Honky-tonk Piano
+    Electric Piano 1|Electric Piano 2|Harpsichord|Clavinet
+    Celesta|Glockenspiel|Music Box|Vibraphone
+    Marimba|Xylophone|Tubular Bells|Dulcimer
+    Drawbar Organ|Percussive Organ|Rock Organ|Church Organ
+    Reed Organ|Accordion|Harmonica|Tango Accordion
+    Acoustic Guitar (nylon)|Acoustic Guitar (steel)|Electric Guitar (jazz)
+    Electric Guitar (clean)|Electric Guitar (muted)|Overdriven Guitar
+    Distortion Guitar|Guitar Harmonics
+    Acoustic Bass|Electric Bass (finger)|Electric Bass (pick)|Fretless Bass
+    Slap Bass 1|Slap Bass 2|Synth Bass 1|Synth Bass 2
+    Violin|Viola|Cello|Contrabass
+    Tremolo Strings|Pizzicato Strings|Orchestral Harp|Timpani
+    String Ensemble 1|String Ensemble 2|Synth Strings 1|Synth Strings 2
+    Choir Aahs|Voice Oohs|Synth Voice|Orchestra Hit
+    Trumpet|Trombone|Tuba|Muted Trumpet
+    French Horn|Brass Section|Synth Brass 1|Synth Brass 2
+    Soprano Sax|Alto Sax|Tenor Sax|Baritone Sax
+    Oboe|English Horn|Bassoon|Clarinet
+    Piccolo|Flute|Recorder|Pan Flute
+    Blown Bottle|Shakuhachi|Whistle|Ocarina
+    Lead 1 (square)|Lead 2 (sawtooth)|Lead 3 (calliope)|Lead 4 (chiff)
+    Lead 5 (charang)|Lead 6 (voice)|Lead 7 (fifths)|Lead 8 (bass + lead)
+    Pad 1 (new age)|Pad 2 (warm)|Pad 3 (polysynth)|Pad 4 (choir)
+    Pad 5 (bowed)|Pad 6 (metallic)|Pad 7 (halo)|Pad 8 (sweep)
+    FX 1 (rain)|FX 2 (soundtrack)|FX 3 (crystal)|FX 4 (atmosphere)
+    FX 5 (brightness)|FX 6 (goblins)|FX 7 (echoes)|FX 8 (sci-fi)
+    Sitar|Banjo|Shamisen|Koto
+    Kalimba|Bagpipe|Fiddle|Shanai
+    Tinkle Bell|Agogo|Steel Drums|Woodblock
+    Taiko Drum|Melodic Tom|Synth Drum|Reverse Cymbal
+    Guitar Fret Noise|Breath Noise|Seashore|Bird Tweet
+    Telephone Ring|Helicopter|Applause|Gunshot
+    """.strip()
+    .replace("\n", "|")
+    .split("|")
+)
+"""General MIDI's names of programs 0 to 127."""
