@@ -1,0 +1,158 @@
+"""What a training run tells about itself: a learning curve, TensorBoard, a bar.
+
+`learning_curve.csv` in the run folder has one row per logged step: the means since the
+row before, and validation scores where the step was scored. It needs nothing but
+Python. TensorBoard files are written where tensorboardX is installed, and a progress
+bar is drawn where rich is installed and the error stream is a terminal; elsewhere each
+row is one line of text on the error stream.
+"""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mt3x.files import write_whole
+
+
+class Journal:
+    """Writes the rows of one run; reopening it drops what came after `first_step`."""
+
+    def __init__(self, run_dir: Path, first_step: int, last_step: int) -> None:
+        self._curve = LearningCurve(run_dir / "learning_curve.csv", first_step)
+        self._board = _open_tensorboard(run_dir / "tensorboard", first_step)
+        self._bar = _open_bar(first_step, last_step)
+
+    def advance(self, step: int) -> None:
+        """`step` steps are done."""
+        if self._bar is not None:
+            self._bar.advance(step)
+
+    def say(self, line: str) -> None:
+        """A line for the user."""
+        if self._bar is not None:
+            self._bar.say(line)
+        else:
+            print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Scalars of a step; more of the same step join its row."""
+        self._curve.add(step, values)
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+        shown = {k: v for k, v in values.items() if k != "learning_rate"}
+        if self._bar is not None:
+            self._bar.show(shown)
+        else:
+            row = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+            self.say(f"step {step}  {row}")
+
+    def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
+        """A picture (uint8) for TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
+        if self._bar is not None:
+            self._bar.close()
+
+
+class LearningCurve:
+    """Rows of step and scalars in a CSV file that is whole at any time."""
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        self._path = path
+        self._rows: dict[int, dict[str, Any]] = {}
+        if path.exists():
+            for row in read_curve(path):
+                if row["step"] <= first_step:
+                    self._rows[int(row.pop("step"))] = row
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Add scalars to the row of `step` and write the file."""
+        self._rows.setdefault(step, {}).update(values)
+        names = list(dict.fromkeys(name for row in self._rows.values() for name in row))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, ["step", *names], lineterminator="\n")
+        writer.writeheader()
+        for number in sorted(self._rows):
+            writer.writerow({"step": number, **self._rows[number]})
+        with write_whole(self._path, overwrite=True, text=True) as file:
+            file.write(table.getvalue())
+
+
+def read_curve(path: str | Path) -> list[dict[str, float]]:
+    """The rows of a learning curve; a row lacks what was not measured at its step."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        return [{k: float(v) for k, v in row.items() if v != ""} for row in rows]
+
+
+class _Bar:
+    """A rich progress bar with rate, remaining time and the newest scalars."""
+
+    def __init__(self, first_step: int, last_step: int) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        self._first = first_step
+        self._progress = progress.Progress(
+            progress.TextColumn("step"),
+            progress.MofNCompleteColumn(),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[values]}"),
+            console=Console(stderr=True),
+            speed_estimate_period=120.0,
+        )
+        self._task = self._progress.add_task(
+            "", total=last_step, completed=first_step, rate="", values=""
+        )
+        self._values: dict[str, float] = {}
+        self._progress.start()
+
+    def advance(self, step: int) -> None:
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:.3g}/s" if speed else ""
+        self._progress.update(self._task, completed=step, rate=rate)
+
+    def show(self, values: Mapping[str, float]) -> None:
+        self._values |= values
+        names = [n for n in ("loss", "valid/note_f1") if n in self._values]
+        text = " ".join(f"{name} {self._values[name]:.4g}" for name in names)
+        self._progress.update(self._task, values=text)
+
+    def say(self, line: str) -> None:
+        self._progress.console.print(line)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _open_bar(first_step: int, last_step: int) -> _Bar | None:
+    if not sys.stderr.isatty():
+        return None
+    try:
+        return _Bar(first_step, last_step)
+    except ImportError:
+        return None
+
+
+def _open_tensorboard(folder: Path, first_step: int) -> Any | None:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print("tensorboardX is not installed: no TensorBoard files", file=sys.stderr)
+        return None
+    purge = first_step + 1 if first_step else None
+    return SummaryWriter(str(folder), purge_step=purge, flush_secs=30)

@@ -1,0 +1,6 @@
+"""All tests run on the CPU, with JAX's strict rules for mixed dtypes."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
