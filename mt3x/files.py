@@ -61,15 +61,16 @@ def write_whole(
     """
     path = Path(path)
     check_writable(path, overwrite)
-    mode, options = ("", {"encoding": "utf-8", "newline": ""}) if text else ("b", {})
+    kind = "" if text else "b"
+    encoding, newline = ("utf-8", "") if text else (None, None)
     if _is_device(path):
-        with open(path, "w" + mode, **options) as file:
+        with open(path, "w" + kind, encoding=encoding, newline=newline) as file:
             yield file
         return
     target = path.resolve()
     temporary = target.with_name(f".{secrets.token_hex(6)}.part")
     try:
-        file = open(temporary, "x" + mode, **options)
+        file = open(temporary, "x" + kind, encoding=encoding, newline=newline)
     except OSError as error:
         raise _explained(error, path) from error
     try:

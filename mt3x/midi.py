@@ -164,8 +164,9 @@ def _parse(
             own_program = programs.get((track_index, channel))
             if own_program is None:
                 own_program = programs.get(channel, 0)
-            cuts = previous is not None and previous[0] < tick
-            if cuts:
+            cuts = False
+            if previous is not None and previous[0] < tick:
+                cuts = True
                 on_tick, velocity, program, _ = previous
                 notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
             sounding[key] = (tick, message.velocity, own_program, cuts)
