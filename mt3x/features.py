@@ -1,0 +1,153 @@
+"""Constant-Q spectrogram in JAX: the only implementation, for training and inference.
+
+The transform is nnAudio's `CQT` (Cheuk et al. 2020, the CQT1992v2 kernels: periodic
+Hann windows of ceil(Q fs / f) samples, L1 norm, centred frames, reflect padding, scaled
+by the square root of the window's length), which HPPNet was trained on. Its direct form
+correlates each frame with kernels of up to 65536 samples. Here every octave is computed
+at its own sample rate: one FFT of the clip is cut at each octave's Nyquist frequency
+(an exact resampling), and a frame then needs about a thousand samples per octave.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclass(frozen=True)
+class CQTConfig:
+    """Constant-Q transform; the defaults are HPPNet's."""
+
+    sample_rate_hz: int = 16000
+    # Samples between frames.
+    hop_samples: int = 320
+    num_bins: int = 352
+    bins_per_octave: int = 48
+    # Four bins are centred on each piano key: A0 lies between the second and third.
+    fmin_hz: float = 27.5 / 2 ** (1 / 24)
+    # Magnitudes below this are raised to it before the logarithm.
+    floor: float = 1e-10
+    # Decibels below the clip's maximum at which the log spectrogram is cut.
+    range_db: float = 80.0
+
+    def __post_init__(self) -> None:
+        fmax_hz = self.fmin_hz * 2 ** ((self.num_bins - 1) / self.bins_per_octave)
+        if fmax_hz > self.sample_rate_hz / 2:
+            raise ValueError(
+                f"the highest bin, {fmax_hz:.0f} Hz, is above half the sample rate "
+                f"{self.sample_rate_hz} Hz: lower num_bins or fmin_hz"
+            )
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
+
+
+class _Band(NamedTuple):
+    """Adjacent bins that are analysed at one rate."""
+
+    decimation: int  # the band's rate is sample_rate_hz / decimation
+    first_sample: int  # of a frame, from its centre, in samples of the band's rate
+    kernels_WxK: np.ndarray  # float32, K = 2 x bins: real parts, then imaginary
+
+
+@lru_cache(maxsize=8)
+def _bands(config: CQTConfig) -> tuple[_Band, ...]:
+    """The kernels, from the lowest band up."""
+    quality = 1 / (2 ** (1 / config.bins_per_octave) - 1)
+    bins = np.arange(config.num_bins)
+    freqs_hz = config.fmin_hz * 2 ** (bins / config.bins_per_octave)
+    lengths = np.ceil(quality * config.sample_rate_hz / freqs_hz).astype(int)
+    # A bin needs a rate of 3.5 times its frequency, so that the window's main lobe and
+    # first side lobes stay below Nyquist; the hop must remain a whole number.
+    headroom = config.sample_rate_hz / (3.5 * freqs_hz)
+    hop_twos = (config.hop_samples & -config.hop_samples).bit_length() - 1
+    octaves = np.clip(np.floor(np.log2(headroom)).astype(int), 0, hop_twos)
+    bands = []
+    for octave in sorted(set(octaves.tolist()), reverse=True):
+        decimation = 2**octave
+        chosen = octaves == octave
+        half = math.ceil((lengths[chosen].max() // 2 + 1) / decimation)
+        # Time from the frame's centre, in samples of the original rate.
+        n = np.arange(-half, half + 1)[:, None] * decimation
+        length, freq_hz = lengths[chosen][None], freqs_hz[chosen][None]
+        # nnAudio places odd windows one sample earlier, and counts the phase of all
+        # from their middle: the magnitude does not depend on the latter.
+        start = -(length // 2) - (length % 2)
+        inside = (n >= start) & (n < start + length)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * (n - start) / length)
+        # The L1 norm of a periodic Hann window is half its length.
+        gain = np.sqrt(length) * 2 / length * decimation
+        phase = 2 * np.pi * freq_hz / config.sample_rate_hz * n
+        kernel = inside * window * gain * np.exp(-1j * phase)
+        both = np.concatenate([kernel.real, kernel.imag], axis=1)
+        bands.append(_Band(decimation, -half, both.astype(np.float32)))
+    return tuple(bands)
+
+
+def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
+    """Constant-Q magnitudes, as nnAudio's `CQT(output_format="Magnitude")`.
+
+    Args:
+      samples_BxS: float audio at `config.sample_rate_hz`, two samples or more.
+      config: the transform.
+
+    Returns:
+      Magnitudes BxTxF, T = S // hop + 1: frame t is centred on sample t * hop.
+    """
+    num_samples = samples_BxS.shape[-1]
+    num_frames = num_samples // config.hop_samples + 1
+    bands = _bands(config)
+    step = bands[0].decimation
+    # Enough on both sides for the longest window; a multiple of every decimation.
+    pad = -bands[0].first_sample * step
+    end_pad = pad + config.hop_samples - num_samples % config.hop_samples
+    end_pad += -(num_samples + pad + end_pad) % (2 * step)
+    padded_BxS = jnp.pad(samples_BxS, ((0, 0), (pad, end_pad)), mode="reflect")
+    size = padded_BxS.shape[-1]
+    spectrum_BxF = jnp.fft.rfft(padded_BxS)
+
+    mags = []
+    for decimation, first_sample, kernels_WxK in bands:
+        cut_BxF = spectrum_BxF[:, : size // decimation // 2 + 1]
+        band_BxS = jnp.fft.irfft(cut_BxF, n=size // decimation) / decimation
+        hop = config.hop_samples // decimation
+        begin = pad // decimation + first_sample
+        index_TxW = (
+            begin
+            + hop * np.arange(num_frames)[:, None]
+            + np.arange(len(kernels_WxK))[None]
+        )
+        parts_BxTxK = jnp.einsum(
+            "btw,wk->btk",
+            band_BxS[:, index_TxW],
+            kernels_WxK,
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        real, imag = jnp.split(parts_BxTxK, 2, axis=-1)
+        mags.append(jnp.sqrt(real**2 + imag**2))
+    return jnp.concatenate(mags, axis=-1)
+
+
+def log_cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
+    """The CQT on a decibel scale, the input of HPPNet.
+
+    10 log10 of the magnitude (not of its square: the authors pass a magnitude to
+    torchaudio's `AmplitudeToDB`, which takes it for a power), cut `range_db` below each
+    clip's maximum.
+
+    Args:
+      samples_BxS: as in `cqt`.
+      config: the transform.
+
+    Returns:
+      feats_BxTxF with T = S // hop + 1.
+    """
+    mags_BxTxF = cqt(samples_BxS, config)
+    db_BxTxF = 10 * jnp.log10(jnp.maximum(mags_BxTxF, config.floor))
+    peak_Bx1x1 = jnp.max(db_BxTxF, axis=(1, 2), keepdims=True)
+    return jnp.maximum(db_BxTxF, peak_Bx1x1 - config.range_db)
