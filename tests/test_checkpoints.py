@@ -1,0 +1,161 @@
+"""Weights files and run folders: round trips, damage, other models."""
+
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import ToyBatches, ToyObjective
+
+from mt3x import checkpoints
+from mt3x.train import TrainConfig, train
+
+PARAMS = {
+    "trunk": {"conv_0": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
+    "head": {"bias": np.float32([1.5]), "steps": np.int32([7])},
+}
+CONFIG = {"model": {"channels": 48}, "names": ["onset", "frame"], "none": None}
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    checkpoints.save_weights(path, PARAMS, CONFIG, {"licence": "CC0 \u266a"})
+    return path
+
+
+def test_weights_round_trip(weights_file):
+    params, config, metadata = checkpoints.load_weights(weights_file)
+    assert config == CONFIG
+    assert metadata == {"licence": "CC0 \u266a"}
+    flat = checkpoints.flatten(params)
+    assert flat.keys() == {"trunk/conv_0/kernel", "head/bias", "head/steps"}
+    for name, value in checkpoints.flatten(PARAMS).items():
+        np.testing.assert_array_equal(flat[name], value)
+        assert flat[name].dtype == value.dtype
+    checkpoints.check_params(params, PARAMS, weights_file)
+
+
+def test_bfloat16_is_stored_as_float32(tmp_path):
+    checkpoints.save_weights(
+        tmp_path / "w", {"a": jnp.asarray([1.0, 2.5], jnp.bfloat16)}, {}
+    )
+    array = checkpoints.load_weights(tmp_path / "w").params["a"]
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [1.0, 2.5])
+
+
+def test_existing_file_is_kept(weights_file):
+    before = weights_file.read_bytes()
+    with pytest.raises(OSError, match="exists"):
+        checkpoints.save_weights(weights_file, {"a": np.zeros(1)}, {})
+    assert weights_file.read_bytes() == before
+    checkpoints.save_weights(weights_file, {"a": np.zeros(1)}, {}, overwrite=True)
+    assert checkpoints.load_weights(weights_file).params.keys() == {"a"}
+
+
+def test_not_finite_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="x/y is not finite"):
+        checkpoints.save_weights(tmp_path / "w", {"x": {"y": np.float32([np.inf])}}, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [0, 4, 20, 200, -1])
+def test_truncated_file(weights_file, size):
+    data = weights_file.read_bytes()
+    weights_file.write_bytes(data[:size])
+    with pytest.raises(ValueError, match=r"w\.safetensors.*mt3x export"):
+        checkpoints.load(weights_file)
+
+
+def test_other_files(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors: has no config"):
+        checkpoints.load(tmp_path / "other.safetensors")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        checkpoints.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no run folder"):
+        checkpoints.load(tmp_path)
+
+
+def test_differences_are_named():
+    def fault(params):
+        with pytest.raises(ValueError) as error:
+            checkpoints.check_params(params, PARAMS, "w.safetensors")
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "head/bias is missing" in fault({**PARAMS, "head": {"steps": np.int32([7])}})
+    assert "extra is unknown" in fault({**PARAMS, "extra": np.zeros(1)})
+    shape = {**PARAMS, "trunk": {"conv_0": {"kernel": np.zeros((2, 4), np.float32)}}}
+    assert "kernel is float32[2, 4], not float32[2, 3]" in fault(shape)
+    dtype = {**PARAMS, "trunk": {"conv_0": {"kernel": np.zeros((2, 3))}}}
+    assert "kernel is float64[2, 3], not float32[2, 3]" in fault(dtype)
+    assert "a checkpoint of another model" in fault({})
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    scores = iter([0.1, 0.9, 0.2])
+    config = TrainConfig(
+        steps=3, eval_interval=1, checkpoint_interval=1, keep=2, ema_decay=0.5
+    )
+    train(
+        config,
+        ToyObjective(),
+        ToyBatches(),
+        tmp_path / "run",
+        lambda params: {"note_f1": next(scores)},
+    )
+    return tmp_path / "run"
+
+
+def test_run_folder_gives_the_best_step(run_dir):
+    best = checkpoints.load(run_dir)
+    assert best.metadata == {"step": "2"}
+    assert best.config == {"width": 16}
+    newest = checkpoints.load(run_dir / "checkpoints" / "3")
+    assert newest.metadata == {"step": "3"}
+    assert not np.array_equal(
+        best.params["out"]["kernel"], newest.params["out"]["kernel"]
+    )
+    both = checkpoints._restore_numpy(run_dir / "checkpoints" / "3" / "weights")
+    np.testing.assert_array_equal(
+        newest.params["out"]["kernel"], both["ema"]["out"]["kernel"]
+    )
+    assert not np.array_equal(
+        both["params"]["out"]["kernel"], both["ema"]["out"]["kernel"]
+    )
+
+
+def test_damaged_step_of_a_run_folder(run_dir):
+    def cut(step):
+        files = (run_dir / "checkpoints" / step).rglob("weights/**/d/*")
+        file = max(files, key=lambda p: p.stat().st_size)
+        file.write_bytes(file.read_bytes()[:50])
+
+    cut("2")
+    with pytest.warns(UserWarning, match="2: damaged checkpoint"):
+        assert checkpoints.load(run_dir).metadata == {"step": "3"}
+    cut("3")
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(ValueError, match="3: damaged checkpoint"),
+    ):
+        checkpoints.load(run_dir)
+
+
+def test_weights_file_needs_no_orbax(weights_file):
+    script = (
+        "import sys; from mt3x import checkpoints; "
+        f"checkpoints.load({str(weights_file)!r}); "
+        "print([m for m in sys.modules if m.split('.')[0] in "
+        "('orbax', 'tensorstore', 'optax')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,431 @@
+"""The trainer on a toy objective: arithmetic, resume, stops, refusals."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import ToyBatches, ToyConfig, ToyObjective
+
+from mt3x import checkpoints
+from mt3x.journal import read_curve
+from mt3x.train import (
+    TrainConfig,
+    init_state,
+    make_schedule,
+    train,
+    train_step,
+)
+
+CONFIG = TrainConfig(
+    steps=6,
+    learning_rate=1e-2,
+    schedule="constant",
+    log_interval=1,
+    checkpoint_interval=3,
+    eval_interval=100,
+)
+
+
+def losses(run_dir):
+    return [row["loss"] for row in read_curve(run_dir / "learning_curve.csv")]
+
+
+def one_step(config, batch=None, objective=None):
+    objective = objective or ToyObjective()
+    state = init_state(config, objective)
+    batch = ToyBatches().batch(0) if batch is None else batch
+    batch = jax.tree.map(jnp.asarray, batch)
+    return state, *train_step(config, objective, state, batch)
+
+
+def test_loss_falls_and_folder_is_complete(tmp_path):
+    config = dataclasses.replace(CONFIG, steps=150, checkpoint_interval=100)
+    outcome = train(config, ToyObjective(), ToyBatches(), tmp_path)
+    assert (outcome.step, outcome.reason) == (150, "steps")
+    curve = losses(tmp_path)
+    assert len(curve) == 150
+    assert np.mean(curve[-10:]) < 0.5 * np.mean(curve[:10])
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+        "100",
+        "150",
+    ]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert json.loads((tmp_path / "config.json").read_text())["objective"] == {
+        "width": 16
+    }
+
+
+def test_update_is_adam_on_the_clipped_mean_gradient():
+    """The first step by hand: Adam's first update is lr * sign(g) for any scale."""
+    config = dataclasses.replace(CONFIG, gradient_clip_norm=1e-7)
+    objective = ToyObjective()
+    batch = jax.tree.map(jnp.asarray, ToyBatches().batch(0))
+    state, new, scalars = one_step(config)
+
+    def mean_loss(params):
+        total, weight, _ = objective.loss(params, batch)
+        return total / weight
+
+    params = state["weights"]["params"]
+    grads = jax.grad(mean_loss)(params)
+    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
+    np.testing.assert_allclose(scalars["gradient_norm"], norm, rtol=1e-5)
+    np.testing.assert_allclose(scalars["loss"], mean_loss(params), rtol=1e-6)
+    # Adam's epsilon is 1e-8: after clipping it is no longer small beside g, so the
+    # update shows whether the clipping came first.
+    for p, g, q in zip(
+        jax.tree.leaves(params),
+        jax.tree.leaves(grads),
+        jax.tree.leaves(new["weights"]["params"]),
+        strict=True,
+    ):
+        clipped = np.asarray(g) * 1e-7 / norm
+        step = config.learning_rate * clipped / (np.abs(clipped) + 1e-8)
+        np.testing.assert_allclose(np.asarray(p) - np.asarray(q), step, atol=2e-6)
+        assert np.max(np.abs(step)) < 0.95 * config.learning_rate
+
+
+def test_microbatches_change_nothing():
+    _, whole, whole_scalars = one_step(CONFIG)
+    _, parts, parts_scalars = one_step(dataclasses.replace(CONFIG, microbatches=4))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-7)
+    for name, value in whole_scalars.items():
+        np.testing.assert_allclose(value, parts_scalars[name], rtol=1e-5)
+
+
+def test_bfloat16_keeps_float32_parameters():
+    _, exact, _ = one_step(CONFIG)
+    _, state, scalars = one_step(dataclasses.replace(CONFIG, dtype="bfloat16"))
+    dtypes = {str(x.dtype) for x in jax.tree.leaves(state["weights"])}
+    assert dtypes == {"float32"}
+    assert np.isfinite(scalars["loss"])
+    kernel = state["weights"]["params"]["out"]["kernel"]
+    other = exact["weights"]["params"]["out"]["kernel"]
+    assert not np.array_equal(kernel, other)
+    np.testing.assert_allclose(kernel, other, atol=2.5e-2)
+
+
+def test_average_of_parameters():
+    config = dataclasses.replace(CONFIG, ema_decay=0.9)
+    state, new, _ = one_step(config)
+    old = state["weights"]["params"]["out"]["kernel"]
+    params = new["weights"]["params"]["out"]["kernel"]
+    # Step 0: min(0.9, 1 / 10).
+    np.testing.assert_allclose(
+        new["weights"]["ema"]["out"]["kernel"], 0.1 * old + 0.9 * params, rtol=1e-6
+    )
+
+
+def test_weight_decay_spares_biases():
+    objective = ToyObjective()
+    batch = {"samples": np.zeros((2, 8), np.float32)}
+    batch["target"] = np.zeros((2, 8), np.float32)
+    config = dataclasses.replace(CONFIG, optimizer="adamw", weight_decay=0.5)
+    state = init_state(config, objective)
+    state["weights"]["params"]["hidden"]["bias"] = jnp.full(16, 0.0)
+    new, _ = train_step(config, objective, state, jax.tree.map(jnp.asarray, batch))
+    before, after = state["weights"]["params"], new["weights"]["params"]
+    # All is zero but the kernels: their gradient is zero, and only decay moves them.
+    np.testing.assert_allclose(
+        after["hidden"]["kernel"], before["hidden"]["kernel"] * (1 - 1e-2 * 0.5)
+    )
+    np.testing.assert_array_equal(after["hidden"]["bias"], before["hidden"]["bias"])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (TrainConfig(schedule="constant"), {0: 6e-4, 99_999: 6e-4}),
+        (
+            TrainConfig(),
+            {0: 6e-4, 9_999: 6e-4, 10_000: 6e-4 * 0.98, 25_000: 6e-4 * 0.98**2},
+        ),
+        (
+            TrainConfig(schedule="cosine", steps=1_100, warmup_steps=100),
+            {0: 0.0, 50: 3e-4, 100: 6e-4, 600: 3e-4, 1_100: 0.0},
+        ),
+    ],
+)
+def test_schedules(config, expected):
+    with jax.numpy_dtype_promotion("standard"):
+        for step, rate in expected.items():
+            value = make_schedule(config)(jnp.asarray(step))
+            np.testing.assert_allclose(value, rate, rtol=1e-5, atol=1e-10)
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from toy import ToyBatches, ToyObjective
+from mt3x.train import TrainConfig, train
+
+run_dir = Path({run_dir!r})
+
+def die(params):
+    while not (run_dir / "checkpoints" / "3").exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+train(TrainConfig(**{config!r}), ToyObjective(), ToyBatches(), run_dir, die)
+"""
+
+
+def test_resume_after_a_kill_is_exact(tmp_path):
+    """6 steps at once, or killed in step 5 and resumed from 3: the same bits."""
+    config = dataclasses.replace(CONFIG, ema_decay=0.99, eval_interval=5)
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "whole")
+    script = KILLED.format(
+        tests=str(Path(__file__).parent),
+        run_dir=str(tmp_path / "killed"),
+        config=config.to_dict(),
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert len(losses(tmp_path / "killed")) == 5
+    batches = ToyBatches()
+    train(config, ToyObjective(), batches, tmp_path / "killed")
+    assert batches.asked == [3, 4, 5]
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    for name in ("params", "ema"):
+        whole, killed = (
+            checkpoints.flatten(
+                checkpoints._restore_numpy(
+                    tmp_path / run / "checkpoints" / "6" / "weights"
+                )[name]
+            )
+            for run in ("whole", "killed")
+        )
+        assert whole.keys() == killed.keys()
+        for key in whole:
+            np.testing.assert_array_equal(whole[key], killed[key])
+
+
+def test_running_means_survive_a_resume(tmp_path):
+    """A row that spans the resume is the mean of both sides."""
+    config = dataclasses.replace(CONFIG, log_interval=4, steps=8)
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "whole")
+    train(
+        dataclasses.replace(config, steps=3),
+        ToyObjective(),
+        ToyBatches(),
+        tmp_path / "parts",
+    )
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "parts")) == 2
+
+
+def test_sigterm_saves_and_ends(tmp_path):
+    def evaluate(params):
+        del params
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"note_f1": 0.5}
+
+    config = dataclasses.replace(CONFIG, eval_interval=4)
+    handler = signal.getsignal(signal.SIGTERM)
+    outcome = train(config, ToyObjective(), ToyBatches(), tmp_path, evaluate)
+    assert (outcome.step, outcome.reason) == (4, "signal")
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert (tmp_path / "checkpoints" / "4").is_dir()
+    outcome = train(config, ToyObjective(), ToyBatches(), tmp_path)
+    assert (outcome.step, outcome.reason) == (6, "steps")
+
+
+def test_nan_stops_with_its_step(tmp_path):
+    with pytest.raises(ValueError, match=r"loss is nan at step 5;.*is of step 3"):
+        train(CONFIG, ToyObjective(), ToyBatches(bad_step=4), tmp_path)
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    assert not (tmp_path / "checkpoints" / "5").exists()
+
+
+def test_nan_in_the_step_before_a_checkpoint_is_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="loss is nan at step 3"):
+        train(CONFIG, ToyObjective(), ToyBatches(bad_step=2), tmp_path)
+    assert not (tmp_path / "checkpoints" / "3").exists()
+
+
+def test_early_stop_keeps_the_best(tmp_path):
+    scores = iter([0.1, 0.5, 0.4, 0.5, 0.3, 0.9])
+    config = dataclasses.replace(
+        CONFIG,
+        steps=100,
+        eval_interval=2,
+        checkpoint_interval=100,
+        early_stop_patience=3,
+        keep=1,
+    )
+    outcome = train(
+        config,
+        ToyObjective(),
+        ToyBatches(),
+        tmp_path,
+        lambda params: {"note_f1": next(scores)},
+    )
+    assert outcome.reason == "early stop"
+    assert (outcome.step, outcome.best_step, outcome.best_score) == (10, 4, 0.5)
+    kept = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == [4, 10]
+    assert checkpoints.load(tmp_path).metadata == {"step": "4"}
+    rows = read_curve(tmp_path / "learning_curve.csv")
+    assert [r["step"] for r in rows if "valid/note_f1" in r] == [2, 4, 6, 8, 10]
+
+
+def test_pictures_reach_tensorboard(tmp_path):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    config = dataclasses.replace(CONFIG, steps=1)
+    train(
+        config,
+        ToyObjective(),
+        ToyBatches(),
+        tmp_path,
+        lambda params: {"note_f1": 1.0, "rolls": picture},
+    )
+    (events,) = (tmp_path / "tensorboard").glob("events*")
+    data = events.read_bytes()
+    assert b"valid/rolls" in data and b"valid/note_f1" in data
+
+
+def test_another_config_is_refused(tmp_path):
+    train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    other = dataclasses.replace(CONFIG, learning_rate=1.0)
+    with pytest.raises(ValueError, match=r"train.learning_rate 0.01 -> 1.0"):
+        train(other, ToyObjective(), ToyBatches(), tmp_path)
+    with pytest.raises(ValueError, match=r"objective.width 16 -> 4"):
+        train(CONFIG, ToyObjective(ToyConfig(width=4)), ToyBatches(), tmp_path)
+    with pytest.raises(ValueError, match=r"data.corpus None -> 'a'"):
+        train(
+            CONFIG, ToyObjective(), ToyBatches(), tmp_path, data_config={"corpus": "a"}
+        )
+    longer = dataclasses.replace(CONFIG, steps=7, log_interval=7)
+    assert train(longer, ToyObjective(), ToyBatches(), tmp_path).step == 7
+
+
+def test_a_folder_serves_one_run_at_a_time(tmp_path):
+    def evaluate(params):
+        with pytest.raises(OSError, match=f"in use.*{os.getpid()}"):
+            train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+        return {"note_f1": 0.0}
+
+    assert train(CONFIG, ToyObjective(), ToyBatches(), tmp_path, evaluate).step == 6
+
+
+def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
+    train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    before = losses(tmp_path)
+    newest = tmp_path / "checkpoints" / "6"
+    largest = max(newest.rglob("weights/**/d/*"), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:50])
+    capfd.readouterr()
+    outcome = train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    text = capfd.readouterr().err
+    assert "step 6 is damaged" in text and "going on from step 3" in text
+    assert outcome.step == 6 and losses(tmp_path) == before
+    assert newest.is_dir() and (tmp_path / "damaged").is_dir()
+
+
+def test_start_from_weights(tmp_path):
+    params = jax.tree.map(lambda x: x + 1, ToyObjective().init(jax.random.key(1)))
+    file = tmp_path / "w.safetensors"
+    checkpoints.save_weights(file, params, {})
+    config = dataclasses.replace(CONFIG, init_weights=str(file))
+    state = init_state(config, ToyObjective())
+    np.testing.assert_array_equal(
+        state["weights"]["params"]["out"]["kernel"], params["out"]["kernel"]
+    )
+    with pytest.raises(ValueError, match="another model"):
+        init_state(config, ToyObjective(ToyConfig(width=4)))
+
+
+def test_batches_are_made_ahead_and_their_errors_come_out(tmp_path):
+    class Broken(ToyBatches):
+        def batch(self, step):
+            if step == 2:
+                raise OSError("corpus/audio.npy: disk on fire")
+            return super().batch(step)
+
+    with pytest.raises(OSError, match="disk on fire"):
+        train(CONFIG, ToyObjective(), Broken(), tmp_path)
+
+    class Slow(ToyBatches):
+        def batch(self, step):
+            time.sleep(0.2)
+            return super().batch(step)
+
+    asked = Slow()
+    seen = []
+    config = dataclasses.replace(CONFIG, prefetch=3, eval_interval=1)
+
+    def evaluate(params):
+        time.sleep(0.5)
+        seen.append(len(asked.asked))
+        return {"note_f1": 0.0}
+
+    train(config, ToyObjective(), asked, tmp_path / "slow", evaluate)
+    assert seen[0] >= 3  # made while the first evaluation went on
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schedule": "linear"},
+        {"optimizer": "sgd"},
+        {"dtype": "float16"},
+        {"steps": 0},
+        {"warmup_steps": 100, "steps": 100},
+        {"ema_decay": 1.0},
+    ],
+)
+def test_bad_settings(fields):
+    with pytest.raises(ValueError, match=next(iter(fields))):
+        TrainConfig(**fields)
+
+
+DEVICES = """
+import sys
+sys.path.insert(0, {tests!r})
+import jax
+from toy import ToyBatches, ToyObjective
+from mt3x.train import TrainConfig, train
+
+assert len(jax.devices()) == 8
+config = TrainConfig(**{config!r})
+train(config, ToyObjective(), ToyBatches(), {run_dir!r})
+try:
+    train(config, ToyObjective(), ToyBatches(batch_size=6), {run_dir!r} + "/odd")
+except ValueError as error:
+    assert "multiple of 8" in str(error), error
+else:
+    raise AssertionError("a batch of 6 went over 8 devices")
+"""
+
+
+def test_eight_devices_give_the_losses_of_one(tmp_path):
+    config = dataclasses.replace(CONFIG, microbatches=1)
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "one")
+    script = DEVICES.format(
+        tests=str(Path(__file__).parent),
+        config=config.to_dict(),
+        run_dir=str(tmp_path / "eight"),
+    )
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(
+        losses(tmp_path / "eight"), losses(tmp_path / "one"), rtol=1e-5
+    )
