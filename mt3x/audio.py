@@ -239,7 +239,7 @@ def _warn_cut(name: str, part: float) -> None:
 
 def _decoded_by_av(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
     with _open_av(name, file) as container, _named_errors(name):
-        import av
+        import av.error
 
         to_float = av.AudioResampler(format="fltp")
         for frame in container.decode(audio=0):
@@ -250,7 +250,7 @@ def _decoded_by_av(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
 @contextlib.contextmanager
 def _open_av(name: str, file: Any) -> Iterator[Any]:
     try:
-        import av
+        import av.error
     except ImportError as error:
         raise ValueError(
             f"{name}: not a sound file that libsndfile can read; if it is another "
@@ -260,7 +260,7 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
         file.seek(0)
     try:
         container = av.open(file)
-    except (av.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, ValueError) as error:
         raise ValueError(
             f"{name}: not a readable audio file ({_reason(error)}); "
             "check it or convert it to WAV"
@@ -275,8 +275,8 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
 def _named_errors(name: str) -> Iterator[None]:
     """Turn a decoder's errors into a ValueError that names the file."""
     decoder_errors: tuple[type[Exception], ...] = (soundfile.LibsndfileError,)
-    if "av" in sys.modules:
-        decoder_errors += (sys.modules["av"].FFmpegError,)
+    if "av.error" in sys.modules:
+        decoder_errors += (sys.modules["av.error"].FFmpegError,)
     try:
         yield
     except decoder_errors as error:

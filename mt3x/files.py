@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 __all__ = ["check_writable", "write_whole"]
 
@@ -44,7 +44,7 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
 @contextmanager
 def write_whole(
     path: str | os.PathLike[str], overwrite: bool = False, text: bool = False
-) -> Iterator[IO[Any]]:
+) -> Iterator[Any]:
     """Yield a file that takes its place at `path` when the block ends without error.
 
     Args:
