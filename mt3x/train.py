@@ -11,9 +11,6 @@ the losses of a run that was not, bit for bit on the same machine.
 import collections
 import dataclasses
 import functools
-import json
-import os
-import queue
 import signal
 import threading
 import time
@@ -28,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mt3x import checkpoints, partitioning
-from mt3x.files import write_whole
+from mt3x import checkpoints, partitioning, run_folder
 from mt3x.journal import Journal
+from mt3x.prefetch import prefetched
 
 # A change of these does not change what a step computes, so a run may go on with it.
 FREE_FIELDS = (
@@ -305,8 +302,18 @@ def train(
     """
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    with _locked(run_dir), _signals() as signals:
-        write_run_config(run_dir, config, objective.config.to_dict(), data_config)
+    with run_folder.locked(run_dir), _signals() as signals:
+        # A cosine ends where the run ends; the other schedules know no end.
+        free = FREE_FIELDS + (() if config.schedule == "cosine" else ("steps",))
+        run_folder.write_config(
+            run_dir,
+            {
+                "objective": objective.config.to_dict(),
+                "train": config.to_dict(),
+                "data": dict(data_config or {}),
+            },
+            free=[f"train/{name}" for name in free],
+        )
         run = _Run(config, objective, run_dir, evaluate)
         try:
             return run.loop(batches, signals)
@@ -369,8 +376,10 @@ class _Run:
     def loop(self, batches: Batches, signals: list[int]) -> Outcome:
         config = self.config
         reason = "steps"
-        with _prefetched(
-            batches, self.mesh, self.step, config.steps, config.prefetch
+        with prefetched(
+            lambda step: partitioning.shard_batch(self.mesh, batches.batch(step)),
+            range(self.step, config.steps),
+            config.prefetch,
         ) as stream:
             for batch in stream:
                 self.state, scalars = self.update(self.state, batch)
@@ -489,66 +498,6 @@ class _Run:
         self._clock_s += time.perf_counter() - begin_s
 
 
-def write_run_config(
-    run_dir: Path,
-    config: TrainConfig,
-    objective_config: Mapping[str, Any],
-    data_config: Mapping[str, Any] | None,
-) -> None:
-    """Write `config.json`, or compare with the one of an earlier start.
-
-    Raises:
-      ValueError: the folder's run differs in a setting that changes its steps.
-    """
-    given = {
-        "objective": dict(objective_config),
-        "train": config.to_dict(),
-        "data": dict(data_config or {}),
-    }
-    given = json.loads(json.dumps(given))
-    path = run_dir / "config.json"
-    if path.exists():
-        free = {f"train/{name}" for name in FREE_FIELDS}
-        # A cosine ends where the run ends; the other schedules know no end.
-        free |= {"train/steps"} if config.schedule != "cosine" else set()
-        was = checkpoints.flatten(json.loads(path.read_text(encoding="utf-8")))
-        now = checkpoints.flatten(given)
-        differing = [
-            f"{name.replace('/', '.')} {was.get(name)!r} -> {now.get(name)!r}"
-            for name in sorted((was.keys() | now.keys()) - free)
-            if was.get(name) != now.get(name)
-        ]
-        if differing:
-            raise ValueError(
-                f"{run_dir} holds a run with another config "
-                f"({'; '.join(differing[:4])}); choose another run folder"
-            )
-    with write_whole(path, overwrite=True, text=True) as file:
-        json.dump(given, file, indent=2, sort_keys=True)
-        file.write("\n")
-
-
-@contextmanager
-def _locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run folder for this process; the lock goes with it, even by a kill."""
-    import fcntl
-
-    with open(run_dir / "lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip()
-            raise BlockingIOError(
-                f"{run_dir} is in use by another run (process {owner}); stop it or "
-                "choose another run folder"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
 @contextmanager
 def _signals() -> Iterator[list[int]]:
     """A list that fills when the process is asked to end; asked twice, it ends."""
@@ -570,46 +519,3 @@ def _signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _prefetched(
-    batches: Batches, mesh: jax.sharding.Mesh, first: int, last: int, depth: int
-) -> Iterator[Iterator[dict[str, jax.Array]]]:
-    """Batches of the steps first..last-1 on the devices, made ahead in a thread.
-
-    An exception in the thread comes out of the iterator.
-    """
-    ready: queue.Queue[Any] = queue.Queue(maxsize=depth)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def produce() -> None:
-        try:
-            for step in range(first, last):
-                if stop.is_set():
-                    return
-                put(partitioning.shard_batch(mesh, batches.batch(step)))
-            put(None)
-        except BaseException as error:  # handed to the loop, which raises it
-            put(error)
-
-    def consume() -> Iterator[dict[str, jax.Array]]:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    thread = threading.Thread(target=produce, name="batches", daemon=True)
-    thread.start()
-    try:
-        yield consume()
-    finally:
-        stop.set()
-        thread.join()

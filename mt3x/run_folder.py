@@ -1,0 +1,65 @@
+"""The folder of a training run: one config and one process at a time."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mt3x.checkpoints import flatten
+from mt3x.files import write_whole
+
+
+def write_config(
+    run_dir: Path, config: Mapping[str, Any], free: Sequence[str] = ()
+) -> None:
+    """Write `config.json`, or compare with the one of an earlier start.
+
+    Args:
+      run_dir: the run's folder, which exists.
+      config: nested dicts; anything JSON.
+      free: settings (`a/b`) that may differ from those of an earlier start.
+
+    Raises:
+      ValueError: the folder's run differs in a setting that is not free.
+    """
+    given = json.loads(json.dumps(config))
+    path = run_dir / "config.json"
+    if path.exists():
+        was = flatten(json.loads(path.read_text(encoding="utf-8")))
+        now = flatten(given)
+        differing = [
+            f"{name.replace('/', '.')} {was.get(name)!r} -> {now.get(name)!r}"
+            for name in sorted((was.keys() | now.keys()) - set(free))
+            if was.get(name) != now.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"{run_dir} holds a run with another config "
+                f"({'; '.join(differing[:4])}); choose another run folder"
+            )
+    with write_whole(path, overwrite=True, text=True) as file:
+        json.dump(given, file, indent=2, sort_keys=True)
+        file.write("\n")
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the lock goes with it, even by a kill."""
+    import fcntl
+
+    with open(run_dir / "lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip()
+            raise BlockingIOError(
+                f"{run_dir} is in use by another run (process {owner}); stop it or "
+                "choose another run folder"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
