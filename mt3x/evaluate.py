@@ -169,8 +169,8 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
     names = sorted(refs.keys() & ests.keys())
     if not names:
         raise ValueError(
-            f"no note file in {est_path} has the name of one in {ref_path}; estimates "
-            f"need their reference's name ({len(refs)} references, {len(ests)} estimates)"
+            f"no note file of {est_path} ({len(ests)} found) has the name of one of "
+            f"{ref_path} ({len(refs)} found); give estimates their reference's name"
         )
     return Pairing(
         pairs=[Pair(name, refs[name], ests[name]) for name in names],

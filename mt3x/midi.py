@@ -12,7 +12,7 @@ How notes are read, in detail:
 - A note-on and note-off in one tick give a note of zero length.
 - Programs belong to a track's channel, or else to the channel; pedals to a channel.
   Pedal changes come before notes of the same tick.
-- Channel 10 holds drums.
+- Channel 10 holds drums, which no pedal extends.
 """
 
 import io
@@ -199,7 +199,7 @@ def _extend(
     extended = off_tick.copy()
     for pedal_channel, changes in pedals.items():
         in_channel = np.flatnonzero(channel == pedal_channel)
-        if not len(in_channel):
+        if not len(in_channel) or pedal_channel == DRUM_CHANNEL:
             continue
         change_ticks = np.array([tick for tick, _ in changes])
         is_down = np.array([False] + [down for _, down in changes])

@@ -219,9 +219,9 @@ class Notes:
         return _deliver(text, path, overwrite)
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
-        """Draw a piano roll; see `mt3x.plot.plot_notes` for the options.
+        """Draw a piano roll to `path`, or return the figure without one.
 
-        Needs matplotlib: `pip install mt3x[plot]`.
+        `mt3x.plot.plot_notes` has the options. Needs matplotlib: `mt3x[plot]`.
         """
         from mt3x.plot import plot_notes
 

@@ -4,10 +4,14 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mt3x.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from mt3x.evaluate import PieceResult
 
 
 @click.command("evaluate")
@@ -131,36 +135,43 @@ def _report_alone(what: str, paths: Sequence[Path]) -> None:
     click.echo(f"note: {len(paths)} {what}, not scored: {shown}{more}", err=True)
 
 
-def _print_tables(results: Sequence) -> None:
+def _print_tables(results: Sequence["PieceResult"]) -> None:
     """F1 of every piece, then precision, recall and F1 of the mean, in percent."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from mt3x.metrics import mean_scores
 
     titles = {
         "frame": "frame",
         "note": "note",
-        "note_offset": "+ offset",
-        "note_offset_velocity": "+ velocity",
+        "note_offset": "+offset",
+        "note_offset_velocity": "+velocity",
+    }
+    style: dict[str, Any] = {
+        "title_justify": "left",
+        "box": box.SIMPLE_HEAD,
+        "pad_edge": False,
+        "padding": (0, 1, 0, 0),
     }
     is_aligned = results[0].shift_s is not None
     console = Console(file=sys.stdout, highlight=False)
-    table = Table(title="F1, %", title_justify="left")
+    table = Table(title="F1, %", **style)
     table.add_column("piece", overflow="fold")
-    for title in ("notes", *titles.values()):
+    for title in ("notes", *titles.values(), *(["shift ms"] if is_aligned else [])):
         table.add_column(title, justify="right", no_wrap=True)
-    if is_aligned:
-        table.add_column("shift", justify="right", no_wrap=True)
     for result in results:
         cells = [f"{100 * getattr(result.scores, kind).f1:.2f}" for kind in titles]
-        if is_aligned:
-            cells.append(f"{1000 * result.shift_s:+.1f} ms")
-        table.add_row(result.name, str(result.num_ref), *cells)
+        if result.shift_s is not None:
+            cells.append(f"{1000 * result.shift_s:+.1f}")
+        table.add_row(Text(result.name), str(result.num_ref), *cells)
     console.print(table)
 
     mean = mean_scores([result.scores for result in results])
-    table = Table(title=f"Mean of {len(results)} pieces, %", title_justify="left")
+    pieces = "1 piece" if len(results) == 1 else f"{len(results)} pieces"
+    table = Table(title=f"Mean of {pieces}, %", **style)
     table.add_column("score")
     for title in ("precision", "recall", "F1"):
         table.add_column(title, justify="right")

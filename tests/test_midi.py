@@ -1,0 +1,404 @@
+"""MIDI: round trip, pedal, tempo, programs, odd and damaged files."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt3x.midi import PROGRAM_NAMES, read_midi, write_midi
+from mt3x.notes import Notes
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def midi_bytes(*tracks, ticks_per_beat=500, kind=1) -> bytes:
+    """A file of tracks of (tick, message or its arguments); 1 tick is 1 ms."""
+    midi = mido.MidiFile(type=kind, ticks_per_beat=ticks_per_beat)
+    for events in tracks:
+        track, now = mido.MidiTrack(), 0
+        for tick, message in events:
+            track.append(message.copy(time=tick - now))
+            now = tick
+        midi.tracks.append(track)
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
+
+
+def on(pitch, velocity=80, channel=0):
+    return mido.Message("note_on", note=pitch, velocity=velocity, channel=channel)
+
+
+def off(pitch, channel=0):
+    return mido.Message("note_off", note=pitch, channel=channel)
+
+
+def pedal(value, channel=0):
+    return mido.Message("control_change", control=64, value=value, channel=channel)
+
+
+def spans(data, **options):
+    """(pitch, onset ms, offset ms) of every note."""
+    notes = read_midi(data, **options)
+    return [
+        (int(p), round(1000 * a), round(1000 * b))
+        for p, a, b in zip(notes.pitch, notes.onset_s, notes.offset_s, strict=True)
+    ]
+
+
+@st.composite
+def playable_notes(draw):
+    """Notes that keys can play: one of a program and pitch at a time."""
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([(0, False), (3, False), (127, False), (0, True)]),
+                st.sampled_from([0, 21, 60, 61, 108, 127]),
+                st.integers(0, 3_000_000),  # rest before, in microseconds
+                st.integers(1, 2_000_000),  # length
+                st.integers(1, 127),
+            ),
+            max_size=30,
+        )
+    )
+    clock, columns = {}, []
+    for (program, is_drum), pitch, rest_us, length_us, velocity in rows:
+        # Strokes at least 1.1 ms apart fall on different ticks.
+        onset_us = clock.get((program, is_drum, pitch), 0) + rest_us
+        clock[program, is_drum, pitch] = onset_us + max(length_us, 1100)
+        columns.append(
+            (
+                onset_us / 1e6,
+                (onset_us + length_us) / 1e6,
+                pitch,
+                velocity,
+                program,
+                is_drum,
+            )
+        )
+    return Notes(*np.array(columns).reshape(-1, 6).T)
+
+
+def in_order(notes: Notes) -> np.ndarray:
+    """All columns, sorted by key and then time, so that rounding moves no row."""
+    columns = np.stack(
+        [
+            notes.is_drum,
+            notes.program,
+            notes.pitch,
+            notes.onset_s,
+            notes.offset_s,
+            notes.velocity,
+        ]
+    )
+    return columns[:, np.lexsort(columns[3::-1])]
+
+
+@settings(deadline=None)
+@given(playable_notes())
+def test_round_trip_within_a_millisecond(notes):
+    back = read_midi(write_midi(notes))
+    assert len(back) == len(notes)
+    ref, est = in_order(notes), in_order(back)
+    np.testing.assert_array_equal(est[[0, 1, 2, 5]], ref[[0, 1, 2, 5]])
+    assert np.abs(est[3] - ref[3]).max(initial=0) < 0.0003
+    assert np.abs(est[4] - ref[4]).max(initial=0) < 0.001
+
+
+def test_long_recording_keeps_its_time():
+    notes = Notes([36000.1234], [36001.5], [60])
+    back = read_midi(write_midi(notes))
+    assert abs(back.onset_s[0] - notes.onset_s[0]) < 0.0003
+
+
+def test_no_notes():
+    assert len(read_midi(write_midi(Notes.empty()))) == 0
+    assert len(read_midi(midi_bytes())) == 0
+
+
+def test_written_layout():
+    notes = Notes(
+        [0, 0, 0], [1, 1, 1], [60, 61, 36], program=[0, 40, 0], is_drum=[0, 0, 1]
+    )
+    midi = mido.MidiFile(file=io.BytesIO(write_midi(notes)))
+    assert [track.name for track in midi.tracks] == [
+        "",
+        "Acoustic Grand Piano",
+        "Violin",
+        "Drums",
+    ]
+    found = {(m.channel, m.note) for m in midi if m.type == "note_on"}
+    assert found == {(0, 60), (1, 61), (9, 36)}
+    assert len(PROGRAM_NAMES) == len(set(PROGRAM_NAMES)) == 128
+    assert PROGRAM_NAMES[127] == "Gunshot"
+
+
+def test_more_programs_than_channels():
+    notes = Notes(
+        np.arange(40) / 10, np.arange(40) / 10 + 1, [60] * 40, program=range(40)
+    )
+    back = read_midi(write_midi(notes))
+    assert back.program.tolist() == list(range(40))
+    assert not back.is_drum.any()
+    np.testing.assert_allclose(back.offset_s, notes.offset_s, atol=1e-3)
+
+
+def test_overlapping_strokes_of_a_key_are_cut_when_written():
+    notes = Notes([0, 1, 1, 3], [2, 2, 2.5, 3], [60] * 4, [10, 20, 30, 40])
+    back = read_midi(write_midi(notes))
+    assert back.velocity.tolist() == [10, 30, 40]
+    np.testing.assert_allclose(back.offset_s, [1, 2.5, 3], atol=1e-3)
+
+
+def test_write_refuses_negative_times_and_keeps_its_input():
+    notes = Notes([-0.01], [1], [60])
+    with pytest.raises(ValueError, match=r"-0\.01 s.*shift"):
+        write_midi(notes)
+    assert notes.onset_s[0] == -0.01
+
+
+def test_next_note_begins_where_the_last_ends():
+    data = write_midi(Notes([0, 1], [1, 2], [60, 60], [10, 20]))
+    assert spans(data) == [(60, 0, 1000), (60, 1000, 2000)]
+
+
+# Pedal, by hand.
+
+
+def test_pedal_holds_until_release():
+    track = [(0, on(60)), (100, pedal(127)), (200, off(60)), (900, pedal(0))]
+    assert spans(midi_bytes(track)) == [(60, 0, 900)]
+    assert spans(midi_bytes(track), sustain_pedal=False) == [(60, 0, 200)]
+
+
+@pytest.mark.parametrize("value, end", [(63, 200), (64, 900)])
+def test_pedal_threshold(value, end):
+    track = [(0, pedal(value)), (0, on(60)), (200, off(60)), (900, pedal(0))]
+    assert spans(midi_bytes(track)) == [(60, 0, end)]
+
+
+def test_pedal_holds_until_the_same_key_again():
+    track = [
+        (0, pedal(127)),
+        (0, on(60)),
+        (10, on(64)),
+        (100, off(60)),
+        (110, off(64)),
+        (500, on(60)),
+        (600, off(60)),
+        (900, pedal(0)),
+    ]
+    assert spans(midi_bytes(track)) == [(60, 0, 500), (64, 10, 900), (60, 500, 900)]
+
+
+def test_pedal_pressed_after_release_holds_nothing():
+    track = [(0, on(60)), (200, off(60)), (201, pedal(127)), (900, pedal(0))]
+    assert spans(midi_bytes(track)) == [(60, 0, 200)]
+
+
+def test_pedal_does_not_shorten():
+    track = [(0, pedal(127)), (0, on(60)), (300, pedal(0)), (500, off(60))]
+    assert spans(midi_bytes(track)) == [(60, 0, 500)]
+
+
+def test_pedal_stays_down_over_changing_values():
+    track = [(0, pedal(127)), (0, on(60)), (100, off(60)), (200, pedal(70))]
+    track += [(300, pedal(90)), (400, pedal(10)), (500, pedal(0))]
+    assert spans(midi_bytes(track)) == [(60, 0, 400)]
+
+
+def test_half_pedalled_repedalling():
+    """Up and down in one tick: what sounded ends there, what ends there is held."""
+    track = [(0, pedal(127)), (0, on(60)), (0, on(62)), (100, off(60))]
+    track += [(500, pedal(0)), (500, pedal(127)), (500, off(62)), (900, pedal(0))]
+    assert spans(midi_bytes(track)) == [(60, 0, 500), (62, 0, 900)]
+
+
+def test_pedal_down_at_the_end_ends_with_the_file():
+    track = [(0, pedal(127)), (0, on(60)), (100, off(60)), (700, on(62))]
+    track += [(800, off(62)), (1000, mido.MetaMessage("end_of_track"))]
+    assert spans(midi_bytes(track)) == [(60, 0, 1000), (62, 700, 1000)]
+
+
+def test_pedal_is_its_channels_alone_but_of_any_track():
+    piano = [(0, on(60)), (100, off(60))]
+    other = [(0, on(62, channel=1)), (100, off(62, channel=1))]
+    pedals = [(0, pedal(127)), (900, pedal(0))]
+    assert spans(midi_bytes(piano, other, pedals)) == [(60, 0, 900), (62, 0, 100)]
+
+
+def test_drums_have_no_pedal():
+    track = [(0, pedal(127, 9)), (0, on(36, channel=9)), (50, off(36, channel=9))]
+    track += [(900, pedal(0, 9))]
+    assert spans(midi_bytes(track)) == [(36, 0, 50)]
+    assert read_midi(midi_bytes(track)).is_drum.tolist() == [True]
+
+
+def test_pedal_as_note_seq_applies_it():
+    """Golden file of tests/golden/make_midi.py."""
+    ref = np.array(json.loads((GOLDEN / "pedal.json").read_text()))
+    notes = read_midi(GOLDEN / "pedal.mid")
+    est = np.stack(
+        [
+            notes.onset_s,
+            notes.offset_s,
+            notes.pitch,
+            notes.velocity,
+            notes.program,
+            notes.is_drum,
+        ],
+        axis=1,
+    )
+
+    def ordered(rows):
+        key = np.round(rows, 4)
+        return rows[np.lexsort((key[:, 0], key[:, 2], key[:, 4], key[:, 5]))]
+
+    np.testing.assert_allclose(ordered(est), ordered(ref), atol=1e-6)
+    bare = read_midi(GOLDEN / "pedal.mid", sustain_pedal=False)
+    assert np.count_nonzero(bare.offset_s != notes.offset_s) > 50
+
+
+# Odd files.
+
+
+def test_tempo_map_of_another_track():
+    tempos = [
+        (500, mido.MetaMessage("set_tempo", tempo=1_000_000)),
+        (1000, mido.MetaMessage("set_tempo", tempo=250_000)),
+    ]
+    track = [(0, on(60)), (250, off(60)), (750, on(62)), (2000, off(62))]
+    data = midi_bytes(track, tempos)
+    assert spans(data) == [(60, 0, 250), (62, 1000, 2000)]
+
+
+def test_smpte_time():
+    data = bytearray(midi_bytes([(0, on(60)), (50, off(60))]))
+    data[12:14] = bytes([256 - 25, 40])  # 25 frames a second, 40 ticks each: 1 ms
+    assert spans(bytes(data)) == [(60, 0, 50)]
+
+
+def test_programs_by_track_or_else_by_channel():
+    def program(number, channel=0):
+        return mido.Message("program_change", program=number, channel=channel)
+
+    setup = [(0, program(5)), (0, program(6, 1))]
+    own = [(0, program(40)), (0, on(60)), (9, off(60)), (9, program(41))]
+    own += [(10, on(61)), (19, off(61))]
+    shared = [(0, on(62, channel=1)), (9, off(62, channel=1))]
+    notes = read_midi(midi_bytes(setup, own, shared))
+    assert dict(zip(notes.pitch.tolist(), notes.program.tolist(), strict=True)) == {
+        60: 40,
+        61: 41,
+        62: 6,
+    }
+
+
+def test_velocity_zero_is_note_off():
+    assert spans(midi_bytes([(0, on(60)), (100, on(60, velocity=0))])) == [(60, 0, 100)]
+
+
+def test_unclosed_note_ends_with_the_file():
+    assert spans(midi_bytes([(0, on(60)), (5, on(62)), (9, off(62))])) == [
+        (60, 0, 9),
+        (62, 5, 9),
+    ]
+
+
+def test_zero_length_note_is_kept():
+    assert spans(midi_bytes([(7, on(60)), (7, off(60))])) == [(60, 7, 7)]
+
+
+def test_stroke_of_a_sounding_key_ends_the_note():
+    track = [(0, on(60)), (100, on(60)), (150, off(60)), (200, off(60))]
+    assert spans(midi_bytes(track)) == [(60, 0, 100), (60, 100, 150)]
+
+
+def test_note_off_after_the_next_note_on_of_one_tick():
+    track = [(0, on(60)), (100, on(60)), (100, off(60)), (200, off(60))]
+    assert spans(midi_bytes(track)) == [(60, 0, 100), (60, 100, 200)]
+
+
+def test_one_key_in_two_tracks():
+    left = [(0, on(60)), (300, off(60))]
+    right = [(100, on(60)), (200, off(60))]
+    assert spans(midi_bytes(left, right)) == [(60, 0, 300), (60, 100, 200)]
+
+
+def test_stray_note_off_is_nothing():
+    assert spans(midi_bytes([(5, off(60))])) == []
+
+
+def test_reads_path_bytes_and_file(tmp_path):
+    data = write_midi(Notes([0], [1], [60]))
+    (tmp_path / "a.mid").write_bytes(data)
+    with open(tmp_path / "a.mid", "rb") as file:
+        from_file = read_midi(file)
+    for notes in (from_file, read_midi(data), read_midi(str(tmp_path / "a.mid"))):
+        assert notes.pitch.tolist() == [60]
+
+
+# Damaged files.
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not MIDI",
+        b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x20\x00\x90",
+        (GOLDEN / "pedal.mid").read_bytes()[:2000],
+        b"MThd\x00\x00\x00\x06\x00\x01\x00\x00\x00\x00",  # no ticks per beat
+    ],
+)
+def test_damaged_file_is_named(tmp_path, data):
+    (tmp_path / "bad.mid").write_bytes(data)
+    with pytest.raises(ValueError, match=r"bad\.mid: ") as caught:
+        read_midi(tmp_path / "bad.mid")
+    assert "\n" not in str(caught.value)
+
+
+def test_type_2_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="type 2"):
+        read_midi(midi_bytes([(0, on(60))], kind=2))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(OSError, match=r"none\.mid"):
+        read_midi(tmp_path / "none.mid")
+
+
+DATA = midi_bytes(
+    [(0, mido.MetaMessage("set_tempo", tempo=400_000)), (9, pedal(127))],
+    [(tick, (on, off)[tick % 2](60 + tick // 20)) for tick in range(40)],
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255))))
+def test_any_damage_gives_notes_or_a_value_error(changes):
+    data = bytearray(DATA)
+    for position, value in changes:
+        data[position] = value
+    try:
+        notes = read_midi(bytes(data))
+    except ValueError as error:
+        assert str(error).startswith("MIDI data: ")
+    else:
+        assert isinstance(notes, Notes)
+
+
+def test_ten_thousand_notes_take_less_than_two_seconds():
+    rng = np.random.default_rng(0)
+    pitch = np.arange(10_000) % 88 + 21
+    onset_s = np.arange(10_000) * 0.05
+    notes = Notes(onset_s, onset_s + rng.uniform(0.1, 2, 10_000), pitch)
+    start = time.process_time()
+    assert len(read_midi(write_midi(notes))) == 10_000
+    assert time.process_time() - start < 2
