@@ -1,0 +1,335 @@
+"""`mt3x transcribe`: recordings to MIDI and other formats."""
+
+import importlib.util
+import io
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mt3x.audio import audio_info, stream_audio
+from mt3x.files import check_writable, write_whole
+from mt3x.jobs import SUFFIXES, Job, find_recordings, plan
+from mt3x.notes import Notes
+from mt3x.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
+
+if TYPE_CHECKING:
+    from mt3x.transcribe import Transcriber
+
+
+class Formats(click.ParamType):
+    """A list of formats, as `midi,csv`."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        names = [name.strip() for name in value.split(",")]
+        for name in names:
+            if name not in SUFFIXES:
+                self.fail(f"{name!r} is not one of {', '.join(SUFFIXES)}", param, ctx)
+        return list(dict.fromkeys(names))
+
+
+@click.command()
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    type=Formats(),
+    help="What to write, separated by commas: midi, csv and json (notes), rolls (the "
+    "model's output, npz), plot (notes over the spectrogram, PNG), sonify (WAV with "
+    "the recording left and the notes right).  [default: midi]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Output file of a single recording; `-` is standard output. Its ending "
+    "chooses the format unless -f does.",
+)
+@click.option(
+    "-d",
+    "--out-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the outputs, made if missing; folders of inputs are kept as they "
+    "are inside.  [default: beside each input]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist already.")
+@click.option(
+    "-c",
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Weights file or run folder.  [default: the package's weights]",
+)
+@click.option(
+    "--onset-threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which an onset counts: lower finds more notes.",
+)
+@click.option(
+    "--frame-threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which a note goes on: lower makes notes longer.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "gpu", "tpu"]),
+    help="Where to compute.  [default: an accelerator if JAX finds one]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the network's arithmetic; bfloat16 is for accelerators.",
+)
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    formats: list[str] | None,
+    output: str | None,
+    out_dir: Path | None,
+    overwrite: bool,
+    checkpoint: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Turn piano recordings into MIDI.
+
+    IN are sound files, folders (searched for sound files, with their subfolders),
+    quoted patterns such as 'takes/**/*.wav', or - for standard input. The MIDI file of
+    a.wav is a.mid beside it. Outputs that exist are kept unless --overwrite is given.
+
+    A recording that cannot be transcribed is reported, the others are done all the
+    same, and the exit code is 1.
+    """
+    if output is not None and out_dir is not None:
+        raise click.UsageError("give -o or --out-dir, not both")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    recordings = find_recordings(inputs)
+    jobs = plan(recordings, formats, output, out_dir)
+    if any("plot" in job.outputs for job in jobs):
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
+    batch = _Batch(console, overwrite, quiet)
+    jobs = [job for job in jobs if batch.prepare(job)]
+    if jobs:
+        # Here, so that wrong options and --help do not wait for JAX.
+        from mt3x.transcribe import Transcriber
+
+        transcriber = Transcriber(checkpoint, **options)
+        batch.run(jobs, transcriber)
+    batch.report()
+    ctx.exit(1 if batch.num_failed else 0)
+
+
+class _Batch:
+    """Transcribes jobs one after the other, with messages, progress and a summary."""
+
+    def __init__(self, console: Console, overwrite: bool, quiet: bool):
+        self._console = console
+        self._overwrite = overwrite
+        self._quiet = quiet
+        self._num_done = self._num_notes = self._num_kept = self.num_failed = 0
+        self._audio_s = self._wall_s = 0.0
+
+    def prepare(self, job: Job) -> bool:
+        """Drop outputs that exist, check that the others can be written and the input
+        read; whether anything remains to be done."""
+        with self._reported(job):
+            for name, path in list(job.outputs.items()):
+                if path is None:
+                    if sys.stdout.isatty():
+                        raise ValueError(
+                            "standard output is a terminal: give -o or --out-dir"
+                        )
+                elif path.exists() and not path.is_dir() and not self._overwrite:
+                    self._note(f"kept {path} (--overwrite replaces it)")
+                    del job.outputs[name]
+                    self._num_kept += 1
+            if not job.outputs:
+                return False
+            job.audio = job.source or _NamedBytes(sys.stdin.buffer.read())
+            job.duration_s = audio_info(job.audio).duration_s or 0.0
+            for path in job.outputs.values():
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    check_writable(path, self._overwrite)
+            return True
+        return False
+
+    def run(self, jobs: Sequence[Job], transcriber: "Transcriber") -> None:
+        """Transcribe and write."""
+        start = time.monotonic()
+        hidden = self._quiet or not self._console.is_terminal
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            _RealtimeColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=hidden,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("", total=sum(job.duration_s for job in jobs))
+            for number, job in enumerate(jobs, start=1):
+                counted = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
+                name = job.name if job.source is None else job.source.name
+                progress.update(task, description=counted + name)
+
+                def advance(rolls: Rolls, job: Job = job) -> None:
+                    seconds = rolls.num_frames / rolls.frame_rate_hz
+                    job.done_s += seconds
+                    progress.advance(task, seconds)
+
+                with self._reported(job):
+                    self._transcribe(job, transcriber, advance)
+                # What a damaged or wrongly labelled file did not bring.
+                progress.advance(task, job.duration_s - job.done_s)
+        self._wall_s = time.monotonic() - start
+
+    def _transcribe(self, job: Job, transcriber: "Transcriber", advance: Any) -> None:
+        parts: list[Rolls] = []
+
+        def take(rolls: Rolls) -> None:
+            if "rolls" in job.outputs:
+                parts.append(rolls)
+            advance(rolls)
+
+        notes = transcriber(job.audio, on_rolls=take)
+        for name, path in job.outputs.items():
+            if path is not None:
+                with write_whole(path, self._overwrite) as file:
+                    write_format(name, file, job, notes, parts, transcriber)
+                continue
+            buffer = io.BytesIO()
+            write_format(name, buffer, job, notes, parts, transcriber)
+            sys.stdout.buffer.write(buffer.getvalue())
+            sys.stdout.buffer.flush()
+        self._num_done += 1
+        self._num_notes += len(notes)
+        self._audio_s += job.done_s
+
+    def report(self) -> None:
+        """Print the summary line."""
+        speed = self._audio_s / self._wall_s if self._wall_s else 0.0
+        line = (
+            f"{_count(self._num_done, 'file')}, {_count(self._num_notes, 'note')}, "
+            f"{self._audio_s:.1f} s of audio in {self._wall_s:.1f} s "
+            f"({speed:.1f}x realtime)"
+        )
+        if self._num_kept:
+            line += f", {_count(self._num_kept, 'output')} kept"
+        if self.num_failed:
+            line += f", {self.num_failed} failed"
+        self._note(line)
+
+    @contextmanager
+    def _reported(self, job: Job) -> Iterator[None]:
+        """Turn a job's warnings and errors into lines that name its recording."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: self._say(
+                f"warning: {_naming(job, message)}"
+            )
+            try:
+                yield
+            except (ValueError, OSError) as error:
+                if isinstance(error, FileNotFoundError) and not _exists(job):
+                    error = f"{job.name}: no such file; check the name"
+                self._say(f"error: {_naming(job, error)}")
+                self.num_failed += 1
+
+    def _note(self, line: str) -> None:
+        if not self._quiet:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+
+def write_format(
+    name: str,
+    file: IO[bytes],
+    job: Job,
+    notes: Notes,
+    rolls: Sequence[Rolls],
+    transcriber: "Transcriber",
+) -> None:
+    """Write one output to an open, seekable file."""
+    if name == "midi":
+        file.write(notes.to_midi())
+    elif name == "csv":
+        file.write(notes.to_csv().encode())
+    elif name == "json":
+        file.write(notes.to_json().encode())
+    elif name == "rolls":
+        whole = Rolls.concatenate(rolls)
+        arrays = {n.removesuffix("_TxP"): getattr(whole, n) for n in ROLL_NAMES}
+        np.savez_compressed(
+            file,
+            **arrays,
+            frame_rate_hz=whole.frame_rate_hz,
+            lowest_pitch=LOWEST_PITCH,
+        )
+    elif name == "plot":
+        title = job.name if job.source is None else job.source.name
+        spectrogram = transcriber.spectrogram(job.audio)
+        notes.plot(file, spectrogram=spectrogram, title=title)
+    else:
+        from mt3x.sonify import SAMPLE_RATE_HZ, write_comparison
+
+        blocks = stream_audio(job.audio, SAMPLE_RATE_HZ)
+        write_comparison(file, blocks, notes, SAMPLE_RATE_HZ)
+
+
+class _NamedBytes(io.BytesIO):
+    """Standard input, read once, with a name for messages."""
+
+    name = "standard input"
+
+
+class _RealtimeColumn(ProgressColumn):
+    """Seconds of audio per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}x realtime" if task.speed else "starting")
+
+
+def _exists(job: Job) -> bool:
+    return job.source is None or job.source.exists()
+
+
+def _naming(job: Job, message: object) -> str:
+    """A message on one line that names the recording."""
+    line = " ".join(str(message).split())
+    return line if job.name in line else f"{job.name}: {line}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
