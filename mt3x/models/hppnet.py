@@ -1,0 +1,272 @@
+"""HPPNet: piano transcription by harmonic dilated convolutions and grouped LSTMs.
+
+Wei et al. 2022, "HPPNet: Modeling the harmonic structure and pitch invariance in piano
+transcription" (arXiv:2208.14339). The printed Table 2 does not yield the published
+parameter counts (151K, 820K, 1.2M); the authors' code does, and this is its network.
+It differs from the paper so: of the last four convolutions the first is [1 x 3] with
+dilation 12 and the others [5 x 1]; a [1 x 3] convolution with dilation 48 precedes the
+pooling; heads of the `sp` size see one trunk each and no onset features are joined.
+"""
+
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mt3x.models.layers import (
+    conv2d,
+    harmonic_conv,
+    harmonic_shifts,
+    instance_norm,
+    lstm,
+)
+
+HEADS = ("onset", "frame", "offset", "velocity")
+
+
+@dataclass(frozen=True)
+class SubnetConfig:
+    """One trunk and the heads that share it."""
+
+    heads: tuple[str, ...] = HEADS
+    # Frames pooled into one in front of the trunk; the heads' rolls are brought back
+    # by linear interpolation.
+    time_pool: int = 1
+
+
+@dataclass(frozen=True)
+class HPPNetConfig:
+    """Layer sizes; the defaults are HPPNet-tiny."""
+
+    # Channels from the harmonic convolution on, and LSTM units of a head.
+    channels: int = 48
+    # Channels of the three [7 x 7] convolutions.
+    stem_channels: int = 16
+    num_harmonics: int = 8
+    bins_per_octave: int = 48
+    bins_per_pitch: int = 4
+    subnets: tuple[SubnetConfig, ...] = (SubnetConfig(),)
+
+    def __post_init__(self) -> None:
+        heads = sorted(head for subnet in self.subnets for head in subnet.heads)
+        if heads != sorted(HEADS):
+            raise ValueError(
+                f"subnets must hold each head of {HEADS} once, found {heads}"
+            )
+        if self.channels % 2:
+            raise ValueError(f"channels must be even, found {self.channels}")
+
+
+SP_SUBNETS = (
+    SubnetConfig(heads=("onset",)),
+    SubnetConfig(heads=("frame", "offset", "velocity"), time_pool=2),
+)
+SIZES = {
+    "tiny": HPPNetConfig(channels=48),
+    "base": HPPNetConfig(channels=128),
+    "sp": HPPNetConfig(channels=128, subnets=SP_SUBNETS),
+}
+
+
+class Conv(nn.Module):
+    """Convolution with bias and ReLU, optional pooling along frequency."""
+
+    channels: int
+    kernel: tuple[int, int]
+    dilation: int = 1
+    pool: int = 1
+
+    @nn.compact
+    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
+        shape = (*self.kernel, x_BxTxFxC.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.he_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        kernel, bias = kernel.astype(x_BxTxFxC.dtype), bias.astype(x_BxTxFxC.dtype)
+        x = conv2d(x_BxTxFxC, kernel, self.dilation)
+        if self.pool > 1:
+            # Bias and ReLU are monotonic: pooled first, they cost a quarter.
+            x = x.reshape(*x.shape[:2], -1, self.pool, self.channels).max(axis=3)
+        return nn.relu(x + bias)
+
+
+class HarmonicConv(nn.Module):
+    """Parallel [1 x 3] convolutions, one per harmonic, computed as one; with ReLU.
+
+    The parameters stay those of the separate convolutions, as the paper trains them.
+    """
+
+    channels: int
+    num_harmonics: int
+    bins_per_octave: int
+
+    @nn.compact
+    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
+        num, channels = self.num_harmonics, x_BxTxFxC.shape[-1]
+        init = nn.initializers.variance_scaling(
+            2.0, "fan_in", "uniform", in_axis=(0, 1, 2), out_axis=3
+        )
+        kernel_Nx3xCxD = self.param("kernel", init, (num, 3, channels, self.channels))
+        bias_NxD = self.param("bias", nn.initializers.zeros, (num, self.channels))
+        # Centre taps meet in the same bin; the others lie as `harmonic_shifts` does.
+        centre_1xCxD = kernel_Nx3xCxD[:, 1].sum(axis=0, keepdims=True)
+        sides_KxCxD = kernel_Nx3xCxD[:, ::2].reshape(2 * num, channels, -1)
+        kernel_KxCxD = jnp.concatenate([centre_1xCxD, sides_KxCxD])
+        shifts = harmonic_shifts(self.bins_per_octave, num)
+        out = harmonic_conv(x_BxTxFxC, kernel_KxCxD.astype(x_BxTxFxC.dtype), shifts)
+        return nn.relu(out + bias_NxD.sum(axis=0).astype(out.dtype))
+
+
+class Trunk(nn.Module):
+    """Acoustic model (paper section 2.4, figure 2): BxTxF -> BxTxPxC."""
+
+    config: HPPNetConfig
+
+    @nn.compact
+    def __call__(self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+        config = self.config
+        octave, semitone = config.bins_per_octave, config.bins_per_octave // 12
+
+        def block(x, name, *conv):
+            x = instance_norm(Conv(*conv, name=name)(x), mask_BxT)
+            self.sow("intermediates", name, x)
+            return x
+
+        x = feats_BxTxF[..., None]
+        for n in range(3):
+            x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
+        x = HarmonicConv(
+            config.channels, config.num_harmonics, octave, name="harmonic"
+        )(x)
+        self.sow("intermediates", "harmonic", x)
+        width = config.channels
+        x = block(x, "octave", width, (1, 3), octave, config.bins_per_pitch)
+        x = block(x, "semitone", width, (1, 3), 3 * semitone)
+        for n in range(3):
+            x = block(x, f"time_{n}", width, (5, 1))
+        return x
+
+
+class Heads(nn.Module):
+    """Frequency-grouped LSTMs (paper section 2.3), all heads in one scan.
+
+    Each head is a bidirectional LSTM over time that all pitches share, a dense layer
+    and a sigmoid.
+    """
+
+    config: HPPNetConfig
+    num_heads: int
+
+    @nn.compact
+    def __call__(self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+        batch, frames, pitches, channels = x_BxTxPxC.shape
+        cells, width = self.num_heads, self.config.channels // 2
+        uniform = nn.initializers.uniform(scale=2 * width**-0.5)
+
+        def init(rng, shape):
+            return uniform(rng, shape) - width**-0.5
+
+        shape = (2, cells, 4 * width)
+        # Two biases, as PyTorch has them, so that checkpoints map one to one.
+        input_bias = self.param("input_bias", init, shape)
+        recurrent_bias = self.param("recurrent_bias", init, shape)
+        weights = (
+            self.param("input_kernel", init, (*shape, channels)),
+            self.param("recurrent_kernel", init, (*shape, width)),
+            input_bias + recurrent_bias,
+        )
+        dense = self.param("dense_kernel", init, (2, cells, width))
+        dense_bias = self.param("dense_bias", nn.initializers.zeros, (cells,))
+
+        x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
+        x_DxTxCxN = jnp.stack([x_TxCxN, x_TxCxN[::-1]])
+        mask_DxTxN = None
+        if mask_BxT is not None:
+            mask_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
+            mask_DxTxN = jnp.stack([mask_TxN, mask_TxN[::-1]])
+        weights = (weight.astype(x_BxTxPxC.dtype) for weight in weights)
+        hidden_TxDxGxHxN = lstm(x_DxTxCxN, *weights, mask_DxTxN)
+        parts_DxTxGxN = jnp.einsum(
+            "tdghn,dgh->dtgn", hidden_TxDxGxHxN.astype(jnp.float32), dense
+        )
+        logits_TxGxN = parts_DxTxGxN[0] + parts_DxTxGxN[1, ::-1] + dense_bias[:, None]
+        logits = logits_TxGxN.reshape(frames, cells, batch, pitches)
+        return nn.sigmoid(logits.transpose(1, 2, 0, 3))
+
+
+class Subnet(nn.Module):
+    """A trunk and its heads, with time pooled in front and brought back behind."""
+
+    config: HPPNetConfig
+    subnet: SubnetConfig
+
+    @nn.compact
+    def __call__(
+        self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None
+    ) -> dict[str, jax.Array]:
+        frames, pool = feats_BxTxF.shape[1], self.subnet.time_pool
+        if pool > 1:
+            feats_BxTxF, mask_BxT = _pool_time(feats_BxTxF, mask_BxT, pool)
+        if mask_BxT is not None:
+            feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
+        x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
+        heads = Heads(self.config, len(self.subnet.heads), name="heads")
+        rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
+        if pool > 1:
+            rolls_GxBxTxP = _unpool_time(rolls_GxBxTxP, mask_BxT, frames)
+        return dict(zip(self.subnet.heads, rolls_GxBxTxP, strict=True))
+
+
+def _pool_time(
+    feats_BxTxF: jax.Array, mask_BxT: jax.Array | None, pool: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Maximum over groups of frames; an incomplete last group is dropped."""
+    batch, frames, bins = feats_BxTxF.shape
+    kept, groups = frames // pool * pool, (batch, -1, pool)
+    if mask_BxT is not None:
+        lowest = jnp.finfo(feats_BxTxF.dtype).min
+        feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, lowest)
+        mask_BxT = mask_BxT[:, :kept].reshape(groups).any(axis=2)
+    return feats_BxTxF[:, :kept].reshape(*groups, bins).max(axis=2), mask_BxT
+
+
+def _unpool_time(
+    rolls_GxBxTxP: jax.Array, mask_BxT: jax.Array | None, frames: int
+) -> jax.Array:
+    """Linear interpolation in time, half-frame centres, the last value held."""
+    if mask_BxT is not None:
+        last_B = jnp.maximum(jnp.sum(mask_BxT, axis=1) - 1, 0)
+        index_BxT = jnp.minimum(jnp.arange(mask_BxT.shape[1]), last_B[:, None])
+        rolls_GxBxTxP = jnp.take_along_axis(
+            rolls_GxBxTxP, index_BxT[None, :, :, None], axis=2
+        )
+    groups, batch, _, pitches = rolls_GxBxTxP.shape
+    shape = (groups, batch, frames, pitches)
+    return jax.image.resize(rolls_GxBxTxP, shape, method="linear")
+
+
+class HPPNet(nn.Module):
+    """Log CQT to the probabilities of onsets, frames and offsets, and velocity."""
+
+    config: HPPNetConfig = HPPNetConfig()
+
+    @nn.compact
+    def __call__(
+        self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Apply the network.
+
+        Args:
+          feats_BxTxF: log CQT (`features.log_cqt`); its dtype is the one computed in,
+            except for statistics and logits (float32).
+          mask_BxT: True at frames of the clip; others are padding and change nothing
+            (with time pooling: provided that a clip has a whole number of groups).
+
+        Returns:
+          A roll BxTxP for each of `HEADS`, float32 in (0, 1).
+        """
+        rolls: dict[str, jax.Array] = {}
+        for n, subnet in enumerate(self.config.subnets):
+            name = f"subnet_{n}"
+            rolls |= Subnet(self.config, subnet, name=name)(feats_BxTxF, mask_BxT)
+        return {head: jnp.clip(rolls[head], 1e-7, 1 - 1e-7) for head in HEADS}

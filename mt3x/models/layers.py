@@ -1,0 +1,228 @@
+"""Layers with a forward and a backward pass that suit both CPUs and accelerators.
+
+Activations are channels last: B clips, T frames, F frequency bins, C channels.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+# Frames per step of the harmonic convolution's loop: on a CPU a few, so that the
+# gathered harmonics of a step stay in the cache; elsewhere all of them at once.
+_CPU_ROWS = 4
+
+
+def _convolve(
+    x_BxTxFxC: jax.Array, kernel_HxWxCxD: jax.Array, dilation: int
+) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x_BxTxFxC,
+        kernel_HxWxCxD,
+        window_strides=(1, 1),
+        padding="SAME",
+        rhs_dilation=(1, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _contract(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a^T b with all axes but the last flattened."""
+    a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv2d(
+    x_BxTxFxC: jax.Array, kernel_HxWxCxD: jax.Array, dilation: int = 1
+) -> jax.Array:
+    """Same-padded convolution, the taps along frequency `dilation` bins apart.
+
+    The same as `lax.conv_general_dilated`, but the kernel's gradient is one matrix
+    product per tap: XLA's CPU backend computes it up to ten times slower for kernels
+    with many channels.
+    """
+    return _convolve(x_BxTxFxC, kernel_HxWxCxD, dilation)
+
+
+def _conv2d_forward(x, kernel, dilation):
+    return _convolve(x, kernel, dilation), (x, kernel)
+
+
+def _conv2d_backward(dilation, residuals, g_BxTxFxD):
+    x_BxTxFxC, kernel_HxWxCxD = residuals
+    height, width, channels, _ = kernel_HxWxCxD.shape
+    # Odd kernels and stride 1: the input's gradient is the turned kernel's convolution.
+    turned = kernel_HxWxCxD[::-1, ::-1].swapaxes(2, 3)
+    grad_x = _convolve(g_BxTxFxD, turned, dilation)
+    if channels * g_BxTxFxD.shape[-1] < 1024:
+        # Small products per tap would be slower than XLA's own gradient.
+        _, pullback = jax.vjp(
+            lambda k: _convolve(x_BxTxFxC, k, dilation), kernel_HxWxCxD
+        )
+        return grad_x, pullback(g_BxTxFxD)[0]
+    _, frames, bins, _ = x_BxTxFxC.shape
+    half_h, half_w = height // 2, width // 2 * dilation
+    padded = jnp.pad(x_BxTxFxC, ((0, 0), (half_h, half_h), (half_w, half_w), (0, 0)))
+    taps = [
+        _contract(padded[:, i : i + frames, j : j + bins], g_BxTxFxD)
+        for i in range(height)
+        for j in range(0, width * dilation, dilation)
+    ]
+    return grad_x, jnp.stack(taps).reshape(kernel_HxWxCxD.shape)
+
+
+conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def harmonic_shifts(bins_per_octave: int, num_harmonics: int) -> tuple[int, ...]:
+    """Offsets in bins of 0 and of harmonics 2..n+1, below and above.
+
+    HPPNet eq. 1: harmonic k lies round(bins_per_octave log2 k) bins up.
+    """
+    up = [round(bins_per_octave * math.log2(k + 2)) for k in range(num_harmonics)]
+    return (0, *(shift for d in up for shift in (-d, d)))
+
+
+def _gather(x_RxFxC: jax.Array, shifts: Sequence[int]) -> jax.Array:
+    """Each bin's harmonics side by side: RxFxKC, zero outside of the range."""
+    reach = max(abs(shift) for shift in shifts)
+    bins = x_RxFxC.shape[1]
+    padded = jnp.pad(x_RxFxC, ((0, 0), (reach, reach), (0, 0)))
+    parts = [padded[:, reach + shift : reach + shift + bins] for shift in shifts]
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _row_blocks(x_BxTxFxC: jax.Array) -> jax.Array:
+    """Frames of all clips as NxRxFxC, zero frames appended to fill the last block."""
+    rows_RxFxC = x_BxTxFxC.reshape(-1, *x_BxTxFxC.shape[2:])
+    size = _CPU_ROWS if jax.default_backend() == "cpu" else len(rows_RxFxC)
+    fill = -len(rows_RxFxC) % size
+    rows_RxFxC = jnp.pad(rows_RxFxC, ((0, fill), (0, 0), (0, 0)))
+    return rows_RxFxC.reshape(-1, size, *rows_RxFxC.shape[1:])
+
+
+def _from_blocks(blocks_NxRxFxC: jax.Array, batch: int, frames: int) -> jax.Array:
+    rows = blocks_NxRxFxC.reshape(-1, *blocks_NxRxFxC.shape[2:])
+    return rows[: batch * frames].reshape(batch, frames, *rows.shape[1:])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def harmonic_conv(
+    x_BxTxFxC: jax.Array, kernel_KxCxD: jax.Array, shifts: tuple[int, ...]
+) -> jax.Array:
+    """Sum of bins at fixed distances, each through its own CxD matrix.
+
+    out[f] = sum over k of x[f + shifts[k]] @ kernel[k], zero outside of the range.
+    HPPNet's eight parallel dilated convolutions (section 2.2) are this one linear map,
+    their centre taps added up. It is computed as gather and one matrix product, in
+    blocks of frames that fit the cache on a CPU.
+    """
+    return _harmonic_forward(x_BxTxFxC, kernel_KxCxD, shifts)[0]
+
+
+def _harmonic_forward(x, kernel, shifts):
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    blocks = jax.lax.map(lambda rows: _gather(rows, shifts) @ matrix, _row_blocks(x))
+    return _from_blocks(blocks, *x.shape[:2]), (x, kernel)
+
+
+def _harmonic_backward(shifts, residuals, g_BxTxFxD):
+    x_BxTxFxC, kernel_KxCxD = residuals
+    channels, bins = kernel_KxCxD.shape[1], x_BxTxFxC.shape[2]
+    matrix_KCxD = kernel_KxCxD.reshape(-1, kernel_KxCxD.shape[-1])
+    reach = max(abs(shift) for shift in shifts)
+
+    def block(grad_KCxD, rows):
+        x_RxFxC, g_RxFxD = rows
+        grad_KCxD += _contract(_gather(x_RxFxC, shifts), g_RxFxD)
+        spread = jnp.pad(g_RxFxD @ matrix_KCxD.T, ((0, 0), (reach, reach), (0, 0)))
+        grad_x = sum(
+            spread[
+                :,
+                reach - shift : reach - shift + bins,
+                k * channels : (k + 1) * channels,
+            ]
+            for k, shift in enumerate(shifts)
+        )
+        return grad_KCxD, grad_x
+
+    grad_KCxD, blocks = jax.lax.scan(
+        block,
+        jnp.zeros_like(matrix_KCxD),
+        (_row_blocks(x_BxTxFxC), _row_blocks(g_BxTxFxD)),
+    )
+    grad_x = _from_blocks(blocks, *x_BxTxFxC.shape[:2])
+    return grad_x, grad_KCxD.reshape(kernel_KxCxD.shape)
+
+
+harmonic_conv.defvjp(_harmonic_forward, _harmonic_backward)
+
+
+def instance_norm(
+    x_BxTxFxC: jax.Array, mask_BxT: jax.Array | None = None, epsilon: float = 1e-5
+) -> jax.Array:
+    """Zero mean and unit variance per clip and channel, without parameters.
+
+    Ulyanov et al. 2016 (arXiv:1607.08022). With a mask only the marked frames count,
+    and the others become zero, as the padding of the next convolution is.
+    """
+    x = x_BxTxFxC.astype(jnp.float32)
+    if mask_BxT is None:
+        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+        var = jnp.mean(jnp.square(x - mean), axis=(1, 2), keepdims=True)
+        return ((x - mean) * jax.lax.rsqrt(var + epsilon)).astype(x_BxTxFxC.dtype)
+    weight = mask_BxT[:, :, None, None].astype(jnp.float32)
+    count = jnp.sum(weight, axis=(1, 2), keepdims=True) * x.shape[2]
+    count = jnp.maximum(count, 1.0)
+    mean = jnp.sum(x * weight, axis=(1, 2), keepdims=True) / count
+    var = jnp.sum(jnp.square(x - mean) * weight, axis=(1, 2), keepdims=True) / count
+    normed = (x - mean) * jax.lax.rsqrt(var + epsilon) * weight
+    return normed.astype(x_BxTxFxC.dtype)
+
+
+def lstm(
+    x_DxTxCxN: jax.Array,
+    input_kernel_DxGxKxC: jax.Array,
+    recurrent_kernel_DxGxKxH: jax.Array,
+    bias_DxGxK: jax.Array,
+    mask_TxN: jax.Array | None = None,
+) -> jax.Array:
+    """Many LSTMs in one scan: D directions of time, G cells that share their input.
+
+    Hochreiter & Schmidhuber 1997 with forget gates, in PyTorch's order of the K = 4H
+    gates (input, forget, cell, output). Sequences lie along the last axis: on a CPU
+    the gates are then sliced without a copy. Where the mask is 0 the state is reset.
+
+    Args:
+      x_DxTxCxN: N sequences, T steps, C inputs, already turned round for direction 1.
+      input_kernel_DxGxKxC: weights of the inputs.
+      recurrent_kernel_DxGxKxH: weights of the state.
+      bias_DxGxK: biases.
+      mask_TxN: 1 at steps that count, per direction: DxTxN.
+
+    Returns:
+      Hidden states TxDxGxHxN.
+    """
+    directions, _, _, sequences = x_DxTxCxN.shape
+    _, cells, _, width = recurrent_kernel_DxGxKxH.shape
+    zeros = jnp.zeros((directions, cells, width, sequences), x_DxTxCxN.dtype)
+
+    def step(state, inputs):
+        h, c = state
+        x_DxCxN, mask_DxN = inputs
+        gates = jnp.einsum("dgkc,dcn->dgkn", input_kernel_DxGxKxC, x_DxCxN)
+        gates += jnp.einsum("dgkh,dghn->dgkn", recurrent_kernel_DxGxKxH, h)
+        i, f, g, o = jnp.split(gates + bias_DxGxK[..., None], 4, axis=2)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        if mask_DxN is not None:
+            keep = mask_DxN[:, None, None]
+            h, c = h * keep, c * keep
+        return (h, c), h
+
+    mask = None if mask_TxN is None else mask_TxN.swapaxes(0, 1)
+    inputs = (x_DxTxCxN.swapaxes(0, 1), mask)
+    return jax.lax.scan(step, (zeros, zeros), inputs)[1]
