@@ -111,8 +111,8 @@ def command(
         _deliver(evaluate.to_csv(results), csv_path, overwrite)
     if "-" not in (json_path, csv_path) and results:
         _print_tables(results)
-    _report_alone("references have no estimate", pairing.ref_alone)
-    _report_alone("estimates have no reference", pairing.est_alone)
+    _report_alone("no estimate for", pairing.ref_alone)
+    _report_alone("no reference for", pairing.est_alone)
     for piece in failed:
         click.echo(f"error: {piece.error}", err=True)
     if failed:
@@ -132,7 +132,7 @@ def _report_alone(what: str, paths: Sequence[Path]) -> None:
         return
     shown = ", ".join(path.name for path in paths[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-    click.echo(f"note: {len(paths)} {what}, not scored: {shown}{more}", err=True)
+    click.echo(f"note: not scored, {what} {shown}{more}", err=True)
 
 
 def _print_tables(results: Sequence["PieceResult"]) -> None:
