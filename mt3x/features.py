@@ -27,7 +27,7 @@ class CQTConfig:
     hop_samples: int = 320
     num_bins: int = 352
     bins_per_octave: int = 48
-    # Four bins are centred on each piano key: A0 lies between the second and third.
+    # Four bins for each piano key, of which the third has the key's own frequency.
     fmin_hz: float = 27.5 / 2 ** (1 / 24)
     # Magnitudes below this are raised to it before the logarithm.
     floor: float = 1e-10
@@ -93,7 +93,7 @@ def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
     """Constant-Q magnitudes, as nnAudio's `CQT(output_format="Magnitude")`.
 
     Args:
-      samples_BxS: float audio at `config.sample_rate_hz`, two samples or more.
+      samples_BxS: float audio at `config.sample_rate_hz`, one sample or more.
       config: the transform.
 
     Returns:
@@ -107,7 +107,7 @@ def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
     pad = -bands[0].first_sample * step
     end_pad = pad + config.hop_samples - num_samples % config.hop_samples
     end_pad += -(num_samples + pad + end_pad) % (2 * step)
-    padded_BxS = jnp.pad(samples_BxS, ((0, 0), (pad, end_pad)), mode="reflect")
+    padded_BxS = _reflect(samples_BxS, pad, end_pad)
     size = padded_BxS.shape[-1]
     spectrum_BxF = jnp.fft.rfft(padded_BxS)
 
@@ -131,6 +131,17 @@ def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
         real, imag = jnp.split(parts_BxTxK, 2, axis=-1)
         mags.append(jnp.sqrt(real**2 + imag**2))
     return jnp.concatenate(mags, axis=-1)
+
+
+def _reflect(samples_BxS: jax.Array, before: int, after: int) -> jax.Array:
+    """Reflect padding, as often to and fro as a short clip needs."""
+    num_samples = samples_BxS.shape[-1]
+    if max(before, after) < num_samples:
+        return jnp.pad(samples_BxS, ((0, 0), (before, after)), mode="reflect")
+    # jnp.pad would make a copy for each reflection, 20,000 of them for two samples.
+    period = max(2 * (num_samples - 1), 1)
+    index = np.arange(-before, num_samples + after) % period
+    return samples_BxS[:, np.minimum(index, period - index)]
 
 
 def log_cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
