@@ -1,0 +1,181 @@
+"""Makes a clean recording sound like another room, microphone and recorder.
+
+Everything linear (equaliser, microphone, room) is one filter applied in the
+frequency domain, and noise is drawn there, so that a clip costs three transforms.
+The attack stays where it is: filters have zero phase, the room's direct sound has
+no delay.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How often and how much. Ranges are drawn from uniformly."""
+
+    eq_prob: float = 0.8
+    eq_db: float = 8.0  # largest gain of a shelf or peak
+    highpass_prob: float = 0.3
+    highpass_hz: tuple[float, float] = (20.0, 140.0)
+    lowpass_prob: float = 0.3
+    lowpass_hz: tuple[float, float] = (3500.0, 7800.0)
+    reverb_prob: float = 0.6
+    rt60_s: tuple[float, float] = (0.1, 1.5)
+    reverb_db: tuple[float, float] = (-25.0, 0.0)  # energy of room over direct sound
+    noise_prob: float = 0.7
+    snr_db: tuple[float, float] = (15.0, 60.0)
+    hum_prob: float = 0.15
+    clip_prob: float = 0.08  # soft clipping
+    gain_db: tuple[float, float] = (-24.0, 6.0)
+
+    def __post_init__(self) -> None:
+        for name in vars(self):
+            value = getattr(self, name)
+            if name.endswith("_prob") and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in 0..1: {value}")
+            if isinstance(value, tuple) and value[0] > value[1]:
+                raise ValueError(f"{name} must be (low, high): {value}")
+
+
+def augment(
+    samples_S: np.ndarray,
+    rng: np.random.Generator,
+    config: AugmentConfig | None = None,
+    sample_rate_hz: int = 16000,
+    lead_samples: int = 0,
+) -> np.ndarray:
+    """A random recording condition for a clip.
+
+    Args:
+      samples_S: float samples in -1..1.
+      rng: decides everything.
+      config: how much.
+      sample_rate_hz: their rate.
+      lead_samples: samples in front of the clip that only feed the room's echo; they
+        are cut off.
+
+    Returns:
+      float32 samples of length S - lead_samples, within -1..1.
+    """
+    config = config or AugmentConfig()
+    num = len(samples_S)
+    if not 0 <= lead_samples < max(num, 1):
+        raise ValueError(f"lead_samples must be below {num}: {lead_samples}")
+    room_R = _room(rng, config, sample_rate_hz)
+    size = _fast_size(num + len(room_R))
+    spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
+    hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
+    # One rms for wet and dry: the room should not act as a gain.
+    rms = max(float(np.sqrt(np.mean(np.square(samples_S)))), 0.003)
+    response_K = _equaliser(rng, config, hz_K)
+    if len(room_R) > 1:
+        response_K = response_K * np.fft.rfft(room_R, size)
+    spectrum_K = spectrum_K * response_K
+    noise_K = _noise(rng, config, hz_K, rms, size)
+    if noise_K is not None:
+        spectrum_K += noise_K
+    output_S = np.fft.irfft(spectrum_K, size)[lead_samples:num].astype(np.float32)
+    gain = 10 ** (rng.uniform(*config.gain_db) / 20)
+    peak = float(np.abs(output_S).max(initial=0.0))
+    if rng.random() < config.clip_prob:  # a driven input stage
+        drive = rng.uniform(0.8, 2.5) / max(peak, 0.05)
+        output_S = np.tanh(output_S * np.float32(drive)) / np.float32(drive)
+        peak = float(np.abs(output_S).max(initial=0.0))
+    return output_S * np.float32(min(gain, 0.99 / max(peak, 1e-6)))
+
+
+def _equaliser(
+    rng: np.random.Generator, config: AugmentConfig, hz_K: np.ndarray
+) -> np.ndarray:
+    """Amplitude response: shelves, peaks, high-pass and low-pass, on a coarse grid."""
+    octave_G = np.linspace(np.log2(10), np.log2(max(hz_K[-1], 20)), 256)
+    db_G = np.zeros(256)
+    if rng.random() < config.eq_prob:
+        for sign in (-1, 1):  # low and high shelf
+            corner = rng.uniform(np.log2(80), np.log2(4000))
+            gain_db = rng.uniform(-config.eq_db, config.eq_db)
+            db_G += gain_db / (1 + np.exp(-sign * 3 * (octave_G - corner)))
+        for _ in range(int(rng.integers(0, 4))):
+            center = rng.uniform(np.log2(60), np.log2(6500))
+            width = rng.uniform(0.15, 1.2)
+            gain_db = rng.uniform(-config.eq_db, config.eq_db)
+            db_G += gain_db * np.exp(-0.5 * ((octave_G - center) / width) ** 2)
+    if rng.random() < config.highpass_prob:
+        corner = np.log2(rng.uniform(*config.highpass_hz))
+        db_G -= rng.uniform(6, 18) * np.maximum(corner - octave_G, 0)
+    if rng.random() < config.lowpass_prob:
+        corner = np.log2(rng.uniform(*config.lowpass_hz))
+        slope_db = rng.choice([6.0, 12.0, 24.0, 200.0])  # the last as codecs cut
+        db_G -= slope_db * np.maximum(octave_G - corner, 0)
+    gain_G = 10 ** (db_G / 20)
+    return np.interp(hz_K, 2**octave_G, gain_G).astype(np.float32)
+
+
+def _room(
+    rng: np.random.Generator, config: AugmentConfig, sample_rate_hz: int
+) -> np.ndarray:
+    """An impulse response: direct sound, some reflections, decaying noise.
+
+    The tail is Gaussian noise that falls by 60 dB in rt60 (J. A. Moorer, "About this
+    reverberation business", 1979), the high notes of it faster than the low ones.
+    """
+    if rng.random() >= config.reverb_prob:
+        return np.ones(1, np.float32)
+    rt60_s = float(np.exp(rng.uniform(*np.log(config.rt60_s))))
+    num = int(rt60_s * sample_rate_hz) + 2
+    time_R = np.arange(num, dtype=np.float32) / np.float32(sample_rate_hz)
+    tail_R = rng.standard_normal(num, dtype=np.float32)
+    # A running mean of two to four samples takes the treble; it gains with time.
+    dark_R = tail_R.copy()
+    for lag in range(1, int(rng.integers(2, 5))):
+        dark_R[lag:] += tail_R[:-lag]
+    mix_R = np.minimum(time_R / np.float32(rt60_s) * 3, 1)
+    tail_R += (dark_R - tail_R) * mix_R
+    tail_R *= np.exp(time_R * np.float32(-6.908 / rt60_s))
+    tail_R[: int(rng.uniform(0.001, 0.02) * sample_rate_hz)] = 0
+    for _ in range(int(rng.integers(0, 7))):
+        place = min(int(rng.uniform(0.002, 0.06) * sample_rate_hz), num - 1)
+        tail_R[place] += rng.normal(0, 8)
+    energy = float(np.dot(tail_R, tail_R))
+    ratio_db = rng.uniform(*config.reverb_db)
+    tail_R *= np.float32(np.sqrt(10 ** (ratio_db / 10) / max(energy, 1e-9)))
+    tail_R[0] = 1
+    return tail_R / np.float32(np.sqrt(1 + 10 ** (ratio_db / 10)))
+
+
+def _noise(
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    hz_K: np.ndarray,
+    rms: float,
+    size: int,
+) -> np.ndarray | None:
+    """Spectrum of coloured noise and hum at a random level below rms."""
+    if rng.random() >= config.noise_prob:
+        return None
+    noise_K = rng.standard_normal((len(hz_K), 2), dtype=np.float32).view(np.complex64)
+    noise_K = noise_K[:, 0]
+    slope = rng.choice([0.0, 0.5, 0.5, 1.0])  # white, pink, brown
+    if slope:
+        shape_K = np.maximum(hz_K, 20.0) ** np.float32(-slope)
+        noise_K = noise_K * shape_K
+    noise_K[0] = 0
+    power = 2 * float(np.vdot(noise_K, noise_K).real) / size**2
+    level = rms * 10 ** (-rng.uniform(*config.snr_db) / 20)
+    noise_K = noise_K * np.float32(level / np.sqrt(max(power, 1e-30)))
+    if rng.random() < config.hum_prob:
+        mains_hz = rng.choice([50.0, 60.0])
+        for harmonic in range(1, 8):
+            bin_k = round(mains_hz * harmonic / hz_K[1])
+            if bin_k < len(hz_K):
+                phase = np.exp(2j * np.pi * rng.random())
+                noise_K[bin_k] += level * rng.uniform(0, 0.7) * size / 2 * phase
+    return noise_K
+
+
+def _fast_size(num: int) -> int:
+    """The next length of the form 2^a, 3 * 2^a or 5 * 2^a."""
+    power = 1 << max(num - 1, 1).bit_length()
+    return min(size for size in (power, power * 5 // 8, power * 3 // 4) if size >= num)

@@ -1,0 +1,187 @@
+"""Recipes: which pianos play what music, and how much of it, for a training corpus.
+
+A recipe is a JSON file:
+  {"seed": 1,
+   "pianos": {NAME: {"path": ..., "program": 0, "match": ""}, ...},
+   "corpora": [{"name": ..., "piano": NAME, "music": "random" | "midi",
+                "hours": 1.5}, ...]}
+Paths are relative to the folder of pianos given with it. Every piece is a function
+of (seed, corpus name, index), so that a recipe gives the same corpora again.
+"""
+
+import functools
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mt3x.compose import clean, compose, excerpt, vary
+from mt3x.midi import read_midi
+from mt3x.notes import Notes
+from mt3x.pianos import SampledPiano, SoundFont, load_piano
+from mt3x.render import RenderConfig, render_many
+
+MUSIC = ("random", "midi")
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """One corpus of a recipe, with its paths resolved."""
+
+    name: str
+    piano_path: str
+    music: str  # "random" or "midi"
+    hours: float
+    seed: int
+    program: int = 0  # preset of a soundfont
+    match: str = ""  # microphone of an SFZ piano, see `load_piano`
+    midi_paths: tuple[str, ...] = ()
+    min_piece_s: float = 50.0
+    max_piece_s: float = 120.0
+    max_tuning_cents: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.music not in MUSIC:
+            raise ValueError(f"{self.name}: music must be one of {MUSIC}: {self.music}")
+        if self.music == "midi" and not self.midi_paths:
+            raise ValueError(f"{self.name}: no .mid files; give a folder with --midi")
+        if not self.hours > 0:
+            raise ValueError(f"{self.name}: hours must be above 0: {self.hours}")
+
+    @property
+    def is_soundfont(self) -> bool:
+        return self.piano_path.lower().endswith((".sf2", ".sf3"))
+
+    @property
+    def unit_pieces(self) -> int:
+        """Pieces rendered in one go: a synthesiser is slow to start."""
+        return 12 if self.is_soundfont else 2
+
+
+@dataclass(frozen=True)
+class RenderedPiece:
+    """A piece ready for `CorpusWriter.add`."""
+
+    name: str
+    samples_S: np.ndarray  # int16
+    notes: Notes
+    info: dict[str, Any]
+
+
+def read_recipe(
+    path: str | os.PathLike[str],
+    pianos_folder: str | os.PathLike[str],
+    midi_folder: str | os.PathLike[str] | None = None,
+) -> list[CorpusSpec]:
+    """The corpora of a recipe file.
+
+    Raises:
+      ValueError: naming the recipe and its faulty entry.
+    """
+    path = Path(path)
+    try:
+        recipe = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    midi_paths = find_midi(midi_folder) if midi_folder else ()
+    specs = []
+    for entry in recipe.get("corpora", []):
+        piano = recipe.get("pianos", {}).get(entry.get("piano"))
+        if piano is None:
+            raise ValueError(f"{path}: corpus {entry.get('name')!r}: unknown piano")
+        fields = {key: value for key, value in entry.items() if key != "piano"}
+        specs.append(
+            CorpusSpec(
+                piano_path=str(Path(pianos_folder) / piano["path"]),
+                program=piano.get("program", 0),
+                match=piano.get("match", ""),
+                seed=int(recipe.get("seed", 0)),
+                midi_paths=midi_paths if entry.get("music") == "midi" else (),
+                **fields,
+            )
+        )
+    if not specs:
+        raise ValueError(f"{path}: the recipe lists no corpora")
+    return specs
+
+
+def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """All .mid and .midi files under a folder, sorted."""
+    paths = sorted(Path(folder).rglob("*"))
+    return tuple(str(p) for p in paths if p.suffix.lower() in (".mid", ".midi"))
+
+
+def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
+    """Composes or varies, and renders, the pieces of one unit of a corpus."""
+    first = unit * spec.unit_pieces
+    rngs = [_rng(spec, i) for i in range(first, first + spec.unit_pieces)]
+    scores = [_score(spec, rng) for rng in rngs]
+    rng = _rng(spec, -1 - unit)
+    config = RenderConfig(
+        tuning_cents=float(rng.uniform(-spec.max_tuning_cents, spec.max_tuning_cents)),
+        gamma=float(rng.uniform(1.6, 2.3)),
+        release_gain_db=float(rng.uniform(-46, -34)) if rng.random() < 0.5 else None,
+        peak=None,
+    )
+    piano = _piano(spec.piano_path, spec.program, spec.match)
+    pieces = []
+    rendered = render_many([notes for _, notes in scores], piano, config)
+    for i, (samples_S, (origin, notes)) in enumerate(
+        zip(rendered, scores, strict=True)
+    ):
+        peak = float(rngs[i].uniform(0.25, 0.9))
+        samples_S = samples_S * (peak / max(float(np.abs(samples_S).max()), 1e-6))
+        info = {"origin": origin, "piano": Path(spec.piano_path).name}
+        info["tuning_cents"] = round(config.tuning_cents, 2)
+        name = f"{spec.name}-{first + i:05d}"
+        samples_S = np.round(samples_S * 32767).astype(np.int16)
+        pieces.append(RenderedPiece(name, samples_S, notes, info))
+    return pieces
+
+
+def units(spec: CorpusSpec, first_piece: int = 0) -> Iterator[int]:
+    """Unit numbers from the one that holds a piece on, without end."""
+    unit = first_piece // spec.unit_pieces
+    while True:
+        yield unit
+        unit += 1
+
+
+def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Notes]:
+    duration_s = float(rng.uniform(spec.min_piece_s, spec.max_piece_s))
+    if spec.music == "random":
+        return "random", compose(rng, duration_s)
+    path = str(rng.choice(np.array(spec.midi_paths, dtype=object)))
+    notes = vary(_midi_notes(path), rng)
+    end_s = float(notes.offset_s.max(initial=0.0))
+    start_s = float(rng.uniform(0, max(0.0, end_s - duration_s)))
+    notes = clean(excerpt(notes, start_s, duration_s))
+    # Scores are often on a grid: hands are not.
+    jitter_s = np.abs(rng.normal(0, 0.004, len(notes)))
+    offset_s = np.maximum(notes.offset_s, notes.onset_s + jitter_s + 0.02)
+    notes = Notes(notes.onset_s + jitter_s, offset_s, notes.pitch, notes.velocity)
+    return f"{Path(path).stem} from {start_s:.1f} s", clean(notes)
+
+
+@functools.lru_cache(maxsize=64)
+def _midi_notes(path: str) -> Notes:
+    return clean(read_midi(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _piano(path: str, program: int, match: str) -> SampledPiano | SoundFont:
+    return load_piano(path, program=program, match=match)
+
+
+def _rng(spec: CorpusSpec, index: int) -> np.random.Generator:
+    words: Sequence[int] = (
+        spec.seed,
+        zlib.crc32(spec.name.encode()),
+        index & 0xFFFFFFFF,
+    )
+    return np.random.default_rng(words)

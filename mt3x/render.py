@@ -1,0 +1,253 @@
+"""Notes -> audio: sampled pianos mixed in NumPy, soundfonts through a synthesiser.
+
+The label and the sound agree: a note's attack begins at its onset (within a few
+milliseconds, for every piano; soundfonts are measured once and shifted) and its
+damper falls at its offset.
+"""
+
+import functools
+import importlib
+import importlib.util
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from mt3x import midi
+from mt3x.notes import Notes
+from mt3x.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
+
+# Soundfonts are played at this rate and brought down after: synthesisers
+# interpolate without a low-pass, so a low rate would fold the treble back.
+_SYNTH_RATE_HZ = 44100
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """How notes sound."""
+
+    tuning_cents: float = 0.0  # the whole piano sharp or flat, at most +-50
+    gamma: float = 2.0  # exponent of the velocity curve of sampled pianos
+    release_gain_db: float | None = None  # level of damper noise; None leaves it out
+    peak: float | None = 0.7  # scale to this maximum; None keeps the level
+    tail_s: float = 1.0  # audio after the last offset
+
+    def __post_init__(self) -> None:
+        if abs(self.tuning_cents) > 50:
+            raise ValueError(f"tuning_cents must be in -50..50: {self.tuning_cents}")
+
+
+def render(
+    notes: Notes,
+    piano: SampledPiano | SoundFont,
+    config: RenderConfig | None = None,
+    sample_rate_hz: int = 16000,
+) -> np.ndarray:
+    """Renders notes on a piano.
+
+    Args:
+      notes: piano notes; offsets hold the sustain pedal. Pitches outside 21..108
+        and drums are left out.
+      piano: from `mt3x.pianos.load_piano`.
+      config: how they sound.
+      sample_rate_hz: must be the sampled piano's.
+
+    Returns:
+      float32 samples_S, mono; time 0 is the notes' time 0.
+    """
+    config = config or RenderConfig()
+    notes = notes[(notes.pitch >= 21) & (notes.pitch <= 108) & ~notes.is_drum]
+    # Sharper means faster: play slower first, then resample by the same ratio.
+    ratio = 2 ** (config.tuning_cents / 1200)
+    slowed = Notes(
+        notes.onset_s * ratio, notes.offset_s * ratio, notes.pitch, notes.velocity
+    )
+    end_s = (float(notes.offset_s.max()) if len(notes) else 0.0) + config.tail_s
+    num_samples = round(end_s * sample_rate_hz)
+    if isinstance(piano, SoundFont):
+        samples_S = _render_soundfont(slowed, piano, sample_rate_hz)
+    else:
+        if piano.sample_rate_hz != sample_rate_hz:
+            raise ValueError(
+                f"piano was loaded at {piano.sample_rate_hz} Hz, not {sample_rate_hz}"
+            )
+        samples_S = _mix(slowed, piano, config, end_s * ratio)
+    if ratio != 1:
+        samples_S = soxr.resample(
+            samples_S, in_rate=sample_rate_hz * ratio, out_rate=sample_rate_hz
+        )
+    return _with_peak(_fit(samples_S, num_samples), config.peak)
+
+
+def render_many(
+    scores: Sequence[Notes],
+    piano: SampledPiano | SoundFont,
+    config: RenderConfig | None = None,
+    sample_rate_hz: int = 16000,
+) -> list[np.ndarray]:
+    """Renders several pieces; a soundfont plays them in one go, which saves its start.
+
+    The arguments and results are those of `render`.
+    """
+    config = config or RenderConfig()
+    if not isinstance(piano, SoundFont):
+        return [render(notes, piano, config, sample_rate_hz) for notes in scores]
+    starts_s, time_s = [], 0.0
+    for notes in scores:
+        starts_s.append(time_s)
+        time_s += float(notes.offset_s.max(initial=0.0)) + config.tail_s + 1.0
+    joined = Notes.concatenate(
+        [notes.shift(s) for notes, s in zip(scores, starts_s, strict=True)]
+    )
+    joined_S = render(joined, piano, replace(config, peak=None), sample_rate_hz)
+    pieces = []
+    for notes, start_s in zip(scores, starts_s, strict=True):
+        end_s = float(notes.offset_s.max(initial=0.0)) + config.tail_s
+        start = round(start_s * sample_rate_hz)
+        samples_S = joined_S[start : start + round(end_s * sample_rate_hz)]
+        pieces.append(_with_peak(samples_S, config.peak))
+    return pieces
+
+
+def damper_fade_s(key: int) -> float:
+    """Seconds that a damper takes to silence a key: 0.2 in the bass, 0.08 on top."""
+    return float(np.interp(key, [21, HIGHEST_DAMPED_KEY], [0.20, 0.08]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _damper_fade(key: int, sample_rate_hz: int) -> np.ndarray:
+    """An exponential fade by 60 dB, brought to exactly zero at its end."""
+    num = max(2, round(damper_fade_s(key) * sample_rate_hz))
+    fade_S = 10 ** (-3 * np.arange(num) / num)
+    return (fade_S - fade_S[-1]).astype(np.float32)
+
+
+def _mix(
+    notes: Notes, piano: SampledPiano, config: RenderConfig, end_s: float
+) -> np.ndarray:
+    rate_hz = piano.sample_rate_hz
+    samples_S = np.zeros(round(end_s * rate_hz) + 1, np.float32)
+    starts = np.round(notes.onset_s * rate_hz).astype(int)
+    ends = np.round(notes.offset_s * rate_hz).astype(int)
+    release_gain = 10 ** ((config.release_gain_db or 0) / 20)
+    for i in range(len(notes)):
+        key, velocity = int(notes.pitch[i]), max(1, int(notes.velocity[i]))
+        sound_S = piano.note(key, velocity, config.gamma)
+        length = max(int(ends[i] - starts[i]), 1)
+        if key <= HIGHEST_DAMPED_KEY and length < len(sound_S):
+            fade_S = _damper_fade(key, rate_hz)
+            sound_S = sound_S[: length + len(fade_S)]
+            sound_S[length:] *= fade_S[: len(sound_S) - length]
+        _add(samples_S, sound_S, starts[i])
+        if config.release_gain_db is not None and key <= HIGHEST_DAMPED_KEY:
+            noise_S = piano.release(key)
+            if noise_S is not None:
+                _add(samples_S, noise_S * np.float32(release_gain), ends[i])
+    return samples_S
+
+
+def _add(samples_S: np.ndarray, sound_S: np.ndarray, start: int) -> None:
+    sound_S = sound_S[: max(0, len(samples_S) - start)]
+    samples_S[start : start + len(sound_S)] += sound_S
+
+
+def _fit(samples_S: np.ndarray, num_samples: int) -> np.ndarray:
+    samples_S = samples_S[:num_samples]
+    return np.pad(samples_S, (0, num_samples - len(samples_S))).astype(np.float32)
+
+
+def _with_peak(samples_S: np.ndarray, peak: float | None) -> np.ndarray:
+    if peak is None:
+        return samples_S
+    return samples_S * np.float32(peak / max(np.abs(samples_S).max(initial=0), 1e-6))
+
+
+def _render_soundfont(
+    notes: Notes, piano: SoundFont, sample_rate_hz: int
+) -> np.ndarray:
+    latency_s = _soundfont_latency_s(piano)
+    samples_S = _synthesize(notes, piano)
+    samples_S = samples_S[round(latency_s * _SYNTH_RATE_HZ) :]
+    if sample_rate_hz != _SYNTH_RATE_HZ:
+        samples_S = soxr.resample(
+            samples_S, in_rate=_SYNTH_RATE_HZ, out_rate=sample_rate_hz
+        )
+    return samples_S
+
+
+@functools.cache
+def _soundfont_latency_s(piano: SoundFont) -> float:
+    """Median delay from a note's label to its attack, over keys and velocities."""
+    pitch, velocity = np.meshgrid(np.arange(24, 108, 6), [40, 70, 100])
+    onset_s = 0.2 + 1.5 * np.arange(pitch.size)
+    notes = Notes(onset_s, onset_s + 0.8, pitch.ravel(), velocity.ravel())
+    return float(np.median(attack_delays_s(_synthesize(notes, piano), notes)))
+
+
+def attack_delays_s(
+    samples_S: np.ndarray, notes: Notes, sample_rate_hz: int = _SYNTH_RATE_HZ
+) -> np.ndarray:
+    """Delay of each note's attack after its label, for notes that sound alone.
+
+    The attack is where the 1 ms envelope first reaches 10 % of its maximum over the
+    200 ms after the onset; it is looked for from 20 ms before the onset on.
+    """
+    width = max(1, sample_rate_hz // 1000)
+    envelope_S = np.convolve(np.abs(samples_S), np.full(width, 1 / width))[width - 1 :]
+    delays_s = []
+    for onset_s in notes.onset_s:
+        start = max(0, round((onset_s - 0.02) * sample_rate_hz))
+        head_S = envelope_S[start : start + round(0.22 * sample_rate_hz)]
+        attack = int(np.argmax(head_S >= 0.1 * head_S.max()))
+        delays_s.append((start + attack) / sample_rate_hz - onset_s)
+    return np.array(delays_s)
+
+
+def _synthesize(notes: Notes, piano: SoundFont) -> np.ndarray:
+    """Mono samples at 44.1 kHz, without the synthesiser's reverb and chorus."""
+    program = np.full(len(notes), piano.program)
+    data = midi.write_midi(
+        Notes(notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, program)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
+        score.write_bytes(data)
+        if shutil.which("fluidsynth"):
+            _run_fluidsynth(piano.path, score, sound)
+        else:
+            _run_midirenderer(piano.path, score, sound)
+        samples_SxC, rate_hz = soundfile.read(sound, dtype="float32", always_2d=True)
+    samples_S = samples_SxC @ np.full(samples_SxC.shape[1], 1 / samples_SxC.shape[1])
+    if rate_hz != _SYNTH_RATE_HZ:
+        samples_S = soxr.resample(samples_S, rate_hz, _SYNTH_RATE_HZ)
+    return samples_S
+
+
+def _run_fluidsynth(soundfont: Path, score: Path, sound: Path) -> None:
+    command = ["fluidsynth", "-q", "-n", "-i", "-R", "0", "-C", "0", "-g", "0.4"]
+    command += ["-r", str(_SYNTH_RATE_HZ), "-o", "synth.dynamic-sample-loading=1"]
+    command += ["-T", "wav", "-O", "float", "-F", str(sound)]
+    done = subprocess.run(
+        [*command, str(soundfont), str(score)], capture_output=True, text=True
+    )
+    if done.returncode or not sound.is_file():
+        raise OSError(f"{soundfont}: fluidsynth failed: {done.stderr.strip()[-300:]}")
+
+
+def _run_midirenderer(soundfont: Path, score: Path, sound: Path) -> None:
+    if soundfont.suffix.lower() != ".sf2" or not importlib.util.find_spec(
+        "midirenderer"
+    ):
+        raise OSError(
+            f"{soundfont}: no synthesiser; install fluidsynth (any soundfont) or "
+            "`pip install midirenderer` (SF2 only)"
+        )
+    midirenderer = importlib.import_module("midirenderer")
+    wave = midirenderer.render_wave_from(soundfont.read_bytes(), score.read_bytes())
+    sound.write_bytes(wave)
