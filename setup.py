@@ -32,7 +32,7 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     "hypothesis>=6.100",
-    "pyright>=1.1.390",
+    "pyright[nodejs]>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3.5",
     "ruff>=0.8",

@@ -13,6 +13,7 @@ early stopping, running sums). The run's config lies beside, in `config.json`.
 
 import dataclasses
 import json
+import os
 import struct
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from mt3x.files import write_whole
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "hppnet_tiny.safetensors"
 FORMAT = "mt3x-weights-1"
+Source = str | os.PathLike[str]
 
 
 class Weights(NamedTuple):
@@ -59,7 +61,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_weights(
-    path: str | Path,
+    path: Source,
     params: Mapping[str, Any],
     config: Mapping[str, Any],
     metadata: Mapping[str, str] | None = None,
@@ -98,7 +100,7 @@ def save_weights(
         file.write(data)
 
 
-def load_weights(path: str | Path) -> Weights:
+def load_weights(path: Source) -> Weights:
     """Read a weights file.
 
     Raises:
@@ -123,7 +125,7 @@ def load_weights(path: str | Path) -> Weights:
     )
 
 
-def load(path: str | Path | None = None) -> Weights:
+def load(path: Source | None = None) -> Weights:
     """Read weights from a file, a run folder, one of its steps, or the package.
 
     Args:
@@ -147,7 +149,7 @@ def load(path: str | Path | None = None) -> Weights:
     return _load_run(path) if path.is_dir() else load_weights(path)
 
 
-def check_params(params: Any, expected: Any, source: str | Path) -> None:
+def check_params(params: Any, expected: Any, source: Source) -> None:
     """Compare a parameter tree with a model's by names, shapes and dtypes.
 
     Args:
@@ -184,7 +186,7 @@ class RunCheckpoints:
     and the best one.
     """
 
-    def __init__(self, run_dir: str | Path, keep: int) -> None:
+    def __init__(self, run_dir: Source, keep: int) -> None:
         import orbax.checkpoint as ocp
 
         self._ocp = ocp

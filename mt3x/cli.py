@@ -14,6 +14,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
+    "export": "Write the weights of a training run to one file.",
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",
     "import": "Convert a published checkpoint into mt3x weights.",
 }

@@ -25,9 +25,7 @@ AXIS_RULES: Mapping[str, str | None] = {
 }
 
 
-def make_mesh(
-    model_parts: int = 1, devices: Sequence[jax.Device] | None = None
-) -> Mesh:
+def make_mesh(model_parts: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """Arrange the devices as (data, model); the default is data parallel alone."""
     devices = jax.devices() if devices is None else devices
     if model_parts < 1 or len(devices) % model_parts:

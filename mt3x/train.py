@@ -45,7 +45,10 @@ class Objective(Protocol):
 
     @property
     def config(self) -> Any:
-        """A dataclass with `to_dict()`: all that the weights depend on."""
+        """A dataclass with `to_dict()`: all that the weights depend on.
+
+        `features.sample_rate_hz`, where it has that, is the rate of `samples`.
+        """
         ...
 
     def init(self, rng: jax.Array) -> Any:
@@ -88,7 +91,8 @@ class TrainConfig:
     # Decay of the average of the parameters that is validated and exported; None: no
     # average. It starts low and rises as (1 + step) / (10 + step).
     ema_decay: float | None = None
-    # Arithmetic of forward and backward pass; parameters and updates stay float32.
+    # Arithmetic of forward and backward pass: float32 or bfloat16. An experiment makes
+    # its objective with it; parameters and updates stay float32.
     dtype: str = "float32"
     # Parts of a batch whose gradients are summed, to train in less memory.
     microbatches: int = 1
@@ -249,8 +253,6 @@ def _gradient_sum(
     """Gradient of the loss's sum and (sum, weight, parts), over all microbatches."""
 
     def loss_fn(params: Any, part: Any) -> tuple[jax.Array, Any]:
-        if config.dtype != "float32":
-            params = jax.tree.map(lambda p: p.astype(config.dtype), params)
         loss_sum, weight, parts = objective.loss(params, part)
         return loss_sum, (loss_sum, weight, parts)
 
@@ -334,7 +336,8 @@ class _Run:
         self.config = config
         self.evaluate = evaluate
         self.mesh = partitioning.make_mesh()
-        self.sample_rate_hz = getattr(objective, "sample_rate_hz", None)
+        features = getattr(objective.config, "features", None)
+        self.sample_rate_hz = getattr(features, "sample_rate_hz", None)
         whole = partitioning.sharding(self.mesh)
         self.update = jax.jit(
             functools.partial(train_step, config, objective),

@@ -1,6 +1,7 @@
 """A small objective and its data, for tests of the trainer."""
 
 import dataclasses
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 @dataclass(frozen=True)
 class ToyConfig:
     width: int = 16
+    features = types.SimpleNamespace(sample_rate_hz=100)
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -19,8 +21,6 @@ class ToyConfig:
 
 class ToyObjective:
     """A network of two layers that learns sin(x) from pairs."""
-
-    sample_rate_hz = 100
 
     def __init__(self, config: ToyConfig = ToyConfig()) -> None:
         self.config = config

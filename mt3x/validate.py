@@ -1,0 +1,171 @@
+"""Validation during training: transcribe clips with the model as it is, and score them.
+
+Scores are those of `mt3x.metrics`, means over clips, under flat names (`note_f1`,
+`note_precision`, `frame_f1`, `note_offset_f1`, `note_offset_velocity_f1`, ...). Where
+mir_eval is not installed, as on a machine that only trains, the note scores alone are
+computed here: same pitch, onsets within 50 ms, matched from left to right, which is a
+largest matching since all intervals are of one width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from mt3x.corpus import Corpus
+from mt3x.notes import Notes
+from mt3x.rolls import Rolls, notes_to_rolls, rolls_to_notes
+
+ONSET_TOLERANCE_S = 0.05
+Clip = tuple[np.ndarray, Notes]
+
+
+class Objective(Protocol):
+    """The part of `mt3x.objectives.PianoObjective` that validation uses."""
+
+    @property
+    def config(self) -> Any:
+        """With `features`, `labels` and `decoding`."""
+        ...
+
+    def predict(self, params: Any, samples_BxS: Any, num_samples_B: Any) -> dict:
+        """Rolls BxTxP by name."""
+        ...
+
+
+class Validation:
+    """`validation(params)` -> scores by name, and the picture `rolls`.
+
+    All clips are padded to the longest, so that prediction compiles once.
+    """
+
+    def __init__(
+        self, objective: Objective, clips: Sequence[Clip], picture_s: float = 20.0
+    ) -> None:
+        """
+        Args:
+          objective: predicts rolls and knows how they are decoded.
+          clips: pairs of samples_S (float32 or int16, at the features' rate) and the
+            reference notes that begin in them.
+          picture_s: how much of the first clip the picture shows.
+        """
+        if not clips:
+            raise ValueError("no clips to validate on; name a corpus with some audio")
+        self._config = objective.config
+        self._clips = clips
+        hop_samples = self._config.features.hop_samples
+        longest = max(len(samples_S) for samples_S, _ in clips)
+        self._length = -(-longest // hop_samples) * hop_samples
+        self._picture_frames = int(picture_s * self._config.labels.frame_rate_hz)
+        self._predict = jax.jit(objective.predict)
+
+    def __call__(self, params: Any) -> dict[str, Any]:
+        scores, picture = [], None
+        for samples_S, ref in self._clips:
+            rolls = self.rolls(params, samples_S)
+            scores.append(_score(ref, rolls_to_notes(rolls, self._config.decoding)))
+            if picture is None:
+                shown = rolls[: self._picture_frames]
+                target = notes_to_rolls(ref, shown.num_frames, self._config.labels)
+                picture = draw_rolls(target, shown)
+        means = {k: float(np.mean([s[k] for s in scores])) for k in scores[0]}
+        return {**means, "rolls": picture}
+
+    def rolls(self, params: Any, samples_S: np.ndarray) -> Rolls:
+        """What the model sees in one clip."""
+        padded_S = np.zeros(self._length, np.float32)
+        padded_S[: len(samples_S)] = samples_S
+        if samples_S.dtype == np.int16:
+            padded_S /= 32768
+        predicted = self._predict(
+            params, padded_S[None], np.array([len(samples_S)], np.int32)
+        )
+        hop_samples = self._config.features.hop_samples
+        num_frames = -(-len(samples_S) // hop_samples)
+        onset, frame, offset, velocity = (
+            np.asarray(predicted[name][0, :num_frames], np.float32)
+            for name in ("onset", "frame", "offset", "velocity")
+        )
+        return Rolls(onset, frame, offset, velocity, self._config.labels.frame_rate_hz)
+
+
+def corpus_clips(
+    folder: str, sample_rate_hz: int, clip_s: float, max_clips: int | None = None
+) -> list[Clip]:
+    """The first `clip_s` seconds of each piece of a corpus, at most `max_clips`.
+
+    Notes that begin later are left out, and notes that sound on are cut there.
+    """
+    corpus = Corpus(folder)
+    if corpus.sample_rate_hz != sample_rate_hz:
+        raise ValueError(
+            f"{folder}: {corpus.sample_rate_hz} Hz, but the features need "
+            f"{sample_rate_hz} Hz; build the corpus at that rate"
+        )
+    count = len(corpus) if max_clips is None else min(max_clips, len(corpus))
+    clips = []
+    for index in range(count):
+        samples_S = corpus.samples(index)[: round(clip_s * sample_rate_hz)]
+        end_s = len(samples_S) / sample_rate_hz
+        notes = corpus.notes(index)
+        notes = notes[notes.onset_s < end_s]
+        cut = Notes(
+            notes.onset_s,
+            np.minimum(notes.offset_s, end_s),
+            notes.pitch,
+            notes.velocity,
+        )
+        clips.append((samples_S, cut))
+    return clips
+
+
+def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
+    """Reference over estimate, HxWx3 (uint8): frames in blue-grey, onsets in yellow.
+
+    Two rows of pixels per key, high keys on top; a white line lies between the two.
+    """
+    pictures = []
+    for rolls in (ref, est):
+        frame_PxT = np.clip(rolls.frame_TxP, 0, 1).T[::-1, :, None]
+        onset_PxT = np.clip(rolls.onset_TxP, 0, 1).T[::-1, :, None]
+        picture = frame_PxT * np.array([70, 110, 160])
+        picture = (1 - onset_PxT) * picture + onset_PxT * np.array([255, 220, 0])
+        pictures.append(np.repeat(np.round(picture).astype(np.uint8), 2, axis=0))
+    line = np.full((2, *pictures[0].shape[1:]), 255, np.uint8)
+    return np.concatenate([pictures[0], line, pictures[1]])
+
+
+def note_scores(ref: Notes, est: Notes) -> dict[str, float]:
+    """Note precision, recall and F1 without mir_eval (see the module's docstring)."""
+    matched = 0
+    for pitch in np.intersect1d(ref.pitch, est.pitch):
+        # mir_eval compares differences rounded to 0.1 ms.
+        ref_s = np.sort(ref.onset_s[ref.pitch == pitch])
+        est_s = np.sort(est.onset_s[est.pitch == pitch])
+        i = j = 0
+        while i < len(ref_s) and j < len(est_s):
+            late_s = np.round(est_s[j] - ref_s[i], 4)
+            if abs(late_s) <= ONSET_TOLERANCE_S:
+                matched, i, j = matched + 1, i + 1, j + 1
+            elif late_s > 0:
+                i += 1
+            else:
+                j += 1
+    precision = matched / len(est) if len(est) else 0.0
+    recall = matched / len(ref) if len(ref) else 0.0
+    total = len(ref) + len(est)
+    f1 = 2 * matched / total if total else 0.0
+    return {"note_f1": f1, "note_precision": precision, "note_recall": recall}
+
+
+def _score(ref: Notes, est: Notes) -> dict[str, float]:
+    try:
+        from mt3x import metrics
+    except ModuleNotFoundError as error:
+        if error.name not in ("mir_eval", "scipy"):
+            raise
+        return note_scores(ref, est)
+    scores = metrics.score(ref, est).to_dict()
+    flat = {f"{k}_{n}": value for k, one in scores.items() for n, value in one.items()}
+    return {"note_f1": flat.pop("note_f1"), **flat}
