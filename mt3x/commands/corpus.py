@@ -18,6 +18,14 @@ from rich.progress import (
 from rich.table import Table
 
 from mt3x.corpus import Corpus, CorpusWriter
+from mt3x.datasets import (
+    MAESTRO_SPLITS,
+    Recording,
+    read_maestro,
+    read_maps,
+    read_pairs,
+    write_corpus,
+)
 from mt3x.recipe import CorpusSpec, find_midi, read_recipe, render_unit, units
 
 _OUT = click.argument("out", type=click.Path(path_type=Path))
@@ -123,6 +131,31 @@ def render(
 
 
 @command.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@_OUT
+def maps(folder: Path, out: Path) -> None:
+    """Read MAPS recordings below FOLDER (audio with .tsv or .mid) into OUT."""
+    _read(read_maps(folder), out)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@_OUT
+@click.option("--split", type=click.Choice(MAESTRO_SPLITS), default="train")
+def maestro(folder: Path, out: Path, split: str) -> None:
+    """Read one split of MAESTRO (v1 to v3, as unpacked) into OUT."""
+    _read(read_maestro(folder, split), out)
+
+
+@command.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@_OUT
+def pairs(folder: Path, out: Path) -> None:
+    """Read MIDI files below FOLDER and the audio of the same names into OUT."""
+    _read(read_pairs(folder), out)
+
+
+@command.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 def info(folders: tuple[Path, ...]) -> None:
     """List corpora: pieces, hours and notes."""
@@ -138,6 +171,13 @@ def info(folders: tuple[Path, ...]) -> None:
             f"{num_notes / max(corpus.duration_s, 1e-9):.1f}",
         )
     Console().print(table)
+
+
+def _read(recordings: list[Recording], out: Path) -> None:
+    with _progress() as progress:
+        bar = progress.add_task(out.name, total=len(recordings), unit="recordings")
+        for _ in write_corpus(recordings, out):
+            progress.advance(bar)
 
 
 def _progress() -> Progress:
