@@ -1,4 +1,4 @@
-"""Losses as weighted sums: the caller divides once, over all devices and microbatches."""
+"""Losses as sums: the caller divides once, over all devices and microbatches."""
 
 import jax
 import jax.numpy as jnp

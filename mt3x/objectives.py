@@ -111,7 +111,8 @@ class PianoObjective:
         inputs_BxTxF = feats_BxTxF.astype(self.dtype)
         rolls = self.model.apply({"params": params}, inputs_BxTxF, mask_BxT)
         if mask_BxT is not None:
-            rolls = {name: roll * mask_BxT[..., None] for name, roll in rolls.items()}
+            keep = mask_BxT[..., None]
+            rolls = {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
         return rolls
 
     def loss(
@@ -128,7 +129,7 @@ class PianoObjective:
             `velocity` BxTxP.
 
         Returns:
-          The sum, its weight (number of keys x frames), and for each part (sum, weight).
+          The sum, its weight (keys x frames), and for each part its (sum, weight).
         """
         targets = {name: batch[name].astype(jnp.float32) for name in HEADS}
         rolls = self.predict(params, batch["samples"])

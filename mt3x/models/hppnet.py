@@ -128,9 +128,7 @@ class Trunk(nn.Module):
         octave, semitone = config.bins_per_octave, config.bins_per_octave // 12
 
         def block(x, name, *conv):
-            x = instance_norm(Conv(*conv, name=name)(x), mask_BxT)
-            self.sow("intermediates", name, x)
-            return x
+            return instance_norm(Conv(*conv, name=name)(x), mask_BxT)
 
         x = feats_BxTxF[..., None]
         for n in range(3):
@@ -138,7 +136,6 @@ class Trunk(nn.Module):
         x = HarmonicConv(
             config.channels, config.num_harmonics, octave, name="harmonic"
         )(x)
-        self.sow("intermediates", "harmonic", x)
         width = config.channels
         x = block(x, "octave", width, (1, 3), octave, config.bins_per_pitch)
         x = block(x, "semitone", width, (1, 3), 3 * semitone)
@@ -178,14 +175,16 @@ class Heads(nn.Module):
         dense = self.param("dense_kernel", init, (2, cells, width))
         dense_bias = self.param("dense_bias", nn.initializers.zeros, (cells,))
 
-        x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
-        x_DxTxCxN = jnp.stack([x_TxCxN, x_TxCxN[::-1]])
-        mask_DxTxN = None
-        if mask_BxT is not None:
-            mask_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
-            mask_DxTxN = jnp.stack([mask_TxN, mask_TxN[::-1]])
         weights = (weight.astype(x_BxTxPxC.dtype) for weight in weights)
-        hidden_TxDxGxHxN = lstm(x_DxTxCxN, *weights, mask_DxTxN)
+        if mask_BxT is None:
+            mask_BxT = jnp.ones((batch, frames), bool)
+        keep_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
+        x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
+        hidden_TxDxGxHxN = lstm(
+            jnp.stack([x_TxCxN, x_TxCxN[::-1]], axis=1),
+            *weights,
+            jnp.stack([keep_TxN, keep_TxN[::-1]], axis=1),
+        )
         parts_DxTxGxN = jnp.einsum(
             "tdghn,dgh->dtgn", hidden_TxDxGxHxN.astype(jnp.float32), dense
         )
