@@ -52,7 +52,9 @@ class WindowConfig:
 class Window(NamedTuple):
     """One window of a recording."""
 
-    samples_S: np.ndarray  # float32, zeros behind the end of the recording
+    # float32; behind the end of the recording its mirror image, as at a clip's edge in
+    # the features, so that padding changes nothing.
+    samples_S: np.ndarray
     num_frames: int  # frames that hold samples; fewer only in a short recording
     first_frame: int  # the window's place in the recording
     is_last: bool
@@ -85,7 +87,8 @@ def cut_windows(
     size = next((n for n in sizes if n >= total_frames), config.num_frames)
     first_frame = max(total_frames - size, 0)
     samples_S = held_S[first_frame * hop_samples - begin :]
-    samples_S = np.pad(samples_S, (0, size * hop_samples - len(samples_S)))
+    missing = size * hop_samples - len(samples_S)
+    samples_S = np.pad(samples_S, (0, missing), mode="reflect")
     yield Window(samples_S, min(total_frames, size), first_frame, is_last=True)
 
 
