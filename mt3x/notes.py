@@ -77,7 +77,7 @@ class Notes:
             else _integers("program", program, 0),
             "is_drum": np.zeros(num_notes, bool)
             if is_drum is None
-            else np.array(is_drum, dtype=bool),
+            else np.asarray(is_drum, dtype=bool),
         }
         for name, array in arrays.items():
             if array.shape != (num_notes,):
@@ -94,7 +94,7 @@ class Notes:
             )
         order = np.lexsort((arrays["pitch"], arrays["program"], onset_s))
         for name, array in arrays.items():
-            array = array[order]
+            array = array[order]  # a copy, also where the argument was an array
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
@@ -334,7 +334,7 @@ _REQUIRED = ("onset_s", "offset_s", "pitch")
 
 
 def _times(name: str, values: npt.ArrayLike) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
+    array = np.asarray(values, dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise ValueError(f"{name} of note {bad[0]} is not finite; drop such notes")

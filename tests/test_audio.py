@@ -224,25 +224,25 @@ def test_damaged_m4a_is_an_error(m4a, tmp_path):
             load_audio(tmp_path / f"{name}.m4a")
 
 
+NOT_AUDIO = {
+    "empty.wav": b"",
+    "text.wav": b"This is no sound.\n" * 500,
+    "text.txt": b"This is no sound.\n" * 500,
+    "noise.raw": np.random.default_rng(0).bytes(9000),
+    "noise.flac": np.random.default_rng(1).bytes(9000),
+    "header.wav": wav_bytes(sine())[:10],
+    "header.flac": wav_bytes(sine(), form="FLAC", subtype="PCM_16")[:60],
+    "header.ogg": wav_bytes(sine(), form="OGG", subtype="VORBIS")[:60],
+    "song.mid": b"MThd\x00\x00\x00\x06\x00\x01\x00\x00\x01\xe0",
+}
+
+
 @pytest.mark.parametrize("has_av", [True, False])
-@pytest.mark.parametrize(
-    "name, content",
-    [
-        ("empty.wav", b""),
-        ("text.wav", b"This is no sound.\n" * 500),
-        ("text.txt", b"This is no sound.\n" * 500),
-        ("noise.raw", np.random.default_rng(0).bytes(9000)),
-        ("noise.flac", np.random.default_rng(1).bytes(9000)),
-        ("header.wav", wav_bytes(sine())[:10]),
-        ("header.flac", wav_bytes(sine(), form="FLAC", subtype="PCM_16")[:60]),
-        ("header.ogg", wav_bytes(sine(), form="OGG", subtype="VORBIS")[:60]),
-        ("song.mid", b"MThd\x00\x00\x00\x06\x00\x01\x00\x00\x01\xe0"),
-    ],
-)
-def test_not_audio(tmp_path, monkeypatch, name, content, has_av):
+@pytest.mark.parametrize("name", NOT_AUDIO)
+def test_not_audio(tmp_path, monkeypatch, name, has_av):
     if not has_av:
         monkeypatch.setitem(sys.modules, "av", None)
-    (tmp_path / name).write_bytes(content)
+    (tmp_path / name).write_bytes(NOT_AUDIO[name])
     for read in (load_audio, audio_info):
         with pytest.raises(ValueError) as caught:
             read(tmp_path / name)

@@ -347,18 +347,19 @@ def test_reads_path_bytes_and_file(tmp_path):
 # Damaged files.
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"not MIDI",
-        b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x20\x00\x90",
-        (GOLDEN / "pedal.mid").read_bytes()[:2000],
-        b"MThd\x00\x00\x00\x06\x00\x01\x00\x00\x00\x00",  # no ticks per beat
-    ],
-)
-def test_damaged_file_is_named(tmp_path, data):
-    (tmp_path / "bad.mid").write_bytes(data)
+DAMAGED = {
+    "empty": b"",
+    "text": b"not MIDI",
+    "short track": b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0"
+    b"MTrk\x00\x00\x00\x20\x00\x90",
+    "truncated": (GOLDEN / "pedal.mid").read_bytes()[:2000],
+    "no ticks per beat": b"MThd\x00\x00\x00\x06\x00\x01\x00\x00\x00\x00",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_file_is_named(tmp_path, name):
+    (tmp_path / "bad.mid").write_bytes(DAMAGED[name])
     with pytest.raises(ValueError, match=r"bad\.mid: ") as caught:
         read_midi(tmp_path / "bad.mid")
     assert "\n" not in str(caught.value)

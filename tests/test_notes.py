@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.notes import Notes
@@ -104,6 +104,7 @@ def test_equals_shift_concatenate_empty():
     assert repr(TWO) == "Notes(2 notes, 0.500 to 2.000 s, pitch 60 to 72)"
 
 
+@settings(deadline=None)
 @given(any_notes())
 def test_csv_and_json_round_trip(notes):
     assert Notes.from_csv(io.StringIO(notes.to_csv())).equals(notes)
@@ -161,6 +162,10 @@ def test_tsv_takes_the_offset_with_pedal_or_the_key_up():
 )
 def test_tsv_headers_and_missing_velocity(text):
     assert Notes.from_tsv(io.StringIO(text)).equals(Notes([1], [2], [60]))
+
+
+def test_tsv_without_key_up():
+    assert Notes.from_tsv(io.StringIO("1 2 60 7")).equals(Notes([1], [2], [60], [7]))
 
 
 @pytest.mark.parametrize("text", ["", "# onset offset note\n"])
