@@ -192,6 +192,7 @@ def load_piano(
         raise FileNotFoundError(f"{path}: no such piano; download it first")
     suffix = path.suffix.lower()
     if suffix in (".sf2", ".sf3"):
+        _check_soundfont(path)
         return SoundFont(path, program)
     if suffix != ".sfz":
         raise ValueError(f"{path}: expected an .sfz, .sf2 or .sf3 file or a folder")
@@ -293,6 +294,17 @@ def _decode(region: Region, max_s: float) -> tuple[np.ndarray, int]:
         # A sum of columns: several times as fast as a mean over the short axis.
         samples_S = sum(samples_SxC.T[1:], start=samples_SxC[:, 0])
         return samples_S / np.float32(samples_SxC.shape[1]), file.samplerate
+
+
+def _check_soundfont(path: Path) -> None:
+    """Synthesisers may play another soundfont instead of a damaged one: look first."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    size = int.from_bytes(head[4:8], "little") + 8
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise ValueError(f"{path}: not a soundfont")
+    if size > path.stat().st_size:
+        raise ValueError(f"{path}: cut short; download it again")
 
 
 def _resample(

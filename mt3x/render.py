@@ -8,6 +8,7 @@ damper falls at its offset.
 import functools
 import importlib
 import importlib.util
+import re
 import shutil
 import subprocess
 import tempfile
@@ -236,8 +237,10 @@ def _run_fluidsynth(soundfont: Path, score: Path, sound: Path) -> None:
     done = subprocess.run(
         [*command, str(soundfont), str(score)], capture_output=True, text=True
     )
-    if done.returncode or not sound.is_file():
-        raise OSError(f"{soundfont}: fluidsynth failed: {done.stderr.strip()[-300:]}")
+    # It goes on with its default soundfont where it cannot load the one given.
+    failed = re.search(r"failed to load|not a soundfont", done.stderr, re.IGNORECASE)
+    if done.returncode or failed or not sound.is_file():
+        raise OSError(f"{soundfont}: fluidsynth failed: {done.stderr.strip()[:300]}")
 
 
 def _run_midirenderer(soundfont: Path, score: Path, sound: Path) -> None:

@@ -1,0 +1,140 @@
+"""Batches: pure functions of seed and step whose labels fit their audio."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mt3x.batches import BatchConfig, Batches
+from mt3x.corpus import Corpus, CorpusWriter
+from mt3x.notes import Notes
+from mt3x.rolls import RollLabelConfig
+
+PLAIN = BatchConfig(
+    batch_size=3,
+    clip_samples=16000,
+    augment=None,
+    detune_prob=0.0,
+    noise_only_prob=0.0,
+)
+
+
+def write(folder, pitch, seconds=(4, 2), rate_hz=16000):
+    """Each note is a burst as long as the note; one note in each half second."""
+    with CorpusWriter(folder, rate_hz) as writer:
+        for i, length in enumerate(seconds):
+            onset_s = np.arange(0.1, length - 0.3, 0.5)
+            samples_S = np.zeros(length * rate_hz, np.int16)
+            for start_s in onset_s:
+                start = round(start_s * rate_hz)
+                samples_S[start : start + rate_hz // 5] = 8000
+            num = len(onset_s)
+            notes = Notes(onset_s, onset_s + 0.2, np.full(num, pitch), np.full(num, 64))
+            writer.add(str(i), samples_S, notes)
+    return Corpus(folder)
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+    return [write(folder / "a", 40), write(folder / "b", 70)]
+
+
+def test_shapes_and_types(corpora):
+    batch = Batches(corpora, config=replace(PLAIN, batch_size=2)).batch(0)
+    assert {key: array.shape for key, array in batch.items()} == {
+        "samples": (2, 16000),
+        "onset": (2, 50, 88),
+        "frame": (2, 50, 88),
+        "offset": (2, 50, 88),
+        "velocity": (2, 50, 88),
+    }
+    assert {array.dtype for array in batch.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("config", [PLAIN, replace(PLAIN, detune_prob=1.0)])
+def test_labels_fit_the_audio(corpora, config):
+    """Bursts in the audio and ones in the frame roll, also where time is scaled."""
+    batches = Batches(corpora, config=config)
+    for step in range(8):
+        batch = batches.batch(step)
+        # Frame t lies at t * hop: from half a hop before it to half a hop after.
+        blocks_BxTxS = batch["samples"][:, 160:-160].reshape(3, 49, 320)
+        level_BxT = np.abs(blocks_BxTxS).mean(axis=2)
+        sounding_BxT = batch["frame"].any(axis=2)[:, 1:]
+        around_BxT = sounding_BxT[:, :-2] | sounding_BxT[:, 1:-1] | sounding_BxT[:, 2:]
+        assert (level_BxT[:, 1:-1][~around_BxT] < 0.001).all()
+        inside = sounding_BxT[:, :-2] & sounding_BxT[:, 1:-1] & sounding_BxT[:, 2:]
+        assert inside.any() and (level_BxT[:, 1:-1][inside] > 0.1).all()
+        assert set(np.unique(batch["velocity"])) <= {0.0, 0.5}
+
+
+def test_a_step_is_the_same_again(corpora):
+    config = BatchConfig(batch_size=2, clip_samples=16000)
+    once, again = (Batches(corpora, config=config, seed=7) for _ in range(2))
+    once.batch(0)
+    for key, array in once.batch(5).items():
+        np.testing.assert_array_equal(array, again.batch(5)[key])
+    other = Batches(corpora, config=config, seed=8).batch(5)
+    assert (other["samples"] != once.batch(5)["samples"]).any()
+    assert (once.batch(6)["samples"] != once.batch(5)["samples"]).any()
+
+
+def test_batch_size_does_not_change_examples(corpora):
+    small = Batches(corpora, config=replace(PLAIN, batch_size=1)).batch(3)
+    large = Batches(corpora, config=PLAIN).batch(3)
+    np.testing.assert_array_equal(small["samples"][0], large["samples"][0])
+
+
+def pitches(batches, steps=60):
+    found = [batches.batch(step)["frame"].any(axis=1) for step in range(steps)]
+    frame_NxP = np.concatenate(found)
+    return frame_NxP[:, 40 - 21].mean(), frame_NxP[:, 70 - 21].mean()
+
+
+def test_weights_decide_the_corpus(corpora):
+    assert pitches(Batches(corpora, [1, 0], PLAIN), 10)[1] == 0
+    low, high = pitches(Batches(corpora, [1, 3], PLAIN))
+    assert low == pytest.approx(0.25, abs=0.1) and high == pytest.approx(0.75, abs=0.1)
+
+
+def test_short_pieces_are_padded(tmp_path):
+    corpus = write(tmp_path / "c", 50, seconds=(1,))
+    batch = Batches([corpus], config=replace(PLAIN, clip_samples=32000)).batch(0)
+    assert batch["samples"].shape == (3, 32000)
+    assert not batch["samples"][:, 16000:].any()
+    assert not batch["frame"][:, 50:].any() and batch["frame"][:, :50].any()
+
+
+def test_noise_only_clips_have_no_labels(corpora):
+    for config in (PLAIN, replace(PLAIN, augment=BatchConfig().augment)):
+        config = replace(config, noise_only_prob=1.0, batch_size=8)
+        batch = Batches(corpora, config=config).batch(0)
+        assert not any(batch[k].any() for k in ("onset", "frame", "offset", "velocity"))
+        assert np.abs(batch["samples"]).max() <= 1
+        assert batch["samples"].any()
+
+
+def test_augmented_clips_keep_their_labels(corpora):
+    augmented = replace(PLAIN, augment=BatchConfig().augment)
+    changed = Batches(corpora, config=augmented).batch(0)
+    plain = Batches(corpora, config=PLAIN).batch(0)
+    np.testing.assert_array_equal(changed["onset"], plain["onset"])
+    assert (changed["samples"] != plain["samples"]).any()
+
+
+def test_faulty_arguments(corpora, tmp_path):
+    with pytest.raises(ValueError, match="must hold a piece"):
+        Batches([])
+    with pytest.raises(ValueError, match="expected 2 weights"):
+        Batches(corpora, [1.0])
+    with pytest.raises(ValueError, match="all weights are 0"):
+        Batches(corpora, [0, 0])
+    with pytest.raises(ValueError, match="multiple of hop_samples"):
+        BatchConfig(clip_samples=1000)
+    with pytest.raises(ValueError, match=r"50\.0 frames/s"):
+        labels = RollLabelConfig(frame_rate_hz=100.0)
+        Batches(corpora, config=replace(PLAIN, labels=labels))
+    other = write(tmp_path / "c", 50, rate_hz=8000)
+    with pytest.raises(ValueError, match="different sample rates"):
+        Batches([corpora[0], other])

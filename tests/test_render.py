@@ -1,0 +1,159 @@
+"""Notes into audio: place, length, level and pitch of what sounds."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+import mt3x.render
+from mt3x.notes import Notes
+from mt3x.pianos import SampledPiano, SoundFont, read_sfz
+from mt3x.render import (
+    RenderConfig,
+    attack_delays_s,
+    damper_fade_s,
+    render,
+    render_many,
+)
+from tests.test_pianos import pitch_of, write_tone
+
+RATE_HZ = 16000
+
+
+@pytest.fixture(scope="module")
+def piano(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("piano")
+    for key in (48, 60, 72, 96):
+        write_tone(folder / f"{key}.wav", key, seconds=3.0)
+    regions = ["lokey=21 hikey=53 pitch_keycenter=48 sample=48.wav"]
+    regions += ["lokey=54 hikey=65 pitch_keycenter=60 sample=60.wav"]
+    regions += ["lokey=66 hikey=89 pitch_keycenter=72 sample=72.wav"]
+    regions += ["lokey=90 hikey=108 pitch_keycenter=96 sample=96.wav"]
+    regions += ["key=60 trigger=release sample=48.wav"]
+    path = folder / "p.sfz"
+    path.write_text("".join(f"<region> {region}\n" for region in regions))
+    return read_sfz(path)
+
+
+def test_length_and_peak(piano):
+    notes = Notes([0.5], [1.0], [60], [90])
+    samples_S = render(notes, piano, RenderConfig(peak=0.5, tail_s=1.0))
+    assert samples_S.dtype == np.float32
+    assert len(samples_S) == 2 * RATE_HZ
+    assert np.abs(samples_S).max() == pytest.approx(0.5)
+    assert not samples_S[: int(0.499 * RATE_HZ)].any()
+
+
+def test_no_notes_are_silence(piano):
+    samples_S = render(Notes.empty(), piano)
+    assert len(samples_S) == RATE_HZ
+    assert not samples_S.any()
+
+
+@pytest.mark.parametrize("cents", [0.0, 20.0, -50.0])
+def test_attacks_lie_at_the_onsets(piano, cents):
+    onset_s = 0.1 + np.arange(8) * 1.0137
+    notes = Notes(onset_s, onset_s + 0.5, [40, 50, 60, 64, 70, 80, 85, 89])
+    samples_S = render(notes, piano, RenderConfig(tuning_cents=cents))
+    delays_s = attack_delays_s(samples_S, notes, RATE_HZ)
+    assert np.abs(delays_s).max() < 0.005
+
+
+def test_tuning_shifts_pitch(piano):
+    notes = Notes([0], [2], [60])
+    samples_S = render(notes, piano, RenderConfig(tuning_cents=50))
+    assert pitch_of(samples_S) == pytest.approx(60.5, abs=0.02)
+
+
+def test_damper_ends_a_note(piano):
+    samples_S = render(Notes([0], [0.5], [60]), piano, RenderConfig(tail_s=2))
+    end = round((0.5 + damper_fade_s(60)) * RATE_HZ) + 1
+    assert np.abs(samples_S[end:]).max() == 0
+    assert np.abs(samples_S[: round(0.5 * RATE_HZ)]).max() > 0.1
+    assert damper_fade_s(21) > damper_fade_s(60) > damper_fade_s(88)
+
+
+def test_top_keys_have_no_damper(piano):
+    samples_S = render(Notes([0], [0.1], [96]), piano, RenderConfig(tail_s=1))
+    assert np.abs(samples_S[RATE_HZ // 2 :]).max() > 0.01
+
+
+def test_notes_add_up(piano):
+    config = RenderConfig(peak=None)
+    both = Notes([0, 0.3], [1, 1], [60, 67], [80, 40])
+    sum_S = render(both[:1], piano, config) + render(both[1:], piano, config)
+    np.testing.assert_allclose(render(both, piano, config), sum_S, atol=1e-6)
+
+
+def test_release_noise_sounds_at_the_offset(piano):
+    notes = Notes([0], [1.0], [60])
+    plain_S = render(notes, piano, RenderConfig(peak=None))
+    noisy_S = render(notes, piano, RenderConfig(peak=None, release_gain_db=-20))
+    difference_S = np.abs(noisy_S - plain_S)
+    assert difference_S[:RATE_HZ].max() == 0
+    assert 0.05 < difference_S.max() < 0.11
+
+
+def test_pitches_off_the_keyboard_and_drums_are_left_out(piano):
+    notes = Notes([0, 0, 0], [1, 1, 1], [10, 120, 60], is_drum=[0, 0, 1])
+    assert not render(notes, piano).any()
+
+
+def test_rate_must_match(piano):
+    with pytest.raises(ValueError, match="loaded at 16000 Hz, not 44100"):
+        render(Notes.empty(), piano, sample_rate_hz=44100)
+    with pytest.raises(ValueError, match="tuning_cents"):
+        RenderConfig(tuning_cents=60)
+
+
+def test_render_many_equals_render(piano):
+    scores = [Notes([0], [1], [60]), Notes.empty(), Notes([0.2], [0.4], [72])]
+    for notes, samples_S in zip(scores, render_many(scores, piano), strict=True):
+        np.testing.assert_array_equal(samples_S, render(notes, piano))
+
+
+def test_soundfont_pieces_are_cut_from_one_rendering(piano, monkeypatch):
+    """A soundfont's pieces, its delay and its rate; the synthesiser is a stand-in."""
+    calls = []
+
+    def synthesize(notes, font):
+        calls.append(len(notes))
+        hall = SampledPiano("p", piano.regions, sample_rate_hz=44100)
+        samples_S = render(notes, hall, RenderConfig(peak=None), 44100)
+        return np.pad(samples_S, (441, 0))  # late by 10 ms
+
+    monkeypatch.setattr(mt3x.render, "_synthesize", synthesize)
+    mt3x.render._soundfont_latency_s.cache_clear()
+    font = SoundFont("stand-in.sf2")
+    scores = [Notes([0.5], [1], [60]), Notes([0.2], [0.4], [72])]
+    pieces = render_many(scores, font)
+    assert calls == [42, 2]  # the notes that measure the delay, then one rendering
+    for notes, samples_S in zip(scores, pieces, strict=True):
+        assert len(samples_S) == round((notes.offset_s[-1] + 1) * RATE_HZ)
+        assert np.abs(attack_delays_s(samples_S, notes, RATE_HZ)).max() < 0.005
+        assert np.abs(samples_S).max() == pytest.approx(0.7)
+    assert pitch_of(pieces[0][RATE_HZ // 2 :]) == pytest.approx(60, abs=0.1)
+    mt3x.render._soundfont_latency_s.cache_clear()
+
+
+def test_synthesiser_that_plays_another_soundfont(tmp_path, monkeypatch):
+    """fluidsynth ends well after it failed to load the soundfont: that is an error."""
+
+    def run(command, **options):
+        folder_of_sound = command[command.index("-F") + 1]
+        soundfile.write(folder_of_sound, np.ones(44100), 44100)
+        error = f"Failed to load the SoundFont {command[-2]}\n"
+        return subprocess.CompletedProcess(command, 0, "", error)
+
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(OSError, match=r"a\.sf2: fluidsynth failed: Failed to load"):
+        render(Notes([0], [1], [60]), SoundFont(tmp_path / "a.sf2"))
+
+
+def test_no_synthesiser(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(OSError, match="install fluidsynth"):
+        render(Notes([0], [1], [60]), SoundFont(tmp_path / "a.sf3"))
