@@ -12,6 +12,7 @@ The library's own files lie in `gin_dir()`: models, training defaults, experimen
 
 import contextlib
 import logging
+import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -116,6 +117,9 @@ def _explained(source: str) -> Iterator[None]:
     """Gin's errors as one line that names the file or binding."""
     try:
         yield
-    except (ValueError, TypeError, SyntaxError, ImportError, AttributeError) as error:
+    except (
+        *(ValueError, TypeError, AttributeError),
+        *(SyntaxError, tokenize.TokenError, ImportError),
+    ) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ValueError(f"{source}: {'; '.join(lines[:2])}") from error

@@ -58,9 +58,9 @@ class ValidationConfig:
 class Experiment:
     """All that makes a run, but the folder it runs in."""
 
-    objective: PianoConfig
-    data: DataConfig
-    train: TrainConfig
+    objective: PianoConfig = field(default_factory=PianoConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
