@@ -11,14 +11,15 @@ recorded at, and the layer only decides the timbre.
 """
 
 import itertools
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+
+from mt3x.sfz import key_of_name, plays_at_rest, read_regions
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
 # Strings above this key have no damper: they ring on after the key is released.
@@ -29,10 +30,6 @@ _SALAMANDER_VELOCITIES = (
     *(26, 34, 36, 43, 46, 50, 56, 64),
     *(72, 80, 88, 96, 104, 112, 120, 127),
 )
-_NOTE_STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-_DEFINE = re.compile(r"#define\s+(\$\w+)\s+(\S+)|#include\s+\"([^\"]+)\"")
-_TOKEN = re.compile(r"<(\w+)>|([\w$]+)=(.*?)(?=\s+[\w$]+=|<|\n|$)")
-_MAX_INCLUDE_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ def read_salamander(folder: str | Path, sample_rate_hz: int = 16000) -> SampledP
     low_velocity = 1
     for layer, high_velocity in enumerate(_SALAMANDER_VELOCITIES, start=1):
         paths = sorted((folder / f"piano-velocity{layer}" / "audio").glob("*.ogg"))
-        keys = sorted((_key_of_name(path.stem.split("v")[0]), path) for path in paths)
+        keys = sorted((key_of_name(path.stem.split("v")[0]), path) for path in paths)
         for (low, high), (center, path) in zip(
             _spread([key for key, _ in keys]), keys, strict=True
         ):
@@ -247,11 +244,11 @@ def read_sfz(
     """
     path = Path(path)
     regions, releases = [], {}
-    for opcodes in _sfz_regions(path):
+    for opcodes in read_regions(path):
         sample = opcodes.get("sample", "")
         if not sample or sample.startswith("*") or match not in sample:
             continue
-        if not _controllers_allow(opcodes):
+        if not plays_at_rest(opcodes):
             continue
         name = (opcodes.get("default_path", "") + sample).replace("\\", "/")
         region = _region_of(path.parent / name, opcodes)
@@ -338,79 +335,12 @@ def _spread(centers: Sequence[int]) -> list[tuple[int, int]]:
     return list(zip(lows, highs, strict=True)) if centers else []
 
 
-def _key_of_name(name: str) -> int:
-    """MIDI key of a note name such as `C#4` (60 is C4) or of a number."""
-    found = re.fullmatch(r"([A-Ga-g])([#b]?)(-?\d+)", name)
-    if not found:
-        return int(name)
-    step = _NOTE_STEPS[found[1].upper()] + {"#": 1, "b": -1, "": 0}[found[2]]
-    return 12 * (int(found[3]) + 1) + step
-
-
-def _substitute(text: str, defines: dict[str, str]) -> str:
-    for name in sorted(defines, key=len, reverse=True):
-        text = text.replace(name, defines[name])
-    return text
-
-
-def _expand_text(
-    text: str, root: Path, defines: dict[str, str], depth: int
-) -> Iterator[str]:
-    if depth > _MAX_INCLUDE_DEPTH:
-        raise ValueError(f"{root}: SFZ includes are nested too deeply")
-    text = re.sub(r"//[^\n]*", "", text.replace("\r", ""))
-    position = 0
-    for found in _DEFINE.finditer(text):
-        yield _substitute(text[position : found.start()], defines)
-        position = found.end()
-        if found[1]:
-            defines[found[1]] = found[2]
-        else:
-            included = root / _substitute(found[3], defines).replace("\\", "/")
-            inner = included.read_text("latin-1")
-            yield from _expand_text(inner, root, defines, depth + 1)
-            yield "\n"
-    yield _substitute(text[position:], defines)
-
-
-def _sfz_regions(path: Path) -> Iterator[dict[str, str]]:
-    """The opcodes of each region, with those of the headers around it."""
-    levels = ("control", "global", "master", "group", "region")
-    scopes: dict[str, dict[str, str]] = {level: {} for level in levels}
-    header = ""
-    text = "".join(_expand_text(path.read_text("latin-1"), path.parent, {}, 0))
-    for found in _TOKEN.finditer(text + "\n<end>"):
-        if found[1]:
-            if header == "region":
-                yield {k: v for level in levels for k, v in scopes[level].items()}
-            header = found[1]
-            if header in levels[1:]:
-                for level in levels[levels.index(header) :]:
-                    scopes[level] = {}
-        elif header in levels:
-            scopes[header][found[2]] = found[3].strip()
-
-
 def _region_of(path: Path, opcodes: dict[str, str]) -> Region:
     key = opcodes.get("key")
-    low = _key_of_name(opcodes.get("lokey", key or "0"))
-    high = _key_of_name(opcodes.get("hikey", key or "127"))
-    center = _key_of_name(opcodes.get("pitch_keycenter", key or "60"))
+    low = key_of_name(opcodes.get("lokey", key or "0"))
+    high = key_of_name(opcodes.get("hikey", key or "127"))
+    center = key_of_name(opcodes.get("pitch_keycenter", key or "60"))
     tune = float(opcodes.get("tune", 0)) / 100 + float(opcodes.get("transpose", 0))
     velocities = (int(opcodes.get("lovel", 1)), int(opcodes.get("hivel", 127)))
     offset = int(opcodes.get("offset", 0))
     return Region(path, (low, high), velocities, center - tune, offset)
-
-
-def _controllers_allow(opcodes: dict[str, str]) -> bool:
-    """Whether a region plays with every controller at its initial value."""
-    for name, value in opcodes.items():
-        found = re.fullmatch(r"(lo|hi)cc(\d+)", name)
-        if not found:
-            continue
-        raw = opcodes.get(f"set_cc{found[2]}")
-        raw_hd = opcodes.get(f"set_hdcc{found[2]}")
-        state = float(raw) if raw else 127 * float(raw_hd) if raw_hd else 0.0
-        if (state < float(value)) == (found[1] == "lo") and state != float(value):
-            return False
-    return True

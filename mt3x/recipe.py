@@ -136,8 +136,11 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
     ):
         peak = float(rngs[i].uniform(0.25, 0.9))
         samples_S = samples_S * (peak / max(float(np.abs(samples_S).max()), 1e-6))
-        info = {"origin": origin, "piano": Path(spec.piano_path).name}
-        info["tuning_cents"] = round(config.tuning_cents, 2)
+        info = {
+            "origin": origin,
+            "piano": Path(spec.piano_path).name,
+            "tuning_cents": round(config.tuning_cents, 2),
+        }
         name = f"{spec.name}-{first + i:05d}"
         samples_S = np.round(samples_S * 32767).astype(np.int16)
         pieces.append(RenderedPiece(name, samples_S, notes, info))
