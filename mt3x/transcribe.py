@@ -90,7 +90,9 @@ class Transcriber:
         self._batch_size = batch_size or BATCH_SIZES[self._device.platform]
         objective = PianoObjective(self.config)
         checkpoints.check_params(
-            weights.params, jax.eval_shape(objective.init, jax.random.key(0)), source
+            weights.params,
+            jax.eval_shape(lambda: objective.init(jax.random.key(0))),
+            source,
         )
         self._params = jax.device_put(weights.params, self._device)
         self._predict = _compiled(self.config, precision)

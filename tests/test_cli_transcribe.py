@@ -251,7 +251,7 @@ def test_bad_input_is_one_line_and_the_others_are_done(run, name):
 
 def test_a_truncated_file_is_reported_and_read_as_far_as_it_goes(run):
     break_input("truncated.flac")
-    code, _, err = run("truncated.flac")
+    code, _, err = run("truncated.flac", "-f", "midi,plot")
     lines = [line for line in err.splitlines() if "truncated.flac" in line]
     assert len(lines) == 1
     assert lines[0].startswith(("warning: ", "error: "))
@@ -265,8 +265,9 @@ def test_outputs_that_cannot_be_written(run):
     assert code in (1, 2) and "file.txt" in err and "Traceback" not in err
     code, _, err = run("a.wav", "-o", "dir.mid")
     assert code == 1 and "error: " in err and "dir.mid" in err
-    code, _, err = run("a.wav", "-o", "a.mid", "--checkpoint", "nothing.safetensors")
-    assert "a.mid" not in files()
+    if Path("/dev/full").exists():
+        code, _, err = run("a.wav", "-o", "/dev/full", "-f", "midi")
+        assert code == 1 and "error: a.wav: " in err and "space" in err
     if os.geteuid() != 0:
         Path("locked").mkdir(mode=0o500)
         code, _, err = run("a.wav", "-d", "locked")

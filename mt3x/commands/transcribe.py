@@ -167,7 +167,7 @@ class _Batch:
                         raise ValueError(
                             "standard output is a terminal: give -o or --out-dir"
                         )
-                elif path.exists() and not path.is_dir() and not self._overwrite:
+                elif path.is_file() and not self._overwrite:
                     self._note(f"kept {path} (--overwrite replaces it)")
                     del job.outputs[name]
                     self._num_kept += 1
@@ -204,13 +204,15 @@ class _Batch:
 
                 def advance(rolls: Rolls, job: Job = job) -> None:
                     seconds = rolls.num_frames / rolls.frame_rate_hz
+                    left_s = job.duration_s - job.done_s
                     job.done_s += seconds
-                    progress.advance(task, seconds)
+                    # Frames are rounded up, and headers may be wrong.
+                    progress.advance(task, max(min(seconds, left_s), 0))
 
                 with self._reported(job):
                     self._transcribe(job, transcriber, advance)
                 # What a damaged or wrongly labelled file did not bring.
-                progress.advance(task, job.duration_s - job.done_s)
+                progress.advance(task, max(job.duration_s - job.done_s, 0))
         self._wall_s = time.monotonic() - start
 
     def _transcribe(self, job: Job, transcriber: "Transcriber", advance: Any) -> None:
@@ -252,11 +254,17 @@ class _Batch:
     @contextmanager
     def _reported(self, job: Job) -> Iterator[None]:
         """Turn a job's warnings and errors into lines that name its recording."""
+        said: set[str] = set()
+
+        def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+            # Once: a picture or comparison reads the recording again.
+            if str(message) not in said:
+                self._say(f"warning: {_naming(job, message)}")
+            said.add(str(message))
+
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: self._say(
-                f"warning: {_naming(job, message)}"
-            )
+            warnings.showwarning = warn
             try:
                 yield
             except (ValueError, OSError) as error:
@@ -318,7 +326,8 @@ class _RealtimeColumn(ProgressColumn):
     """Seconds of audio per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}x realtime" if task.speed else "starting")
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}x realtime" if speed else "starting")
 
 
 def _exists(job: Job) -> bool:
