@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 LEVELS = {
     0: "audio files metrics midi notes plot rolls sonify windows",
     1: "features losses models models.hppnet models.layers objectives reference",
-    2: "augment batches compose corpus datasets pianos recipe render",
+    2: "augment batches compose corpus datasets pianos recipe render sfz textures",
     3: "checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_folder train transcribe validate __main__",
 }
@@ -142,7 +142,7 @@ HEAVY = "tensorflow seqio gin t5x note_seq torch optax orbax tensorstore tensorb
         ("mt3x.evaluate", HEAVY + " jax"),
         ("mt3x.transcribe", HEAVY + " matplotlib"),
         ("mt3x.train", "tensorflow gin torch soundfile soxr mido mir_eval matplotlib"),
-        ("mt3x.experiment", "tensorflow gin torch soundfile soxr mido mir_eval rich"),
+        ("mt3x.experiment", "tensorflow gin torch soundfile mido mir_eval"),
     ],
 )
 def test_import_is_light(module, heavy):
