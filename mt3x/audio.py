@@ -309,7 +309,7 @@ def _open_source(source: Source) -> tuple[str, Any]:
             data = opened.read()
     else:
         name = str(getattr(source, "name", "audio data"))
-        if source.seekable():
+        if source.seekable() and source.seek(0, io.SEEK_END):
             source.seek(0)
             return name, source
         data = source.read()

@@ -249,6 +249,13 @@ def test_not_audio(tmp_path, monkeypatch, name, has_av):
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    for source in (tmp_path / "a.wav", b"", io.BytesIO()):
+        with pytest.raises(ValueError, match="empty"):
+            load_audio(source)
+
+
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.wav"):
         load_audio(tmp_path / "none.wav")

@@ -223,6 +223,25 @@ def test_json_and_csv_agree(run, folders):
     assert rows[0]["shift_s"] == "" and rows[1]["num_est"] == "2"
 
 
+def test_options_reach_the_scores(run, folders):
+    ref, est = folders
+    for path in ref.iterdir():  # keys go up at once, offsets as they were
+        write_tsv(path, REF, key_up_s=REF.onset_s)
+    options = ["--no-pedal", "--align", "--start", "0.7", "--end", "2.5"]
+    code, out, _ = run(ref, est, *options, "--json", "-")
+    document = json.loads(out)
+    assert code == 0
+    assert document["config"] == {
+        "sustain_pedal": False,
+        "align": True,
+        "start_s": 0.7,
+        "end_s": 2.5,
+    }
+    piece = document["pieces"][2]
+    assert (piece["num_ref"], piece["num_est"]) == (2, 2)
+    assert (piece["note"]["f1"], piece["note_offset"]["f1"]) == (1, 0)
+
+
 def test_writes_files_and_keeps_them(run, folders, tmp_path):
     ref, est = folders
     options = ["--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv"]

@@ -224,6 +224,10 @@ def test_swap_shift_and_disjoint_pitches(seed, num_notes, shift_frames):
     assert before[0].equals(ref) and before[1].equals(est)
 
 
+def test_notes_before_zero():
+    assert f1s(REF.shift(-2), REF.shift(-2)) == [1, 1, 1, 1]
+
+
 def test_program_and_drum_are_not_looked_at():
     est = Notes(REF.onset_s, REF.offset_s, REF.pitch, REF.velocity, [5] * 4, [True] * 4)
     assert f1s(REF, est) == [1, 1, 1, 1]

@@ -329,6 +329,10 @@ def test_one_key_in_two_tracks():
     left = [(0, on(60)), (300, off(60))]
     right = [(100, on(60)), (200, off(60))]
     assert spans(midi_bytes(left, right)) == [(60, 0, 300), (60, 100, 200)]
+    pedals = [(0, pedal(127)), (900, pedal(0))]
+    # The pedal neither shortens the first nor reaches past the second's release.
+    held = spans(midi_bytes(left, right, pedals))
+    assert held == [(60, 0, 300), (60, 100, 900)]
 
 
 def test_stray_note_off_is_nothing():
@@ -342,6 +346,12 @@ def test_reads_path_bytes_and_file(tmp_path):
         from_file = read_midi(file)
     for notes in (from_file, read_midi(data), read_midi(str(tmp_path / "a.mid"))):
         assert notes.pitch.tolist() == [60]
+
+
+def test_velocity_above_127_is_127():
+    data = midi_bytes([(0, on(60, velocity=101)), (5, off(60))])
+    notes = read_midi(data.replace(bytes([60, 101]), bytes([60, 200])))
+    assert notes.velocity.tolist() == [127]
 
 
 # Damaged files.
