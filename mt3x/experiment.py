@@ -116,7 +116,10 @@ class Experiment:
         batches = dict(data.pop("batches"))
         batches["labels"] = RollLabelConfig(**batches["labels"])
         if batches["augment"] is not None:
-            batches["augment"] = AugmentConfig(**batches["augment"])
+            ranges = batches["augment"].items()
+            batches["augment"] = AugmentConfig(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in ranges}
+            )
         return cls(
             objective=PianoConfig.from_dict(config["objective"]),
             data=DataConfig(**data, batches=BatchConfig(**batches)),
