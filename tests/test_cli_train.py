@@ -1,0 +1,109 @@
+"""`mt3x train` and `mt3x export`: arguments, errors, exported files."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from toy import ToyBatches, ToyObjective
+
+from mt3x import checkpoints
+from mt3x.commands.export import command as export_command
+from mt3x.commands.train import command as train_command
+from mt3x.train import TrainConfig, train
+
+GIN = "--gin_file=models/hppnet_tiny.gin"
+
+
+def invoke(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "holds no run yet"),
+        (["--gin.train.TrainConfig.steps=3"], "needs a --gin_file"),
+        ([GIN], "no corpora to train on"),
+        ([GIN, "--gin.train.TrainConfig.nothing=3"], "nothing"),
+        (["--gin_file=nowhere.gin"], r"nowhere\.gin"),
+        (
+            [
+                GIN,
+                "--gin.experiment.Experiment.data=@experiment.DataConfig()",
+                "--gin.experiment.DataConfig.corpora=['nowhere']",
+            ],
+            "nowhere: not a finished corpus",
+        ),
+    ],
+)
+def test_bad_calls(arguments, message, tmp_path):
+    result = invoke(train_command, *arguments, "--run-dir", tmp_path / "run")
+    assert isinstance(result.exception, ValueError | OSError)
+    assert "\n" not in str(result.exception)
+    with pytest.raises(type(result.exception), match=message):
+        raise result.exception
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("argument", ["--steps=3", "extra", "--gin.train.TrainConfig"])
+def test_unknown_arguments(argument, tmp_path):
+    result = invoke(train_command, GIN, argument, "--run-dir", tmp_path)
+    assert result.exit_code == 2
+    assert argument in result.output
+
+
+def test_errors_are_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "mt3x", "train", "--run-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    scores = iter([0.7, 0.4])
+    train(
+        TrainConfig(steps=2, eval_interval=1),
+        ToyObjective(),
+        ToyBatches(),
+        folder,
+        lambda params: {"note_f1": next(scores)},
+    )
+    return folder
+
+
+def test_export(run_dir, tmp_path):
+    out = tmp_path / "w.safetensors"
+    result = invoke(export_command, run_dir, out, "--note", "licence=CC0=yes")
+    assert result.exit_code == 0, result.output
+    weights = checkpoints.load(out)
+    assert weights.metadata == {"step": "1", "licence": "CC0=yes"}
+    assert (
+        weights.config == json.loads((run_dir / "config.json").read_text())["objective"]
+    )
+    best = checkpoints.load(run_dir / "checkpoints" / "1").params
+    np.testing.assert_array_equal(
+        weights.params["out"]["kernel"], best["out"]["kernel"]
+    )
+    newest = tmp_path / "newest.safetensors"
+    assert not invoke(export_command, run_dir / "checkpoints" / "2", newest).exit_code
+    assert checkpoints.load(newest).metadata["step"] == "2"
+
+
+def test_export_keeps_what_is_there(run_dir, tmp_path):
+    out = tmp_path / "w.safetensors"
+    out.write_bytes(b"mine")
+    result = invoke(export_command, run_dir, out)
+    assert isinstance(result.exception, FileExistsError)
+    assert out.read_bytes() == b"mine"
+    assert invoke(export_command, run_dir, out, "--overwrite").exit_code == 0
+    assert checkpoints.load(out).config == {"width": 16}
+    assert invoke(export_command, run_dir, tmp_path / "v", "--note", "x").exit_code == 2
+    assert not (tmp_path / "v").exists()
