@@ -1,10 +1,11 @@
 """Batches: pure functions of seed and step whose labels fit their audio."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from mt3x.augment import AugmentConfig
 from mt3x.batches import BatchConfig, Batches
 from mt3x.corpus import Corpus, CorpusWriter
 from mt3x.notes import Notes
@@ -52,7 +53,9 @@ def test_shapes_and_types(corpora):
     assert {array.dtype for array in batch.values()} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("config", [PLAIN, replace(PLAIN, detune_prob=1.0)])
+@pytest.mark.parametrize(
+    "config", [PLAIN, replace(PLAIN, detune_prob=1.0, max_detune_semitones=6.0)]
+)
 def test_labels_fit_the_audio(corpora, config):
     """Bursts in the audio and ones in the frame roll, also where time is scaled."""
     batches = Batches(corpora, config=config)
@@ -107,7 +110,7 @@ def test_short_pieces_are_padded(tmp_path):
 
 
 def test_noise_only_clips_have_no_labels(corpora):
-    for config in (PLAIN, replace(PLAIN, augment=BatchConfig().augment)):
+    for config in (PLAIN, replace(PLAIN, augment=AugmentConfig())):
         config = replace(config, noise_only_prob=1.0, batch_size=8)
         batch = Batches(corpora, config=config).batch(0)
         assert not any(batch[k].any() for k in ("onset", "frame", "offset", "velocity"))
@@ -116,11 +119,23 @@ def test_noise_only_clips_have_no_labels(corpora):
 
 
 def test_augmented_clips_keep_their_labels(corpora):
-    augmented = replace(PLAIN, augment=BatchConfig().augment)
+    augmented = replace(PLAIN, augment=AugmentConfig())
     changed = Batches(corpora, config=augmented).batch(0)
     plain = Batches(corpora, config=PLAIN).batch(0)
     np.testing.assert_array_equal(changed["onset"], plain["onset"])
     assert (changed["samples"] != plain["samples"]).any()
+
+
+def test_the_lead_does_not_move_a_clip(corpora):
+    """With an augmentation that does nothing, clips are those without one."""
+    probs = [f.name for f in fields(AugmentConfig) if f.name.endswith("_prob")]
+    nothing = AugmentConfig(**dict.fromkeys(probs, 0.0), gain_db=(0.0, 0.0))
+    led = Batches(corpora, config=replace(PLAIN, augment=nothing))
+    plain = Batches(corpora, config=PLAIN)
+    for step in range(4):
+        np.testing.assert_allclose(
+            led.batch(step)["samples"], plain.batch(step)["samples"], atol=1e-6
+        )
 
 
 def test_faulty_arguments(corpora, tmp_path):

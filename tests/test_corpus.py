@@ -82,9 +82,9 @@ def test_stopped_writing_goes_on(tmp_path):
     assert not folder.exists()
     # A crash in the middle of a piece: audio and notes without their whole line.
     with (tmp_path / "c.part" / "audio.npy").open("ab") as file:
-        file.write(b"xyz")
+        file.write(b"xyz" * 999)
     with (tmp_path / "c.part" / "notes.bin").open("ab") as file:
-        file.write(b"xyz")
+        file.write(b"xyz" * 999)
     with (tmp_path / "c.part" / "pieces.jsonl").open("a") as file:
         file.write('{"name": "cut sh')
     with CorpusWriter(folder) as writer:
