@@ -120,14 +120,17 @@ def plan(
         formats = formats or ["midi"]
         jobs = []
         for source, inside in recordings.items():
-            if source is None and out_dir is None:
-                if len(formats) > 1:
-                    raise ValueError(
-                        "standard output takes one format: use --out-dir for more"
-                    )
-                jobs.append(Job(source, {formats[0]: None}))
+            if out_dir is not None:
+                place = out_dir / inside
+            elif source is not None:
+                place = source
+            elif len(formats) == 1:
+                jobs.append(Job(None, {formats[0]: None}))
                 continue
-            place = source if out_dir is None else out_dir / inside
+            else:
+                raise ValueError(
+                    "standard output takes one format: use --out-dir for more"
+                )
             jobs.append(
                 Job(source, {f: place.with_suffix(SUFFIXES[f]) for f in formats})
             )

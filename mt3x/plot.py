@@ -61,6 +61,7 @@ def plot_notes(
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "pictures need matplotlib: pip install 'mt3x[plot]'"
@@ -72,7 +73,8 @@ def plot_notes(
         end_s = max(end_s, num_frames / spectrogram.frame_rate_hz)
     end_s = end_s or 1.0  # an axis needs a length
     width = float(np.clip(2 + INCHES_PER_SECOND * end_s, NARROWEST, WIDEST))
-    figure = Figure(figsize=(width, HEIGHT), dpi=DOTS_PER_INCH, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.01, wspace=0.0)
+    figure = Figure(figsize=(width, HEIGHT), dpi=DOTS_PER_INCH, layout=layout)
     FigureCanvasAgg(figure)
     keys, roll = figure.subplots(
         1,
@@ -80,7 +82,6 @@ def plot_notes(
         sharey=True,
         gridspec_kw={"width_ratios": [0.3, width]},
     )
-    figure.get_layout_engine().set(w_pad=0.01, wspace=0.0)
     _draw_keyboard(keys)
     if spectrogram is None or not spectrogram.level_db_TxF.size:
         _draw_rows(roll)

@@ -206,7 +206,7 @@ class Transcriber:
         samples_BxS = np.zeros((size, length), np.float32)
         for b, window in enumerate(batch):
             samples_BxS[b] = window.samples_S
-        inputs = [samples_BxS]
+        inputs: list[np.ndarray] = [samples_BxS]
         # Only a short recording, which is a single window, is padded.
         num_samples = batch[0].num_frames * self.config.features.hop_samples
         if num_samples < length:

@@ -307,8 +307,10 @@ def write_format(
         )
     elif name == "plot":
         title = job.name if job.source is None else job.source.name
+        from mt3x.plot import plot_notes
+
         spectrogram = transcriber.spectrogram(job.audio)
-        notes.plot(file, spectrogram=spectrogram, title=title)
+        plot_notes(notes, file, spectrogram=spectrogram, title=title)
     else:
         from mt3x.sonify import SAMPLE_RATE_HZ, write_comparison
 
