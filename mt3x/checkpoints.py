@@ -239,7 +239,7 @@ class RunCheckpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                found = self._manager.restore(
+                found: Any = self._manager.restore(
                     step,
                     args=args.Composite(
                         weights=args.StandardRestore(_abstract(weights)),

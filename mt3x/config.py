@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import gin
+from gin import config as gin_tables
 
 from mt3x.experiment import Experiment
 
@@ -87,8 +88,8 @@ def find_file(name: str | Path) -> Path:
 def unused_bindings() -> list[str]:
     """Parameters that were bound but that nothing has read since."""
     # Gin has this pair of tables in no public form but text.
-    bound = gin.config._CONFIG
-    read = gin.config._OPERATIVE_CONFIG
+    bound = gin_tables._CONFIG
+    read = gin_tables._OPERATIVE_CONFIG
     return sorted(
         "/".join(filter(None, [scope, f"{selector}.{name}"]))
         for (scope, selector), values in bound.items()
@@ -101,7 +102,7 @@ def unused_bindings() -> list[str]:
 def _clean_gin() -> Iterator[None]:
     """An empty gin configuration that knows the library's folder, and none after."""
     gin.clear_config()
-    if str(gin_dir()) not in gin.config._LOCATION_PREFIXES:
+    if str(gin_dir()) not in gin_tables._LOCATION_PREFIXES:
         gin.add_config_file_search_path(str(gin_dir()))
     # Gin logs a path that it does not find and then raises the same.
     logging.disable(logging.ERROR)

@@ -116,10 +116,11 @@ class Experiment:
         batches = dict(data.pop("batches"))
         batches["labels"] = RollLabelConfig(**batches["labels"])
         if batches["augment"] is not None:
-            ranges = batches["augment"].items()
-            batches["augment"] = AugmentConfig(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in ranges}
-            )
+            augment: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in batches["augment"].items()
+            }
+            batches["augment"] = AugmentConfig(**augment)
         return cls(
             objective=PianoConfig.from_dict(config["objective"]),
             data=DataConfig(**data, batches=BatchConfig(**batches)),
