@@ -381,6 +381,29 @@ def test_bad_settings(fields):
         TrainConfig(**fields)
 
 
+BARE = """
+import sys
+for name in "rich tensorboardX gin mir_eval soundfile soxr mido scipy.signal".split():
+    sys.modules[name] = None
+sys.path.insert(0, {tests!r})
+from toy import ToyBatches, ToyObjective
+from mt3x.train import TrainConfig, train
+from mt3x.validate import Validation
+print(train(TrainConfig(steps=2), ToyObjective(), ToyBatches(), {run_dir!r}).step)
+"""
+
+
+def test_jax_flax_optax_orbax_and_numpy_are_enough(tmp_path):
+    script = BARE.format(tests=str(Path(__file__).parent), run_dir=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2\n"
+    assert "no TensorBoard files" in done.stderr
+    assert not (tmp_path / "tensorboard").exists()
+
+
 DEVICES = """
 import sys
 sys.path.insert(0, {tests!r})
