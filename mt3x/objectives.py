@@ -109,7 +109,7 @@ class PianoObjective:
             num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
             mask_BxT = jnp.arange(feats_BxTxF.shape[1]) < num_frames_B[:, None]
         inputs_BxTxF = feats_BxTxF.astype(self.dtype)
-        rolls = self.model.apply({"params": params}, inputs_BxTxF, mask_BxT)
+        rolls: Any = self.model.apply({"params": params}, inputs_BxTxF, mask_BxT)
         if mask_BxT is not None:
             keep = mask_BxT[..., None]
             rolls = {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
@@ -150,4 +150,4 @@ class PianoObjective:
             onset_weight,
         )
         total = sum(part * weight / part_weight for part, part_weight in parts.values())
-        return total, weight, parts
+        return jnp.asarray(total), weight, parts

@@ -138,7 +138,7 @@ def write_comparison(
     import soundfile
 
     with soundfile.SoundFile(
-        file,
+        file,  # pyright: ignore[reportArgumentType]
         mode="w",
         samplerate=sample_rate_hz,
         channels=2,

@@ -303,7 +303,7 @@ def _piano_config(
         raise ValueError(f"{source}: {error}; give one of a piano model") from error
 
 
-def _find_device(device: Device | None) -> jax.Device:
+def _find_device(device: Device | None) -> Any:
     try:
         return jax.devices(device)[0]
     except RuntimeError as error:
@@ -320,7 +320,8 @@ def _use_compilation_cache() -> None:
     stays.
     """
     choice = os.environ.get("MT3X_CACHE", "")
-    if choice == "off" or jax.config.jax_compilation_cache_dir is not None:
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore
+    if choice == "off" or given is not None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(choice or Path(home) / "mt3x" / "jax")

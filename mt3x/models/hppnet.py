@@ -9,6 +9,7 @@ pooling; heads of the `sp` size see one trunk each and no onset features are joi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -83,7 +84,7 @@ class Conv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         kernel, bias = kernel.astype(x_BxTxFxC.dtype), bias.astype(x_BxTxFxC.dtype)
-        x = conv2d(x_BxTxFxC, kernel, self.dilation)
+        x: Any = conv2d(x_BxTxFxC, kernel, self.dilation)
         if self.pool > 1:
             # Bias and ReLU are monotonic: pooled first, they cost a quarter.
             x = x.reshape(*x.shape[:2], -1, self.pool, self.channels).max(axis=3)
@@ -113,7 +114,8 @@ class HarmonicConv(nn.Module):
         sides_KxCxD = kernel_Nx3xCxD[:, ::2].reshape(2 * num, channels, -1)
         kernel_KxCxD = jnp.concatenate([centre_1xCxD, sides_KxCxD])
         shifts = harmonic_shifts(self.bins_per_octave, num)
-        out = harmonic_conv(x_BxTxFxC, kernel_KxCxD.astype(x_BxTxFxC.dtype), shifts)
+        kernel_KxCxD = kernel_KxCxD.astype(x_BxTxFxC.dtype)
+        out: Any = harmonic_conv(x_BxTxFxC, kernel_KxCxD, shifts)
         return nn.relu(out + bias_NxD.sum(axis=0).astype(out.dtype))
 
 

@@ -154,7 +154,7 @@ def _harmonic_backward(shifts, residuals, g_BxTxFxD):
         jnp.zeros_like(matrix_KCxD),
         (_row_blocks(x_BxTxFxC), _row_blocks(g_BxTxFxD)),
     )
-    grad_x = _from_blocks(blocks, *x_BxTxFxC.shape[:2])
+    grad_x = _from_blocks(jnp.asarray(blocks), *x_BxTxFxC.shape[:2])
     return grad_x, grad_KCxD.reshape(kernel_KxCxD.shape)
 
 
