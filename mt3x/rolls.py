@@ -134,6 +134,10 @@ class RollDecodingConfig:
     # Whether a note's end is where the line through the last frame above the threshold
     # and the first one below crosses it, instead of a whole frame.
     refine_offsets: bool = True
+    # By how much the notes that are heard lag behind those played: real hammers need
+    # time that the samples a model was trained on, cut at their attack, do not. Taken
+    # off onsets and offsets.
+    latency_s: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("onset_threshold", "frame_threshold"):
@@ -146,6 +150,8 @@ class RollDecodingConfig:
                 f"onset_refinement is {self.onset_refinement!r}: give one of "
                 + ", ".join(ONSET_REFINEMENTS)
             )
+        if not 0 <= self.latency_s <= 0.1:
+            raise ValueError(f"latency_s is {self.latency_s}: give 0 to 0.1 seconds")
 
 
 def _no_shift(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
@@ -322,7 +328,9 @@ class RollDecoder:
         return np.where(height_N > 0, shift_N, 0.0)
 
     def _notes(self, key_N, onset_N, offset_N, velocity_N) -> Notes:
-        onset_N = np.maximum(onset_N, 0.0)
+        latency_frames = self._config.latency_s * self._frame_rate_hz
+        onset_N = np.maximum(onset_N - latency_frames, 0.0)
+        offset_N = offset_N - latency_frames
         # Two onsets are a frame apart even when both were moved: no notes overlap.
         offset_N = np.maximum(offset_N, onset_N + 1)
         return Notes(

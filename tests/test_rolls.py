@@ -218,3 +218,19 @@ def test_bad_values_are_named():
         Rolls(*np.zeros((4, 5, 87)))
     with pytest.raises(ValueError, match="frames per second"):
         RollDecoder(PLAIN, 100.0).push(one_key([0], [0]))
+
+
+def test_latency_is_taken_off_onsets_and_offsets():
+    rolls = random_rolls(400, 7)
+    notes = rolls_to_notes(rolls, PLAIN)
+    earlier = rolls_to_notes(rolls, dataclasses.replace(PLAIN, latency_s=0.008))
+    inside = notes.onset_s > 0.1
+    np.testing.assert_allclose(
+        np.sort(earlier.onset_s)[inside], np.sort(notes.onset_s)[inside] - 0.008
+    )
+    np.testing.assert_allclose(
+        np.sort(earlier.offset_s)[-50:], np.sort(notes.offset_s)[-50:] - 0.008
+    )
+    assert earlier.onset_s.min() >= 0
+    with pytest.raises(ValueError, match="latency_s is -1"):
+        RollDecodingConfig(latency_s=-1.0)
