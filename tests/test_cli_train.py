@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from small import save_small_weights
 from toy import ToyBatches, ToyObjective
 
 from mt3x import checkpoints
@@ -106,4 +107,21 @@ def test_export_keeps_what_is_there(run_dir, tmp_path):
     assert invoke(export_command, run_dir, out, "--overwrite").exit_code == 0
     assert checkpoints.load(out).config == {"width": 16}
     assert invoke(export_command, run_dir, tmp_path / "v", "--note", "x").exit_code == 2
+    assert not (tmp_path / "v").exists()
+
+
+def test_export_with_decoding_chosen_after_training(tmp_path):
+    trained = save_small_weights(tmp_path / "small.safetensors")
+    out = tmp_path / "w.safetensors"
+    change = ("--decoding", "onset_threshold=0.5", "--decoding", "refine_offsets=False")
+    assert invoke(export_command, trained, out, *change).exit_code == 0
+    before, after = checkpoints.load(trained).config, checkpoints.load(out).config
+    assert after["decoding"].pop("onset_threshold") == 0.5 != 0.4
+    assert after["decoding"].pop("refine_offsets") is False
+    for name in ("onset_threshold", "refine_offsets"):
+        del before["decoding"][name]
+    assert after == before
+    for wrong in ("onset_thresold=0.5", "onset_threshold=2"):
+        result = invoke(export_command, trained, tmp_path / "v", "--decoding", wrong)
+        assert isinstance(result.exception, ValueError)
     assert not (tmp_path / "v").exists()

@@ -1,5 +1,6 @@
 """`mt3x export`: the weights of a run as one file."""
 
+import json
 from pathlib import Path
 
 import click
@@ -18,18 +19,45 @@ import click
     metavar="NAME=TEXT",
     help="Text for the file's header, such as licence=CC-BY-4.0; may be repeated.",
 )
+@click.option(
+    "--decoding",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Decoding chosen on validation data after training, such as "
+    "onset_threshold=0.5; may be repeated.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def command(run_dir: Path, out: Path, notes: tuple[str, ...], overwrite: bool) -> None:
+def command(
+    run_dir: Path,
+    out: Path,
+    notes: tuple[str, ...],
+    changes: tuple[str, ...],
+    overwrite: bool,
+) -> None:
     from mt3x import checkpoints
     from mt3x.files import check_writable
+    from mt3x.objectives import PianoConfig
 
-    for note in notes:
-        if "=" not in note:
-            raise click.BadParameter(f"{note!r} is not NAME=TEXT", param_hint="--note")
+    texts = _pairs(notes, "--note")
+    decoding = {
+        name: text if name == "onset_refinement" else json.loads(text.lower())
+        for name, text in _pairs(changes, "--decoding").items()
+    }
     check_writable(out, overwrite=overwrite)
     weights = checkpoints.load(run_dir)
-    metadata = weights.metadata | dict(note.split("=", 1) for note in notes)
-    checkpoints.save_weights(
-        out, weights.params, weights.config, metadata, overwrite=overwrite
-    )
+    metadata = weights.metadata | texts
+    config = dict(weights.config)
+    if decoding:
+        config["decoding"] = {**config["decoding"], **decoding}
+        PianoConfig.from_dict(config)  # says which name or value is wrong
+    checkpoints.save_weights(out, weights.params, config, metadata, overwrite=overwrite)
     click.echo(f"{out}: step {metadata.get('step', '?')} of {run_dir}", err=True)
+
+
+def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a dict."""
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+    return dict(text.split("=", 1) for text in texts)
