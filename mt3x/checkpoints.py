@@ -11,6 +11,7 @@ A run folder holds, for each step saved, `checkpoints/STEP/` with three Orbax it
 early stopping, running sums). The run's config lies beside, in `config.json`.
 """
 
+import copy
 import dataclasses
 import json
 import os
@@ -208,7 +209,10 @@ class RunCheckpoints:
         optimizer: Any,
         progress: Mapping[str, Any],
     ) -> None:
-        """Start saving; `progress["best_step"]` (or None) is the step to keep."""
+        """Start saving; `progress["best_step"]` (or None) is the step to keep.
+
+        The caller may go on changing `progress` and donate the arrays.
+        """
         self._policy.best_step = progress["best_step"]
         args = self._ocp.args
         self._manager.save(
@@ -216,7 +220,8 @@ class RunCheckpoints:
             args=args.Composite(
                 weights=args.StandardSave(dict(weights)),
                 optimizer=args.StandardSave(optimizer),
-                progress=args.JsonSave(dict(progress)),
+                # Written in the background, while the caller counts on.
+                progress=args.JsonSave(copy.deepcopy(dict(progress))),
             ),
         )
 

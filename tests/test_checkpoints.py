@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -146,6 +147,24 @@ def test_damaged_step_of_a_run_folder(run_dir):
         pytest.raises(ValueError, match="3: damaged checkpoint"),
     ):
         checkpoints.load(run_dir)
+
+
+def test_what_is_saved_is_what_was_given(tmp_path):
+    """Saving goes on in the background while the trainer counts on."""
+    saver = checkpoints.RunCheckpoints(tmp_path, keep=1)
+    weights = {"params": {"a": jnp.arange(1000.0)}}
+    progress = {"best_step": None, "sums": {"loss": 1.0}}
+    saver.save(1, weights, {"step": jnp.zeros(())}, progress)
+    progress["sums"]["loss"] = 2.0
+    double = jax.jit(lambda a: 2 * a, donate_argnums=0)
+    double(weights["params"]["a"])
+    saver.wait()
+    template = {"params": {"a": jnp.zeros(1000)}}
+    found = saver.restore(template, {"step": jnp.ones(())}, print)
+    assert found is not None
+    np.testing.assert_array_equal(found[1]["params"]["a"], np.arange(1000.0))
+    assert found[3] == {"best_step": None, "sums": {"loss": 1.0}}
+    saver.close()
 
 
 def test_weights_file_needs_no_orbax(weights_file):
