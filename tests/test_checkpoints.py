@@ -132,6 +132,8 @@ def test_run_folder_gives_the_best_step(run_dir):
     )
 
 
+# A failed read leaves TensorStore's other reads without their event loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_step_of_a_run_folder(run_dir):
     def cut(step):
         files = (run_dir / "checkpoints" / step).rglob("weights/**/d/*")

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from test_pianos import write_tone
 
 from mt3x.commands.corpus import command
 from mt3x.compose import compose
 from mt3x.corpus import Corpus
 from mt3x.notes import Notes
 from mt3x.recipe import CorpusSpec, find_midi, read_recipe, render_unit
-from tests.test_pianos import write_tone
 
 RECIPE = {
     "seed": 3,

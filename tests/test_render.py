@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
+from test_pianos import pitch_of, write_tone
 
 import mt3x.render
 from mt3x.notes import Notes
@@ -17,7 +18,6 @@ from mt3x.render import (
     render,
     render_many,
 )
-from tests.test_pianos import pitch_of, write_tone
 
 RATE_HZ = 16000
 

@@ -319,6 +319,8 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path):
     assert train(CONFIG, ToyObjective(), ToyBatches(), tmp_path, evaluate).step == 6
 
 
+# A failed read leaves TensorStore's other reads without their event loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
     train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
     before = losses(tmp_path)
