@@ -64,17 +64,17 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
     """The whole path: corpus, batches, training, validation, the best checkpoint."""
     experiment = make_experiment(
         corpus,
-        steps=300,
+        steps=240,
         learning_rate=1e-2,
         schedule="cosine",
-        log_interval=50,
-        eval_interval=100,
-        checkpoint_interval=300,
+        log_interval=40,
+        eval_interval=80,
+        checkpoint_interval=240,
     )
     outcome = experiment.run(tmp_path / "run")
     assert outcome.best_score == 1.0
     curve = read_curve(tmp_path / "run" / "learning_curve.csv")
-    assert [row["step"] for row in curve] == [50, 100, 150, 200, 250, 300]
+    assert [row["step"] for row in curve] == [40, 80, 120, 160, 200, 240]
     assert curve[-1]["loss"] < 0.1 * curve[0]["loss"]
 
     weights = checkpoints.load(tmp_path / "run")
