@@ -66,7 +66,7 @@ def compare(
     reference = torch_calls(model, batch, device)
     for name in HEADS:
         ref_BxTxP, est_BxTxP = reference["rolls"]()[name], ours["rolls"]()[name]
-        np.testing.assert_allclose(est_BxTxP, ref_BxTxP, atol=1e-3)
+        np.testing.assert_allclose(est_BxTxP, ref_BxTxP, atol=5e-3)
     for title, kind in (("forward", "rolls"), ("training step", "step")):
         calls = {"mt3x": ours[kind], "PyTorch": reference[kind]}
         times_s = median_times(calls, repeats)
