@@ -25,7 +25,7 @@ from mt3x.rolls import ROLL_NAMES, Rolls
 class WindowConfig:
     """How a recording is cut."""
 
-    # Length of a window; by default that of the training clips, 20.48 s.
+    # Length of a window; by default that of HPPNet's clips in its paper, 20.48 s.
     num_frames: int = 1024
     # Frames dropped on both sides of a seam.
     context_frames: int = 48
