@@ -164,11 +164,6 @@ def _parabola(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
     return _ratio(after_N - before_N, 2 * bend_N)
 
 
-def _centroid(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
-    """Mean position, weighted by probability."""
-    return _ratio(after_N - before_N, before_N + peak_N + after_N)
-
-
 def _triangle(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
     """Apex of a symmetric triangle (Kong et al. 2021, arXiv:2010.01815, eq. 8)."""
     low_N = np.minimum(before_N, after_N)
@@ -184,7 +179,6 @@ def _ratio(top_N: np.ndarray, bottom_N: np.ndarray) -> np.ndarray:
 ONSET_REFINEMENTS = {
     "none": _no_shift,
     "parabola": _parabola,
-    "centroid": _centroid,
     "triangle": _triangle,
 }
 

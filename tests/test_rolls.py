@@ -173,9 +173,7 @@ def test_triangle_finds_the_exact_onset_of_soft_labels(exact):
     np.testing.assert_allclose(rolls_to_notes(labels, config).onset_s, exact / 50)
 
 
-@pytest.mark.parametrize(
-    ("refinement", "shift"), [("none", 0), ("parabola", 1 / 6), ("centroid", 1 / 6)]
-)
+@pytest.mark.parametrize(("refinement", "shift"), [("none", 0), ("parabola", 1 / 6)])
 def test_refinement_moves_towards_the_larger_neighbour(refinement, shift):
     rolls = one_key([0, 0.25, 0.75, 0.5, 0], [0] * 5)
     config = dataclasses.replace(PLAIN, onset_refinement=refinement)
