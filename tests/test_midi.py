@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt3x.midi import PROGRAM_NAMES, read_midi, write_midi
+from mt3x.instruments import PROGRAM_NAMES
+from mt3x.midi import read_midi, write_midi
 from mt3x.notes import Notes
 
 GOLDEN = Path(__file__).parent / "golden"
