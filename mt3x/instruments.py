@@ -4,6 +4,7 @@ Programs are numbered from 0, as in MIDI files. A family is 8 programs; its firs
 stands for it where programs are told apart by family only (`midi_class`).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -155,9 +156,9 @@ def parse_instruments(text: str) -> Instruments:
 
 def _programs_of(item: str) -> Iterable[int]:
     name = item.lower()
-    first, _, last = name.partition("-")
-    if first.isdecimal() and (last or first).isdecimal():
-        low, high = int(first), int(last or first)
+    numbers = re.fullmatch(r"(\d+)(?:-(\d+))?", item)
+    if numbers:
+        low, high = int(numbers[1]), int(numbers[2] or numbers[1])
         if not 0 <= low <= high <= 127:
             raise ValueError(f"programs {item} do not lie in 0..127, in rising order")
         return range(low, high + 1)
