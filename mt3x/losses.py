@@ -1,5 +1,7 @@
 """Losses as sums: the caller divides once, over all devices and microbatches."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -23,3 +25,38 @@ def masked_squared_error(
 ) -> jax.Array:
     """Sum of w (y - p)^2 (HPPNet eq. 6, where w is the onset roll)."""
     return jnp.sum(weights * jnp.square(targets - predictions))
+
+
+def cross_entropy(
+    logits_BxLxV: jax.Array,
+    targets_BxL: jax.Array,
+    weights_BxL: jax.Array,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """Sums of w (-sum_v q log p) and of w z log^2 Z, as T5X has them.
+
+    p is the softmax of the logits and Z its divisor; q is 1 - s at the target and
+    s / (V - 1) elsewhere. The entropy of q is taken off, so that a perfect prediction
+    costs 0. The second sum keeps Z near 1 (T5X's and Mesh TensorFlow's z-loss).
+
+    Args:
+      logits_BxLxV: float32.
+      targets_BxL: ids.
+      weights_BxL: w; 0 for padding.
+      z_loss: z.
+      label_smoothing: s.
+    """
+    log_z_BxL = jax.nn.logsumexp(logits_BxLxV, axis=-1)
+    log_p_BxLxV = logits_BxLxV - log_z_BxL[..., None]
+    target_BxLx1 = targets_BxL[..., None]
+    log_p_BxL = jnp.take_along_axis(log_p_BxLxV, target_BxLx1, axis=-1)[..., 0]
+    loss_BxL = -log_p_BxL
+    if label_smoothing:
+        rest = label_smoothing / (logits_BxLxV.shape[-1] - 1)
+        others_BxL = jnp.sum(log_p_BxLxV, axis=-1) - log_p_BxL
+        entropy = -(1 - label_smoothing) * math.log(1 - label_smoothing)
+        entropy -= label_smoothing * math.log(rest)
+        loss_BxL = (1 - label_smoothing) * loss_BxL - rest * others_BxL - entropy
+    penalty_BxL = z_loss * jnp.square(log_z_BxL)
+    return jnp.sum(weights_BxL * loss_BxL), jnp.sum(weights_BxL * penalty_BxL)
