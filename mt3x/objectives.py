@@ -116,7 +116,7 @@ class PianoObjective:
         return rolls
 
     def loss(
-        self, params: Params, batch: Batch
+        self, params: Params, batch: Batch, rng: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
         """HPPNet's loss (eq. 3 to 7) as a sum with its weight.
 
@@ -127,10 +127,12 @@ class PianoObjective:
           params: as from `init`.
           batch: `samples` BxS and the target rolls `onset`, `frame`, `offset` and
             `velocity` BxTxP.
+          rng: not used; HPPNet draws nothing.
 
         Returns:
           The sum, its weight (keys x frames), and for each part its (sum, weight).
         """
+        del rng
         targets = {name: batch[name].astype(jnp.float32) for name in HEADS}
         rolls = self.predict(params, batch["samples"])
         weight = jnp.asarray(targets["onset"].size, jnp.float32)

@@ -56,9 +56,12 @@ class Objective(Protocol):
         ...
 
     def loss(
-        self, params: Any, batch: Mapping[str, jax.Array]
+        self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array
     ) -> tuple[jax.Array, jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
-        """Sum of losses, its weight, and parts as name -> (sum, weight)."""
+        """Sum of losses, its weight, and parts as name -> (sum, weight).
+
+        `rng` is for dropout and the like, and another one for each call.
+        """
         ...
 
 
@@ -218,8 +221,9 @@ def train_step(
     """
     params = state["weights"]["params"]
     step = state["optimizer"]["step"]
+    rng = jax.random.fold_in(jax.random.key(config.seed), step)
     grad_sum, (loss_sum, weight, parts) = _gradient_sum(
-        config, objective, params, batch
+        config, objective, params, batch, rng
     )
     grad = jax.tree.map(lambda g: g / weight, grad_sum)
     # optax mixes integer counts with floats, which strict promotion forbids.
@@ -248,29 +252,29 @@ def train_step(
 
 
 def _gradient_sum(
-    config: TrainConfig, objective: Objective, params: Any, batch: Any
+    config: TrainConfig, objective: Objective, params: Any, batch: Any, rng: jax.Array
 ) -> tuple[Any, Any]:
     """Gradient of the loss's sum and (sum, weight, parts), over all microbatches."""
 
-    def loss_fn(params: Any, part: Any) -> tuple[jax.Array, Any]:
-        loss_sum, weight, parts = objective.loss(params, part)
+    def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, Any]:
+        loss_sum, weight, parts = objective.loss(params, part, rng)
         return loss_sum, (loss_sum, weight, parts)
 
     gradient = jax.grad(loss_fn, has_aux=True)
     count = config.microbatches
     if count == 1:
-        return gradient(params, batch)
+        return gradient(params, batch, rng)
 
     def split(x: jax.Array) -> jax.Array:
         # Strided, so that a part takes its share from each device of the batch.
         return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
 
-    def add_part(total: Any, part: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, gradient(params, part)), None
+    def add_part(total: Any, part_and_rng: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradient(params, *part_and_rng)), None
 
-    parts = jax.tree.map(split, dict(batch))
+    parts = jax.tree.map(split, dict(batch)), jax.random.split(rng, count)
     first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(gradient, params, first)
+    shapes = jax.eval_shape(gradient, params, *first)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     return jax.lax.scan(add_part, zero, parts)[0]
 
@@ -430,9 +434,9 @@ class _Run:
     def _count(self, batch: Mapping[str, jax.Array]) -> None:
         examples = len(next(iter(batch.values())))
         self._examples += examples
-        if self.sample_rate_hz and "samples" in batch:
-            num_samples = examples * batch["samples"].shape[1]
-            self._audio_s += num_samples / self.sample_rate_hz
+        for name in ("samples", "encoder_input_tokens"):
+            if self.sample_rate_hz and name in batch:
+                self._audio_s += batch[name].size / self.sample_rate_hz
 
     def _record(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Check a step's scalars and add them up; write a row at the log interval."""

@@ -96,6 +96,34 @@ def test_update_is_adam_on_the_clipped_mean_gradient():
         assert np.max(np.abs(step)) < 0.95 * config.learning_rate
 
 
+class Dropping(ToyObjective):
+    """Its loss is a random number: that of the key it was given."""
+
+    def loss(self, params, batch, rng):
+        total, weight, _ = super().loss(params, batch)
+        drawn = jax.random.uniform(rng)
+        return total, weight, {"drawn": (drawn, jnp.float32(1))}
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_each_step_and_microbatch_draws_anew(microbatches):
+    config = dataclasses.replace(CONFIG, microbatches=microbatches)
+    objective = Dropping()
+    state = init_state(config, objective)
+    batch = jax.tree.map(jnp.asarray, ToyBatches().batch(0))
+    drawn = []
+    for _ in range(3):
+        state, scalars = train_step(config, objective, state, batch)
+        drawn.append(float(scalars["drawn"]))
+    assert len(set(drawn)) == 3
+    _, scalars = train_step(config, objective, init_state(config, objective), batch)
+    assert float(scalars["drawn"]) == drawn[0]
+    if microbatches == 2:
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0), 2)
+        want = np.mean([jax.random.uniform(key) for key in keys])
+        assert drawn[0] == pytest.approx(want)
+
+
 def test_microbatches_change_nothing():
     _, whole, whole_scalars = one_step(CONFIG)
     _, parts, parts_scalars = one_step(dataclasses.replace(CONFIG, microbatches=4))

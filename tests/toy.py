@@ -36,7 +36,8 @@ class ToyObjective:
             "out": {"kernel": jax.random.normal(second, (width, 8)) / 4},
         }
 
-    def loss(self, params, batch):
+    def loss(self, params, batch, rng=None):
+        del rng
         x_BxS = batch["samples"].astype(params["out"]["kernel"].dtype)
         y_BxW = jax.nn.tanh(
             x_BxS @ params["hidden"]["kernel"] + params["hidden"]["bias"]
