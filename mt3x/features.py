@@ -162,3 +162,82 @@ def log_cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
     db_BxTxF = 10 * jnp.log10(jnp.maximum(mags_BxTxF, config.floor))
     peak_Bx1x1 = jnp.max(db_BxTxF, axis=(1, 2), keepdims=True)
     return jnp.maximum(db_BxTxF, peak_Bx1x1 - config.range_db)
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """Log-mel spectrogram; the defaults are MT3's."""
+
+    sample_rate_hz: int = 16000
+    # Samples between frames.
+    hop_samples: int = 128
+    num_bins: int = 512
+    # Samples of a window.
+    fft_samples: int = 2048
+    fmin_hz: float = 20.0
+    fmax_hz: float = 7600.0
+    # Takes the place of magnitudes that are not above 0, before the logarithm.
+    floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            raise ValueError(
+                f"fmin_hz {self.fmin_hz} and fmax_hz {self.fmax_hz} must lie in order "
+                f"between 0 and half the sample rate {self.sample_rate_hz} Hz"
+            )
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
+
+
+@lru_cache(maxsize=8)
+def _mel_weights(config: LogMelConfig) -> np.ndarray:
+    """Triangles KxF from FFT bins to mel bands, as tf.signal's."""
+    hz_K = np.linspace(0.0, config.sample_rate_hz / 2, config.fft_samples // 2 + 1)
+    low, high = _hz_to_mel(config.fmin_hz), _hz_to_mel(config.fmax_hz)
+    edges = np.linspace(low, high, config.num_bins + 2)
+    mel_Kx1 = _hz_to_mel(hz_K)[:, None]
+    rising = (mel_Kx1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - mel_Kx1) / (edges[2:] - edges[1:-1])
+    weights_KxF = np.maximum(0.0, np.minimum(rising, falling))
+    weights_KxF[0] = 0.0
+    return weights_KxF.astype(np.float32)
+
+
+def _hz_to_mel(hz):
+    """HTK's mel scale."""
+    return 1127.0 * np.log1p(hz / 700.0)
+
+
+def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
+    """Logarithm of mel-scaled magnitudes, the input of MT3.
+
+    Windows (periodic Hann) start at multiples of the hop and reach beyond the end of
+    the samples, where zeros are appended, so that T hops give T frames.
+
+    Args:
+      samples_BxS: float32 audio at `config.sample_rate_hz`, S a multiple of the hop.
+      config: the transform.
+
+    Returns:
+      feats_BxTxF, float32, T = S // hop.
+    """
+    hop, size = config.hop_samples, config.fft_samples
+    num_frames, rest = divmod(samples_BxS.shape[-1], hop)
+    if rest:
+        raise ValueError(
+            f"{samples_BxS.shape[-1]} samples are no multiple of the hop {hop}: "
+            "pad them with zeros"
+        )
+    padded_BxS = jnp.pad(samples_BxS, ((0, 0), (0, size - hop)))
+    index_TxW = hop * np.arange(num_frames)[:, None] + np.arange(size)
+    window_W = np.float32(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
+    spectrum_BxTxK = jnp.fft.rfft(padded_BxS[:, index_TxW] * window_W)
+    mags_BxTxF = jnp.einsum(
+        "btk,kf->btf",
+        jnp.abs(spectrum_BxTxK),
+        _mel_weights(config),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return jnp.log(jnp.where(mags_BxTxF > 0, mags_BxTxF, config.floor))

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
     0: "audio files instruments metrics midi notes plot rolls sonify windows",
-    1: "features losses models models.hppnet models.layers objectives reference",
+    1: "features losses models models.hppnet models.layers models.seq2seq "
+    "models.transformer objectives reference",
     2: "augment batches compose corpus datasets pianos recipe render sfz textures",
     3: "checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_folder train transcribe validate __main__",

@@ -1,0 +1,369 @@
+"""MT3's network: a T5 1.1 encoder-decoder from spectrogram frames to event tokens.
+
+Gardner et al. 2022, "MT3: Multi-task multitrack music transcription"
+(arXiv:2111.03017), and Hawthorne et al. 2021 (arXiv:2107.09142). With the parameters
+of a published checkpoint the logits are those of the authors' code: the encoder attends
+everywhere, zero padding included, and the decoder to what came before. (Their code also
+hides padding tokens behind the end of a sequence from its other padding tokens, whose
+loss has no weight.)
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mt3x.models.transformer import (
+    MLP,
+    Attention,
+    KeysValues,
+    RMSNorm,
+    dense,
+    dropout,
+    sinusoids,
+)
+
+# What the backward pass recomputes of a layer: nothing, all but matrix products with
+# parameters, or all.
+REMAT_POLICIES: Mapping[str, Any] = {
+    "none": None,
+    "minimal": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Layer sizes; the defaults are MT3's (T5 1.1 small)."""
+
+    # Rows of the embedding: ids of the vocabulary rounded up to a multiple of 128.
+    vocab_size: int = 1536
+    emb_dim: int = 512
+    num_heads: int = 6
+    head_dim: int = 64
+    num_encoder_layers: int = 8
+    num_decoder_layers: int = 8
+    mlp_dim: int = 1024
+    # Names in flax.linen, or "linear"; the products of all of them are taken.
+    mlp_activations: tuple[str, ...] = ("gelu", "linear")
+    dropout_rate: float = 0.1
+    # Feature bins of a frame.
+    input_depth: int = 512
+    # What the backward pass recomputes to save memory, of REMAT_POLICIES.
+    remat: str = "none"
+    # Compile one layer and loop over all: compiles faster, stores the same parameters.
+    scan_layers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.remat not in REMAT_POLICIES:
+            raise ValueError(
+                f"remat must be one of {', '.join(REMAT_POLICIES)}, "
+                f"found {self.remat!r}"
+            )
+        for activation in self.mlp_activations:
+            if activation != "linear" and not hasattr(nn, activation):
+                raise ValueError(f"mlp_activations: flax.linen has no {activation!r}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and value < 1:
+                raise ValueError(f"{field.name} must be 1 or more, found {value}")
+
+
+SIZES = {
+    "small": Seq2SeqConfig(),
+    "base": Seq2SeqConfig(
+        emb_dim=768,
+        num_heads=12,
+        num_encoder_layers=12,
+        num_decoder_layers=12,
+        mlp_dim=2048,
+    ),
+}
+
+
+class LayerCache(NamedTuple):
+    """What a decoder layer keeps between steps: its own past and the encoded frames."""
+
+    own: KeysValues
+    frames: KeysValues
+
+
+Cache = tuple[LayerCache, ...]
+
+
+def _attention(config: Seq2SeqConfig, dtype: Any) -> Attention:
+    return Attention(
+        num_heads=config.num_heads,
+        head_dim=config.head_dim,
+        width=config.emb_dim,
+        dropout_rate=config.dropout_rate,
+        dtype=dtype,
+    )
+
+
+def _mlp(config: Seq2SeqConfig, dtype: Any) -> MLP:
+    return MLP(
+        hidden_dim=config.mlp_dim,
+        activations=config.mlp_activations,
+        dropout_rate=config.dropout_rate,
+        dtype=dtype,
+    )
+
+
+class EncoderLayer(nn.Module):
+    config: Seq2SeqConfig
+    dtype: Any
+
+    def setup(self) -> None:
+        self.pre_attention_layer_norm = RMSNorm(self.dtype)
+        self.attention = _attention(self.config, self.dtype)
+        self.pre_mlp_layer_norm = RMSNorm(self.dtype)
+        self.mlp = _mlp(self.config, self.dtype)
+        self.drop = dropout(self.config.dropout_rate)
+
+    def __call__(self, x_BxTxD: jax.Array, deterministic: bool) -> jax.Array:
+        y = self.pre_attention_layer_norm(x_BxTxD)
+        y = self.attention(y, y, False, deterministic)
+        x_BxTxD += self.drop(y, deterministic)
+        y = self.mlp(self.pre_mlp_layer_norm(x_BxTxD), deterministic)
+        return x_BxTxD + self.drop(y, deterministic)
+
+
+class DecoderLayer(nn.Module):
+    config: Seq2SeqConfig
+    dtype: Any
+
+    def setup(self) -> None:
+        self.pre_self_attention_layer_norm = RMSNorm(self.dtype)
+        self.self_attention = _attention(self.config, self.dtype)
+        self.pre_cross_attention_layer_norm = RMSNorm(self.dtype)
+        self.encoder_decoder_attention = _attention(self.config, self.dtype)
+        self.pre_mlp_layer_norm = RMSNorm(self.dtype)
+        self.mlp = _mlp(self.config, self.dtype)
+        self.drop = dropout(self.config.dropout_rate)
+
+    def __call__(
+        self, x_BxLxD: jax.Array, encoded_BxTxD: jax.Array, deterministic: bool
+    ) -> jax.Array:
+        y = self.pre_self_attention_layer_norm(x_BxLxD)
+        y = self.self_attention(y, y, True, deterministic)
+        x_BxLxD += self.drop(y, deterministic)
+        y = self.pre_cross_attention_layer_norm(x_BxLxD)
+        y = self.encoder_decoder_attention(y, encoded_BxTxD, False, deterministic)
+        x_BxLxD += self.drop(y, deterministic)
+        y = self.mlp(self.pre_mlp_layer_norm(x_BxLxD), deterministic)
+        return x_BxLxD + self.drop(y, deterministic)
+
+    def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> LayerCache:
+        config, batch = self.config, len(encoded_BxTxD)
+        heads, channels = config.num_heads, config.head_dim
+        return LayerCache(
+            own=KeysValues(
+                jnp.zeros((batch, heads, channels, max_tokens), self.dtype),
+                jnp.zeros((batch, heads, max_tokens, channels), self.dtype),
+            ),
+            frames=self.encoder_decoder_attention.keys_values(encoded_BxTxD),
+        )
+
+    def step(
+        self,
+        x_BxD: jax.Array,
+        cache: LayerCache,
+        positions_B: jax.Array,
+        length: int,
+    ) -> tuple[jax.Array, LayerCache]:
+        y = self.pre_self_attention_layer_norm(x_BxD)
+        own = self.self_attention.append(cache.own, y, positions_B)
+        filled = KeysValues(
+            own.keys_BxHxCxK[..., :length], own.values_BxHxKxC[:, :, :length]
+        )
+        visible_BxL = jnp.arange(length) <= positions_B[:, None]
+        x_BxD += self.self_attention.step(y, filled, visible_BxL)
+        y = self.pre_cross_attention_layer_norm(x_BxD)
+        x_BxD += self.encoder_decoder_attention.step(y, cache.frames)
+        x_BxD += self.mlp(self.pre_mlp_layer_norm(x_BxD), True)
+        return x_BxD, LayerCache(own, cache.frames)
+
+
+def _layers(layer: type[nn.Module], number: int, config: Seq2SeqConfig, dtype: Any):
+    """Layers by the names that checkpoints have for them."""
+    policy = REMAT_POLICIES[config.remat]
+    if policy is not None:
+        static = 2 if layer is EncoderLayer else 3
+        layer = nn.remat(layer, policy=policy, static_argnums=(static,))
+    return [layer(config, dtype, name=f"layers_{n}") for n in range(number)]
+
+
+def _in_turn(
+    module: nn.Module, layers: Sequence[Any], x: jax.Array, *args: Any
+) -> jax.Array:
+    """Apply layers one after the other, unrolled or as one scan over their parameters.
+
+    The scan stacks the parameters when it is applied: they are stored as without it.
+    """
+    if module.is_initializing() or not module.config.scan_layers:
+        for layer in layers:
+            x = layer(x, *args)
+        return x
+    params = [layer.variables["params"] for layer in layers]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    layer = layers[0].clone(parent=None)
+    rng = module.make_rng("dropout") if module.has_rng("dropout") else None
+
+    def body(x, inputs):
+        params, n = inputs
+        rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, n)}
+        return layer.apply({"params": params}, x, *args, rngs=rngs), None
+
+    return jax.lax.scan(body, x, (stacked, jnp.arange(len(layers))))[0]
+
+
+class Encoder(nn.Module):
+    config: Seq2SeqConfig
+    dtype: Any
+
+    def setup(self) -> None:
+        config = self.config
+        self.continuous_inputs_projection = dense(
+            config.emb_dim, self.dtype, nn.initializers.lecun_normal()
+        )
+        self.layers = _layers(
+            EncoderLayer, config.num_encoder_layers, config, self.dtype
+        )
+        self.encoder_norm = RMSNorm(self.dtype)
+        self.drop = dropout(config.dropout_rate)
+        self.drop_end = nn.Dropout(config.dropout_rate)
+
+    def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        x_BxTxD = self.continuous_inputs_projection(feats_BxTxF).astype(jnp.float32)
+        x_BxTxD += sinusoids(*x_BxTxD.shape[1:])
+        x_BxTxD = self.drop(x_BxTxD, deterministic).astype(self.dtype)
+        x_BxTxD = _in_turn(self, self.layers, x_BxTxD, deterministic)
+        return self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
+
+
+class Decoder(nn.Module):
+    config: Seq2SeqConfig
+    dtype: Any
+
+    def setup(self) -> None:
+        config = self.config
+        self.token_embedder = nn.Embed(
+            config.vocab_size,
+            config.emb_dim,
+            dtype=self.dtype,
+            embedding_init=nn.initializers.normal(1.0),
+        )
+        self.layers = _layers(
+            DecoderLayer, config.num_decoder_layers, config, self.dtype
+        )
+        self.decoder_norm = RMSNorm(self.dtype)
+        self.logits_dense = dense(
+            config.vocab_size, jnp.float32, nn.initializers.lecun_normal()
+        )
+        self.drop = dropout(config.dropout_rate)
+
+    def __call__(
+        self, encoded_BxTxD: jax.Array, tokens_BxL: jax.Array, deterministic: bool
+    ) -> jax.Array:
+        x_BxLxD = self.token_embedder(tokens_BxL).astype(jnp.float32)
+        x_BxLxD += sinusoids(*x_BxLxD.shape[1:])
+        x_BxLxD = self.drop(x_BxLxD, deterministic).astype(self.dtype)
+        x_BxLxD = _in_turn(self, self.layers, x_BxLxD, encoded_BxTxD, deterministic)
+        x_BxLxD = self.drop(self.decoder_norm(x_BxLxD), deterministic)
+        return self.logits_dense(x_BxLxD)
+
+    def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
+        return tuple(layer.start(encoded_BxTxD, max_tokens) for layer in self.layers)
+
+    def step(
+        self, cache: Cache, tokens_B: jax.Array, positions_B: jax.Array, length: int
+    ) -> tuple[jax.Array, Cache]:
+        max_tokens = cache[0].own.values_BxHxKxC.shape[2]
+        table = jnp.asarray(sinusoids(max_tokens, self.config.emb_dim))
+        x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
+        x_BxD = x_BxD.astype(self.dtype)
+        after = []
+        for layer, before in zip(self.layers, cache, strict=True):
+            x_BxD, layer_cache = layer.step(x_BxD, before, positions_B, length)
+            after.append(layer_cache)
+        return self.logits_dense(self.decoder_norm(x_BxD)), tuple(after)
+
+
+class Seq2Seq(nn.Module):
+    """Frames of log-mel features and the tokens so far to logits of the next token.
+
+    Parameters are float32; `dtype` is what is computed in, but for statistics, softmax
+    and logits, which are float32.
+    """
+
+    config: Seq2SeqConfig = Seq2SeqConfig()
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.encoder = Encoder(self.config, self.dtype)
+        self.decoder = Decoder(self.config, self.dtype)
+
+    def __call__(
+        self,
+        feats_BxTxF: jax.Array,
+        decoder_inputs_BxL: jax.Array,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        """Logits of all positions at once, for training and scoring.
+
+        Args:
+          feats_BxTxF: features, F = config.input_depth.
+          decoder_inputs_BxL: int32 tokens, one later than the targets: 0 in front.
+          deterministic: without dropout; with it, the rng "dropout" is needed.
+
+        Returns:
+          logits_BxLxV in float32; those at l depend on tokens up to l.
+        """
+        encoded_BxTxD = self.encoder(feats_BxTxF, deterministic)
+        return self.decoder(encoded_BxTxD, decoder_inputs_BxL, deterministic)
+
+    def encode(self, feats_BxTxF: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Encode segments: encoded_BxTxD, what `start` takes."""
+        return self.encoder(feats_BxTxF, deterministic)
+
+    def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
+        """Prepare decoding step by step.
+
+        Args:
+          encoded_BxTxD: encoded segments.
+          max_tokens: how many steps a row may take.
+
+        Returns:
+          A cache whose leaves all have the batch on axis 0. A row starts anew when its
+          `frames` are replaced and its position is 0 again: what it holds of its own
+          past beyond its position is never looked at.
+        """
+        return self.decoder.start(encoded_BxTxD, max_tokens)
+
+    def step(
+        self,
+        cache: Cache,
+        tokens_B: jax.Array,
+        positions_B: jax.Array,
+        length: int | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """Take one token of each row and return the logits of the next.
+
+        Args:
+          cache: from `start` or the step before; may be donated.
+          tokens_B: int32, 0 at position 0.
+          positions_B: int32, of each row for itself.
+          length: positions of the past that are looked at, all below it: a static
+            number above every position, by default the cache's size. The fewer, the
+            faster.
+
+        Returns:
+          logits_BxV in float32, and the cache with the tokens in it.
+        """
+        length = length or cache[0].own.values_BxHxKxC.shape[2]
+        return self.decoder.step(cache, tokens_B, positions_B, length)
