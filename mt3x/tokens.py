@@ -1,0 +1,573 @@
+"""Notes <-> event tokens, as MT3 writes them (Gardner et al. 2022, arXiv:2111.03017).
+
+A recording is cut into segments of frames, and each segment has its own tokens, here
+as codec ids (see `mt3x.codec`):
+
+- Note ends and note beginnings are events at times rounded to steps. Events of one
+  time are ordered: ends first, then by is_drum, program and pitch.
+- Events at steps from the segment's first frame (rounded down to a step) until before
+  the next segment's belong to it; the last segment has all that follow.
+- An event is `program`, `velocity`, `pitch`, with velocity 0 where a note ends; of a
+  drum it is `velocity`, `drum`, and drums have no end. Where only onsets are wanted
+  it is `pitch`, for drums too.
+- Before it stands a `shift` with the steps since the segment's beginning, unless the
+  event before it was at the same step. What one shift cannot hold takes several that
+  add up.
+- A velocity or program equal to the one in force is left out.
+- With ties, a segment begins with `program`, `pitch` of each note that still sounds,
+  ordered by them, and `tie`. A note sounds from the step after its beginning; an
+  end or a new beginning of its program and pitch ends it.
+- `flat` granularity leaves programs out, `midi_class` takes the first of a family of
+  eight, both after all ordering.
+
+The ids are MT3's, with these exceptions, where MT3's own tokens do not decode to the
+notes they were made of:
+
+- After the last event of the recording MT3's tie sections go on to list the notes
+  that sounded before it. Here they are empty.
+- Tie sections of a sub-mix are merged into one, where MT3 leaves each in the midst of
+  the events. (`mt3_ties` in the config gives MT3's ids in these two cases.)
+- Shifts of several tokens are added up when a sub-mix is merged; MT3 loses some.
+
+Notes that tokens cannot represent:
+
+- Notes of zero length are left out (MT3 refuses them), except drums and where only
+  onsets are wanted.
+- A note that sounds at time 0 begins at step 0; notes that end before it, and drums
+  and single onsets before it, are left out.
+- Of overlapping notes of one program and pitch, each new one ends the one before, and
+  the first end ends what sounds. `trim_overlaps` resolves them beforehand.
+
+Decoding accepts any ids. `Tokenizer.decode` says what becomes of wrong ones.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mt3x.codec import (
+    EOS_ID,
+    EVENT_TYPES,
+    NUM_SPECIAL_IDS,
+    Codec,
+    Event,
+    VocabConfig,
+)
+from mt3x.notes import DEFAULT_VELOCITY, Notes
+
+__all__ = [
+    "INVALID_ID",
+    "Decoded",
+    "Events",
+    "NoteDecoder",
+    "Tokenizer",
+    "TokenizerConfig",
+    "trim_overlaps",
+]
+
+INVALID_ID = -2
+"""What `Tokenizer.from_model_ids` makes of ids that are no codec id."""
+MIN_DURATION_S = 0.01
+"""How long a decoded note lasts at least, and a drum or a single onset always."""
+GRANULARITIES = ("flat", "midi_class", "full")
+SHIFT, PITCH, VELOCITY, TIE, PROGRAM, DRUM = range(len(EVENT_TYPES))
+NONE = -1
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How notes are written as tokens."""
+
+    vocab: VocabConfig = field(default_factory=VocabConfig)
+    use_ties: bool = True  # segments begin with the notes that still sound
+    onsets_only: bool = False  # pitches alone, without ends, velocities, programs
+    program_granularity: str = "full"  # flat, midi_class or full
+    mt3_ties: bool = False  # MT3's tie sections where they are wrong, see above
+
+    def __post_init__(self) -> None:
+        if self.program_granularity not in GRANULARITIES:
+            raise ValueError(
+                f"program_granularity is {self.program_granularity!r}; give one of "
+                f"{', '.join(GRANULARITIES)}"
+            )
+        if self.onsets_only and self.use_ties:
+            raise ValueError(
+                "onsets_only leaves out what use_ties needs; give only one of them"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
+        """What `to_dict` gave."""
+        return cls(**{**values, "vocab": VocabConfig(**values["vocab"])})
+
+
+class _Rows(NamedTuple):
+    """R events and the ids of their tokens, NONE where one has no such token."""
+
+    step_R: np.ndarray
+    program_R: np.ndarray
+    velocity_R: np.ndarray
+    head_R: np.ndarray  # pitch, drum or tie
+
+    def take(self, index: Any) -> "_Rows":
+        return _Rows(*(column_R[index] for column_R in self))
+
+    @staticmethod
+    def concatenate(parts: Sequence["_Rows"]) -> "_Rows":
+        return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Events:
+    """A whole recording's events, from which `Tokenizer.segment` takes its own."""
+
+    num_frames: int
+    frame_rate_hz: float
+    rows: _Rows  # by time
+    # The notes that sound in first < step <= last, by (program, pitch): spans of them
+    # and the rows that begin them.
+    span_first: np.ndarray
+    span_last: np.ndarray
+    span_row: np.ndarray
+
+
+class Decoded(NamedTuple):
+    """What tokens mean, and how many of them mean nothing."""
+
+    notes: Notes
+    num_invalid: int
+    num_dropped: int
+
+
+class Tokenizer:
+    """Notes <-> tokens of segments, by one config."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        self.config = config
+        self.codec = Codec(config.vocab)
+        self._tie_id = self.codec.encode(Event("tie", 0))
+
+    def events(
+        self, notes: Notes, num_frames: int, frame_rate_hz: float = 125.0
+    ) -> Events:
+        """Order and encode the notes of a recording, once for all its segments.
+
+        Args:
+          notes: with the sustain pedal applied; see the module's docstring for those
+            that tokens cannot represent.
+          num_frames: length of the recording; the segment with its last frame has all
+            later events.
+          frame_rate_hz: frames per second.
+
+        Raises:
+          ValueError: there are no frames.
+        """
+        if num_frames < 1:
+            raise ValueError(f"num_frames is {num_frames}; a recording has 1 or more")
+        onsets_only = self.config.onsets_only
+        has_end = ~notes.is_drum & (not onsets_only)
+        notes = notes[
+            np.where(
+                has_end,
+                notes.offset_s > np.maximum(notes.onset_s, 0),
+                notes.onset_s >= 0,
+            )
+        ]
+        program, is_drum = notes.program, notes.is_drum
+        if onsets_only:
+            program, is_drum = np.zeros_like(program), np.zeros_like(is_drum)
+        beginning = np.lexsort((notes.pitch, program, is_drum))
+        ending = beginning[~is_drum[beginning]] if not onsets_only else beginning[:0]
+
+        note_R = np.concatenate([ending, beginning])
+        is_onset_R = np.arange(len(note_R)) >= len(ending)
+        time_s_R = np.where(is_onset_R, notes.onset_s[note_R], notes.offset_s[note_R])
+        by_time = np.argsort(time_s_R, kind="stable")
+        note_R, is_onset_R = note_R[by_time], is_onset_R[by_time]
+        step_R = np.rint(time_s_R[by_time] * self.config.vocab.steps_per_second)
+        step_R = np.maximum(step_R, 0).astype(np.int64)
+
+        pitch_R, program_R = notes.pitch[note_R], program[note_R]
+        is_drum_R = is_drum[note_R]
+        velocity_R = np.where(is_onset_R, notes.velocity[note_R], 0)
+        rows = self._rows(step_R, pitch_R, velocity_R, program_R, is_drum_R)
+        if self.config.use_ties:
+            spans = _spans(step_R, is_onset_R, is_drum_R, program_R * 128 + pitch_R)
+        else:
+            spans = np.zeros((3, 0), np.int64)
+        return Events(num_frames, frame_rate_hz, rows, *spans)
+
+    def segment(self, events: Events, first_frame: int, num_frames: int) -> np.ndarray:
+        """The codec ids [L] int32 of the segment that begins at `first_frame`.
+
+        It ends with the recording where `num_frames` reaches beyond it.
+
+        Raises:
+          ValueError: the segment has no frame of the recording.
+        """
+        end_frame = first_frame + num_frames
+        if not 0 <= first_frame < min(end_frame, events.num_frames):
+            raise ValueError(
+                f"no segment of {num_frames} frames begins at frame {first_frame}; the "
+                f"recording has {events.num_frames}"
+            )
+        rows, rate = events.rows, self.config.vocab.steps_per_second
+        first_step = _start_step(first_frame / events.frame_rate_hz, rate)
+        end_step = _start_step(end_frame / events.frame_rate_hz, rate)
+        begin, end = np.searchsorted(rows.step_R, [first_step, end_step])
+        if end_frame >= events.num_frames:
+            end = len(rows.step_R)
+        segment = rows.take(slice(begin, end))
+        segment = segment._replace(step_R=segment.step_R - first_step)
+        if not self.config.use_ties:
+            return self._write(segment)
+        if self.config.mt3_ties and len(rows.step_R):
+            first_step = min(first_step, rows.step_R[-1])
+        tied = events.span_row[
+            (events.span_first < first_step) & (first_step <= events.span_last)
+        ]
+        section = self._tie_section(rows.program_R[tied], rows.head_R[tied])
+        return self._write(_Rows.concatenate([section, segment]))
+
+    def merge(self, segments: Sequence[npt.ArrayLike]) -> np.ndarray:
+        """The codec ids of segments that sound together, of a sub-mix.
+
+        Events of one step stay in the order of the segments, at step 0 in the reverse
+        order, as MT3 has them. Of notes of one program and pitch that sound in several
+        segments the tokens can hold but one: each beginning and end counts for all.
+
+        Raises:
+          ValueError: there are no segments, or an id does not exist.
+        """
+        if not len(segments):
+            raise ValueError("no segments to merge; give one or more")
+        parts = [self._read(ids_L) for ids_L in segments]
+        track_R = np.repeat(np.arange(len(parts)), [len(part.step_R) for part in parts])
+        rows = _Rows.concatenate(parts)
+        track_R = np.where(rows.step_R == 0, -track_R, track_R)
+        rows = rows.take(np.lexsort((track_R, rows.step_R)))
+        if self.config.use_ties and not self.config.mt3_ties:
+            is_tied = rows.velocity_R == NONE
+            tied = rows.take(is_tied & (rows.head_R != self._tie_id))
+            notes = np.unique(np.stack([tied.program_R, tied.head_R]), axis=1)
+            section = self._tie_section(*notes)
+            rows = _Rows.concatenate([section, rows.take(~is_tied)])
+        return self._write(rows)
+
+    def to_model_ids(
+        self, ids_L: npt.ArrayLike, max_tokens: int | None = None
+    ) -> np.ndarray:
+        """Codec ids to model ids [L + 1] int32 with EOS.
+
+        What is longer than `max_tokens` is cut there and then has no EOS (MT3 stops
+        with an error).
+
+        Raises:
+          ValueError: an id does not exist.
+        """
+        self._check(ids_L)
+        ids = np.append(np.asarray(ids_L, np.int32) + NUM_SPECIAL_IDS, EOS_ID)
+        return ids[:max_tokens].astype(np.int32)
+
+    def from_model_ids(self, ids_L: npt.ArrayLike) -> np.ndarray:
+        """Model ids to codec ids up to EOS; other special and extra ids to INVALID_ID.
+
+        Without EOS, as where the model ran out of tokens, all ids count.
+        """
+        ids_L = np.asarray(ids_L, dtype=np.int64)
+        is_end = ids_L == EOS_ID
+        if is_end.any():
+            ids_L = ids_L[: np.argmax(is_end)]
+        ids_L = ids_L - NUM_SPECIAL_IDS
+        is_event = (ids_L >= 0) & (ids_L < self.codec.num_classes)
+        return np.where(is_event, ids_L, INVALID_ID).astype(np.int32)
+
+    def decode(self, segments: Iterable[tuple[float, npt.ArrayLike]]) -> Decoded:
+        """Join segments of a recording: the start of each in seconds, and its codec ids.
+
+        Segments are taken by their starts, which are rounded down to a step. See
+        `NoteDecoder` for what becomes of ids that make no sense.
+        """
+        ordered = sorted(segments, key=lambda segment: segment[0])
+        starts_s: list[float | None] = [start_s for start_s, _ in ordered]
+        decoder = NoteDecoder(self.config)
+        for (start_s, ids_L), end_s in zip(ordered, [*starts_s[1:], None], strict=True):
+            decoder.push(start_s, ids_L, end_s)
+        return decoder.finish()
+
+    def _rows(
+        self,
+        step_R: np.ndarray,
+        pitch_R: np.ndarray,
+        velocity_R: np.ndarray,
+        program_R: np.ndarray,
+        is_drum_R: np.ndarray,
+    ) -> _Rows:
+        """Rows of notes: what they have becomes ids of the configured tokens."""
+        ranges, config = self.codec.ranges, self.config
+        head_R = pitch_R + np.where(is_drum_R, ranges["drum"][0], ranges["pitch"][0])
+        none_R = np.full(len(step_R), NONE)
+        if config.onsets_only:
+            return _Rows(step_R, none_R, none_R, head_R)
+        velocity_R = self.codec.velocity_to_bin(velocity_R) + ranges["velocity"][0]
+        if config.program_granularity == "flat":
+            return _Rows(step_R, none_R, velocity_R, head_R)
+        if config.program_granularity == "midi_class":
+            program_R = program_R // 8 * 8
+        program_R = np.where(is_drum_R, NONE, program_R + ranges["program"][0])
+        return _Rows(step_R, program_R, velocity_R, head_R)
+
+    def _tie_section(self, program_N: np.ndarray, head_N: np.ndarray) -> _Rows:
+        """Rows of the notes that still sound, by the ids of their tokens, and `tie`."""
+        program_R = np.append(program_N, NONE)
+        zeros_R = np.zeros_like(program_R)
+        head_R = np.append(head_N, self._tie_id)
+        return _Rows(zeros_R, program_R, zeros_R + NONE, head_R)
+
+    def _write(self, rows: _Rows) -> np.ndarray:
+        """Rows to ids: shifts where the step changes, what is in force left out."""
+        max_shift = self.config.vocab.max_shift_steps
+        step_R = rows.step_R
+        total_R = np.where(np.diff(step_R, prepend=0) != 0, step_R, 0)
+        num_shifts = -(-total_R.max(initial=0) // max_shift)
+        # Whole shifts first, then the rest: what is left of the total at each token.
+        left_RxK = total_R[:, None] - max_shift * np.arange(num_shifts)
+        shift_RxK = np.where(left_RxK > 0, np.minimum(left_RxK, max_shift), NONE)
+        table = np.column_stack(
+            [
+                shift_RxK,
+                _without_repeats(rows.program_R),
+                _without_repeats(rows.velocity_R),
+                rows.head_R,
+            ]
+        )
+        return table[table != NONE].astype(np.int32)
+
+    def _read(self, ids_L: npt.ArrayLike) -> _Rows:
+        """The rows that `_write` made ids of, velocities and programs filled in."""
+        self._check(ids_L)
+        ids_L = np.asarray(ids_L, np.int64)
+        type_L, value_L = self.codec.split(ids_L)
+        total_L = np.cumsum(np.where(type_L == SHIFT, value_L, 0))
+        is_event = type_L != SHIFT
+        ids_L, type_L = ids_L[is_event], type_L[is_event]
+        shift_L = np.diff(total_L[is_event], prepend=0)
+        is_tied = np.cumsum(type_L[::-1] == TIE)[::-1] > 0
+        is_drum, is_tie = type_L == DRUM, type_L == TIE
+        program_L = np.where(is_drum | is_tie, NONE, _latest(ids_L, type_L == PROGRAM))
+        velocity_L = np.where(is_tied, NONE, _latest(ids_L, type_L == VELOCITY))
+        step_L = np.maximum(_latest(shift_L, shift_L > 0), 0)
+        rows = _Rows(step_L, program_L, velocity_L, ids_L)
+        return rows.take(is_drum | is_tie | (type_L == PITCH))
+
+    def _check(self, ids_L: npt.ArrayLike) -> None:
+        ids_L = np.asarray(ids_L)
+        wrong = np.flatnonzero((ids_L < 0) | (ids_L >= self.codec.num_classes))
+        if len(wrong):
+            raise ValueError(
+                f"token {wrong[0]} is {ids_L[wrong[0]]}; codec ids are 0 to "
+                f"{self.codec.num_classes - 1}"
+            )
+
+
+def _spans(
+    step_R: np.ndarray, is_onset_R: np.ndarray, is_drum_R: np.ndarray, key_R: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From each beginning until the next row of its key: first, last, row."""
+    row_R = np.flatnonzero(~is_drum_R)
+    row_R = row_R[np.argsort(key_R[row_R], kind="stable")]
+    step_R, key_R, is_onset_R = step_R[row_R], key_R[row_R], is_onset_R[row_R]
+    is_followed = np.append(key_R[:-1] == key_R[1:], False)[: len(row_R)]
+    last_R = np.where(is_followed, np.roll(step_R, -1), np.iinfo(np.int64).max)
+    sounding = is_onset_R & (step_R < last_R)
+    return step_R[sounding], last_R[sounding], row_R[sounding]
+
+
+def _without_repeats(ids_R: np.ndarray) -> np.ndarray:
+    """`ids_R`, NONE where one equals the one before it that is not NONE."""
+    some = np.flatnonzero(ids_R != NONE)
+    ids = ids_R[some]
+    ids_R = ids_R.copy()
+    ids_R[some[1:][ids[1:] == ids[:-1]]] = NONE
+    return ids_R
+
+
+def _latest(values_L: np.ndarray, is_one_L: np.ndarray) -> np.ndarray:
+    """At each place the last marked value up to there, NONE before the first."""
+    index_L = np.maximum.accumulate(np.where(is_one_L, np.arange(len(values_L)), NONE))
+    return np.where(index_L == NONE, NONE, values_L[index_L])
+
+
+class NoteDecoder:
+    """Tokens of successive segments to notes.
+
+    What notes are made of tokens:
+
+    - A pitch with velocity 0 ends the note of its pitch and program, with another
+      velocity it begins one and ends the one that sounds.
+    - A note lasts at least 10 ms, a drum 10 ms. Onsets only: all last 10 ms and have
+      velocity 100.
+    - Without ties, notes sound on into the next segment. With ties, those that are not
+      listed before `tie` end at the segment's beginning. A segment without `tie`, or
+      one cut short in its tie section, ends none: all its pitches count as listed.
+    - What still sounds at the end ends at the time of the last event.
+    - Velocity and program stay in force over segments; the first has 100 and 0.
+
+    What is skipped:
+
+    - From the first shift beyond the next segment's beginning on, a segment's tokens
+      are dropped and counted.
+    - Invalid, each counted as one: ids that do not exist; the end of a silent note; a
+      tie of a silent note or a second one of the same; a drum with velocity 0; a `tie`
+      where none is expected; anything at a time before an event that was decoded;
+      anything but shift and pitch where only onsets are wanted.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        self._config = config
+        self._codec = Codec(config.vocab)
+        num_bins = config.vocab.num_velocity_bins
+        self._velocities = self._codec.bin_to_velocity(np.arange(num_bins + 1)).tolist()
+        self._notes: list[tuple[float, float, int, int, int, bool]] = []
+        self._num_invalid = 0
+        self._num_dropped = 0
+        self._time_s = 0.0
+        self._velocity = DEFAULT_VELOCITY
+        self._program = 0
+        # Onset and velocity of the notes that sound, by pitch and program.
+        self._sounding: dict[tuple[int, int], tuple[float, int]] = {}
+        self._tied: set[tuple[int, int]] = set()
+        self._is_tie_section = False
+
+    def push(
+        self, start_s: float, ids_L: npt.ArrayLike, end_s: float | None = None
+    ) -> None:
+        """Decode the next segment's codec ids.
+
+        Args:
+          start_s: the segment's start; rounded down to a step.
+          ids_L: codec ids, none, or any other integers.
+          end_s: the next segment's start; rounded likewise. None: there is none.
+        """
+        steps_per_second = self._config.vocab.steps_per_second
+        start_s = _start_step(start_s, steps_per_second) / steps_per_second
+        if end_s is not None:
+            end_s = _start_step(end_s, steps_per_second) / steps_per_second
+        type_L, value_L = self._codec.split(ids_L)
+        decode = self._decode_onset if self._config.onsets_only else self._decode
+        self._is_tie_section = self._config.use_ties
+        self._tied.clear()
+        num_steps, time_s = 0, start_s
+        tokens = zip(type_L.tolist(), value_L.tolist(), strict=True)
+        for position, (type, value) in enumerate(tokens):
+            if type == SHIFT:
+                num_steps += value
+                time_s = start_s + num_steps / steps_per_second
+                if end_s is not None and time_s > end_s:
+                    self._num_dropped += len(type_L) - position
+                    break
+            elif type == NONE:
+                self._num_invalid += 1
+            else:
+                num_steps = 0
+                self._num_invalid += not decode(time_s, type, value)
+
+    def finish(self) -> Decoded:
+        """All notes, those that still sound ended, and the counts."""
+        end_s = max(
+            [self._time_s]
+            + [onset_s + MIN_DURATION_S for onset_s, _ in self._sounding.values()]
+        )
+        for key in list(self._sounding):
+            self._end(key, end_s)
+        columns = zip(*self._notes, strict=True) if self._notes else [()] * 6
+        return Decoded(Notes(*columns), self._num_invalid, self._num_dropped)
+
+    def _decode_onset(self, time_s: float, type: int, value: int) -> bool:
+        """Decode an event where only onsets are wanted; whether it is valid."""
+        if type != PITCH:
+            return False
+        end_s = time_s + MIN_DURATION_S
+        self._notes.append((time_s, end_s, value, DEFAULT_VELOCITY, 0, False))
+        return True
+
+    def _decode(self, time_s: float, type: int, value: int) -> bool:
+        """Decode an event other than a shift; whether it is valid."""
+        if time_s < self._time_s:
+            return False
+        self._time_s = time_s
+        if type == PITCH:
+            return self._decode_pitch(time_s, (value, self._program))
+        if type == VELOCITY:
+            self._velocity = self._velocities[value]
+        elif type == PROGRAM:
+            self._program = value
+        elif type == DRUM:
+            if self._velocity == 0:
+                return False
+            end_s = time_s + MIN_DURATION_S
+            self._notes.append((time_s, end_s, value, self._velocity, 0, True))
+        else:  # TIE
+            if not self._is_tie_section:
+                return False
+            self._is_tie_section = False
+            for key in [key for key in self._sounding if key not in self._tied]:
+                self._end(key, time_s)
+        return True
+
+    def _decode_pitch(self, time_s: float, key: tuple[int, int]) -> bool:
+        if self._is_tie_section:
+            if key not in self._sounding or key in self._tied:
+                return False
+            self._tied.add(key)
+            return True
+        if key in self._sounding:
+            self._end(key, time_s)
+        elif self._velocity == 0:
+            return False
+        if self._velocity > 0:
+            self._sounding[key] = (time_s, self._velocity)
+        return True
+
+    def _end(self, key: tuple[int, int], end_s: float) -> None:
+        onset_s, velocity = self._sounding.pop(key)
+        end_s = max(end_s, onset_s + MIN_DURATION_S)
+        self._notes.append((onset_s, end_s, key[0], velocity, key[1], False))
+
+
+def trim_overlaps(notes: Notes) -> Notes:
+    """End each note where the next of its program and pitch begins, as MT3 does.
+
+    For training labels: tokens cannot hold overlapping notes. Notes that have no
+    length, or none is left of, are dropped; of notes that begin together the last one
+    stays. Drums are trimmed among drums.
+    """
+    order = np.lexsort((notes.onset_s, notes.pitch, notes.program, notes.is_drum))
+    notes_key = (notes.is_drum * 128 + notes.program) * 128 + notes.pitch
+    is_followed = notes_key[order][:-1] == notes_key[order][1:]
+    offset_s = notes.offset_s.copy()
+    before, after = order[:-1][is_followed], order[1:][is_followed]
+    offset_s[before] = np.minimum(offset_s[before], notes.onset_s[after])
+    kept = offset_s > notes.onset_s
+    return Notes(
+        notes.onset_s[kept],
+        offset_s[kept],
+        notes.pitch[kept],
+        notes.velocity[kept],
+        notes.program[kept],
+        notes.is_drum[kept],
+    )
+
+
+def _start_step(time_s: float, steps_per_second: int) -> int:
+    """The last step at or before a time."""
+    # The margin is for times like 5 * 2.048 that float leaves just below their step.
+    return math.floor(time_s * steps_per_second + 1e-6)
