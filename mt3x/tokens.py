@@ -291,7 +291,7 @@ class Tokenizer:
         return np.where(is_event, ids_L, INVALID_ID).astype(np.int32)
 
     def decode(self, segments: Iterable[tuple[float, npt.ArrayLike]]) -> Decoded:
-        """Join segments of a recording: the start of each in seconds, and its codec ids.
+        """Join the segments of a recording: each its start in seconds and codec ids.
 
         Segments are taken by their starts, which are rounded down to a step. See
         `NoteDecoder` for what becomes of ids that make no sense.

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
-    0: "audio codec files instruments metrics midi notes plot rolls sonify tokens windows",
+    0: "audio codec files instruments metrics midi notes plot rolls sonify tokens "
+    "windows",
     1: "features losses models models.hppnet models.layers models.seq2seq "
     "models.transformer objectives reference",
     2: "augment batches compose corpus datasets pianos recipe render sfz textures",
