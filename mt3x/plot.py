@@ -3,6 +3,7 @@
 matplotlib is imported when a picture is drawn: it is an extra, `mt3x[plot]`.
 """
 
+import itertools
 import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from mt3x.files import write_whole
+from mt3x.instruments import PROGRAM_NAMES
 from mt3x.notes import Notes
 
 if TYPE_CHECKING:
@@ -45,7 +47,9 @@ def plot_notes(
     title: str | None = None,
     overwrite: bool = False,
 ) -> "Figure | None":
-    """Draw notes over the 88 keys, coloured by velocity.
+    """Draw notes over the 88 keys, coloured by instrument; those of one, by velocity.
+
+    Drum hits are crosses at their General MIDI key.
 
     Args:
       notes: notes in seconds.
@@ -87,8 +91,15 @@ def plot_notes(
         _draw_rows(roll)
     else:
         _draw_spectrogram(roll, spectrogram)
-    bars = _draw_bars(roll, notes, on_dark=spectrogram is not None)
-    figure.colorbar(bars, ax=roll, label="velocity", pad=0.01, fraction=0.3 / width)
+    instruments = _by_instrument(notes)
+    on_dark = spectrogram is not None
+    if len(instruments) > 1 or notes.is_drum.any():
+        _draw_instruments(roll, instruments, on_dark)
+    else:
+        bars = _draw_bars(roll, notes, on_dark)
+        bars.set(array=notes.velocity, cmap="plasma" if on_dark else "plasma_r")
+        bars.set_clim(1, 127)
+        figure.colorbar(bars, ax=roll, label="velocity", pad=0.01, fraction=0.3 / width)
     roll.set_xlim(0, end_s)
     roll.set_ylim(LOWEST_KEY - 0.5, HIGHEST_KEY + 0.5)
     roll.set_xlabel("time in s" if end_s < 120 else "time in min:s")
@@ -167,6 +178,48 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
     axes.set_facecolor("black")
 
 
+def _by_instrument(notes: Notes) -> dict[str, Notes]:
+    """The notes of each program and the drums by their names, the busiest first."""
+    key_N = np.where(notes.is_drum, len(PROGRAM_NAMES), notes.program)
+    keys, counts = np.unique(key_N, return_counts=True)
+    names = (*PROGRAM_NAMES, "Drums")
+    return {names[k]: notes[key_N == k] for k in keys[np.argsort(-counts)]}
+
+
+def _draw_instruments(
+    axes: "Axes", instruments: dict[str, Notes], on_dark: bool
+) -> None:
+    """A colour for each instrument, and a legend that names them."""
+    from matplotlib import colormaps
+    from matplotlib.lines import Line2D
+
+    # Nine strong colours and then nine pale ones: all but the greys.
+    tab20 = colormaps["tab20"].colors  # pyright: ignore[reportAttributeAccessIssue]
+    ungrey = [*tab20[:14], *tab20[16:]]
+    palette = itertools.cycle([*ungrey[::2], *ungrey[1::2]])
+    handles = []
+    for notes in instruments.values():
+        if notes.is_drum.any():
+            color = "white" if on_dark else "0.3"
+            axes.plot(
+                notes.onset_s, notes.pitch, "x", color=color, markersize=4, zorder=3
+            )
+            handles.append(Line2D([], [], color=color, marker="x", linestyle=""))
+        else:
+            color = next(palette)
+            _draw_bars(axes, notes, on_dark).set_color(color)
+            handles.append(Line2D([], [], color=color, linewidth=6))
+    axes.legend(
+        handles,
+        list(instruments),
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        fontsize="small",
+        facecolor="0.3" if on_dark else "white",
+        labelcolor="white" if on_dark else "black",
+    )
+
+
 def _draw_bars(axes: "Axes", notes: Notes, on_dark: bool):
     from matplotlib.collections import PolyCollection
 
@@ -183,13 +236,10 @@ def _draw_bars(axes: "Axes", notes: Notes, on_dark: bool):
     )
     bars = PolyCollection(
         list(corners_Nx4x2),
-        array=notes.velocity,
-        cmap="plasma" if on_dark else "plasma_r",
         alpha=0.7 if on_dark else 1.0,
         linewidths=0.0,
         zorder=3,
     )
-    bars.set_clim(1, 127)
     axes.add_collection(bars)
     # A bright line marks the onset, so that repeated notes can be told apart.
     axes.vlines(

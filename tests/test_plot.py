@@ -54,6 +54,35 @@ def test_the_spectrogram_lies_where_its_pitches_and_frames_are():
     assert roll.get_xlim() == (0, 3)
 
 
+def test_instruments_have_colours_and_a_legend():
+    notes = Notes(
+        [0, 0.5, 1, 1.5],
+        [1, 1.5, 2, 2],
+        [60, 36, 64, 38],
+        program=[40, 0, 33, 0],
+        is_drum=[False, True, False, True],
+    )
+    figure = plot_notes(notes)
+    roll = figure.axes[1]
+    names = [text.get_text() for text in roll.get_legend().get_texts()]
+    assert names == ["Drums", "Electric Bass (finger)", "Violin"]
+    assert len(figure.axes) == 2  # no bar of velocities
+    (hits,) = (line for line in roll.lines if line.get_marker() == "x")
+    np.testing.assert_array_equal(hits.get_xydata(), [[0.5, 36], [1.5, 38]])
+    bass, violin = (c for c in roll.collections if c.get_paths()[0].codes is not None)
+    assert bass.get_paths()[0].get_extents().x0 == 1
+    assert not np.array_equal(bass.get_facecolor(), violin.get_facecolor())
+
+
+def test_many_instruments_share_no_colour_with_their_neighbours():
+    programs = np.arange(30)
+    figure = plot_notes(Notes(programs, programs + 1, programs + 40, program=programs))
+    handles = figure.axes[1].get_legend().legend_handles
+    colors = [handle.get_color() for handle in handles]
+    assert len(colors) == 30
+    assert len(set(colors[:18])) == 18
+
+
 @pytest.mark.parametrize("num_frames", [0, 1])
 def test_nothing_to_draw(num_frames):
     spectrogram = Spectrogram(np.zeros((num_frames, 352)), 50.0, 20.5, 4)
