@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from mt3x import losses
-from mt3x.features import CQTConfig, log_cqt
+from mt3x.codec import Codec
+from mt3x.features import CQTConfig, LogMelConfig, log_cqt, log_mel
 from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
+from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig
+from mt3x.tokens import TokenizerConfig
 
 Params = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -153,3 +156,196 @@ class PianoObjective:
         )
         total = sum(part * weight / part_weight for part, part_weight in parts.values())
         return jnp.asarray(total), weight, parts
+
+
+@dataclass(frozen=True)
+class TokensConfig:
+    """All that the weights of a token model depend on; stored in each checkpoint.
+
+    The defaults are those of the model that MT3's authors published as `mt3`.
+    """
+
+    model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    features: LogMelConfig = field(default_factory=LogMelConfig)
+    tokens: TokenizerConfig = field(default_factory=TokenizerConfig)
+    # Frames of audio in a segment.
+    num_frames: int = 256
+    # Tokens of a segment, its end marker included.
+    max_tokens: int = 1024
+    # Of the training loss (see `mt3x.losses.cross_entropy`).
+    z_loss: float = 1e-4
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        num_embeddings = Codec(self.tokens.vocab).num_embeddings
+        if self.model.vocab_size < num_embeddings:
+            raise ValueError(
+                f"the model has {self.model.vocab_size} embeddings, its vocabulary "
+                f"needs {num_embeddings}: set Seq2SeqConfig.vocab_size"
+            )
+        if self.model.input_depth != self.features.num_bins:
+            raise ValueError(
+                f"the model takes {self.model.input_depth} features a frame, but there "
+                f"are {self.features.num_bins}: they must be equal"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return {"objective": "tokens", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TokensConfig":
+        """Raise ValueError where `values` are not a token model's configuration."""
+        values = dict(values)
+        objective = values.pop("objective", None)
+        if objective != "tokens":
+            raise ValueError(
+                f"configuration of objective {objective!r} instead of 'tokens': this "
+                "is a checkpoint of another model"
+            )
+        try:
+            model = dict(values.pop("model"))
+            model["mlp_activations"] = tuple(model["mlp_activations"])
+            return cls(
+                model=Seq2SeqConfig(**model),
+                features=LogMelConfig(**values.pop("features")),
+                tokens=TokenizerConfig.from_dict(values.pop("tokens")),
+                **values,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"token configuration does not fit this version of mt3x: {error}"
+            ) from error
+
+
+class TokensObjective:
+    """MT3: a T5 encoder-decoder from log-mel features to event tokens.
+
+    Transcription is a loop around `start` and `step` (see `mt3x.decoding`). Token ids
+    are the model's: those of the codec behind three special ones.
+    """
+
+    def __init__(self, config: TokensConfig, dtype: Any = jnp.float32) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.model = Seq2Seq(config.model, dtype=jnp.dtype(dtype))
+
+    def init(self, rng: jax.Array) -> Params:
+        """Draw the parameters."""
+        feats_BxTxF = jnp.zeros((1, 2, self.config.features.num_bins))
+        inputs_BxL = jnp.zeros((1, 2), jnp.int32)
+        return self.model.init(rng, feats_BxTxF, inputs_BxL)["params"]
+
+    def features(self, frames_BxTxW: jax.Array, num_frames_B: jax.Array) -> jax.Array:
+        """Audio frames, float or int16, to feats_BxTxF.
+
+        Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
+        which pads features and not audio.
+        """
+        if frames_BxTxW.dtype == jnp.int16:
+            frames_BxTxW = frames_BxTxW.astype(jnp.float32) / 32768
+        samples_BxS = frames_BxTxW.reshape(len(frames_BxTxW), -1)
+        feats_BxTxF = log_mel(samples_BxS, self.config.features)
+        is_audio_BxT = jnp.arange(feats_BxTxF.shape[1]) < num_frames_B[:, None]
+        return jnp.where(is_audio_BxT[..., None], feats_BxTxF, 0.0)
+
+    def loss(
+        self, params: Params, batch: Batch, rng: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
+        """Cross-entropy of the target tokens with z-loss, as a sum with its weight.
+
+        Args:
+          params: as from `init`.
+          batch: `encoder_input_tokens` BxTxW (audio frames), `encoder_num_frames` B,
+            `decoder_input_tokens`, `decoder_target_tokens` and `decoder_loss_weights`
+            BxL: T5X's names.
+          rng: for dropout; None leaves it out.
+
+        Returns:
+          The sum, its weight (target tokens), and for each part its (sum, weight).
+        """
+        feats_BxTxF = self.features(
+            batch["encoder_input_tokens"], batch["encoder_num_frames"]
+        )
+        logits_BxLxV: Any = self.model.apply(
+            {"params": params},
+            feats_BxTxF,
+            batch["decoder_input_tokens"],
+            deterministic=rng is None,
+            rngs=None if rng is None else {"dropout": rng},
+        )
+        targets_BxL = batch["decoder_target_tokens"]
+        weights_BxL = batch["decoder_loss_weights"].astype(jnp.float32)
+        cross_entropy, penalty = losses.cross_entropy(
+            logits_BxLxV,
+            targets_BxL,
+            weights_BxL,
+            self.config.z_loss,
+            self.config.label_smoothing,
+        )
+        weight = jnp.sum(weights_BxL)
+        is_right_BxL = jnp.argmax(logits_BxLxV, axis=-1) == targets_BxL
+        parts = {
+            "cross_entropy": (cross_entropy, weight),
+            "z_loss": (penalty, weight),
+            "accuracy": (jnp.sum(weights_BxL * is_right_BxL), weight),
+        }
+        return cross_entropy + penalty, weight, parts
+
+    def start(
+        self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
+    ) -> Any:
+        """Encode segments; the cache that `step` reads and writes.
+
+        Args:
+          params: as from `init`.
+          frames_BxTxW: audio frames.
+          num_frames_B: how many of them are audio.
+        """
+        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
+
+        def encode(model: Seq2Seq) -> Any:
+            return model.start(model.encode(feats_BxTxF), self.config.max_tokens)
+
+        return self.model.apply({"params": params}, method=encode)
+
+    def step(
+        self,
+        params: Params,
+        cache: Any,
+        tokens_B: jax.Array,
+        positions_B: jax.Array,
+        length: int | None = None,
+    ) -> tuple[jax.Array, Any]:
+        """The next token's logits.
+
+        Args:
+          params: as from `init`.
+          cache: from `start` or the step before.
+          tokens_B: the token in front of the one to come; 0 at position 0.
+          positions_B: how many tokens a row has so far.
+          length: more than any position, as a static number; shorter is faster.
+
+        Returns:
+          logits_BxV in float32, and the cache that holds the token.
+        """
+        out: Any = self.model.apply(
+            {"params": params}, cache, tokens_B, positions_B, length, method="step"
+        )
+        return out
+
+
+def config_from_dict(values: Mapping[str, Any]) -> PianoConfig | TokensConfig:
+    """The config that a checkpoint carries, of either kind.
+
+    Raises:
+      ValueError: it is of neither kind, or of another version of mt3x.
+    """
+    kinds = {"piano": PianoConfig, "tokens": TokensConfig}
+    kind = values.get("objective")
+    if kind not in kinds:
+        raise ValueError(
+            f"configuration of objective {kind!r}, which is none of {', '.join(kinds)}:"
+            " give a checkpoint of mt3x"
+        )
+    return kinds[kind].from_dict(values)

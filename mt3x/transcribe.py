@@ -1,45 +1,46 @@
 """Recordings in, notes out: `Transcriber`.
 
-Audio is streamed, cut into overlapping windows (`mt3x.windows`), batched through the
-model, joined and decoded as it comes, so that memory does not grow with the length of a
+Audio is streamed through a model, piece by piece: a piano model gives rolls
+(`mt3x.audio_to_rolls`), a token model event tokens (`mt3x.audio_to_tokens`), and both
+are decoded to notes as they come, so that memory does not grow with the length of a
 recording (but for its notes).
 """
 
 import dataclasses
-import functools
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mt3x import checkpoints
+from mt3x import checkpoints, spectrogram
 from mt3x.audio import Source, stream_audio
-from mt3x.features import cqt
+from mt3x.audio_to_rolls import AudioToRolls
+from mt3x.audio_to_tokens import AudioToTokens
+from mt3x.decoding import DecodingConfig
+from mt3x.features import CQTConfig
+from mt3x.grammar import Grammar
+from mt3x.instruments import Instruments
 from mt3x.notes import Notes
-from mt3x.objectives import PianoConfig, PianoObjective
+from mt3x.objectives import (
+    PianoConfig,
+    PianoObjective,
+    TokensObjective,
+    config_from_dict,
+)
 from mt3x.plot import Spectrogram
-from mt3x.rolls import ROLL_NAMES, RollDecoder, Rolls
-from mt3x.windows import Stitcher, Window, WindowConfig, cut_windows
+from mt3x.rolls import RollDecoder, RollDecodingConfig, Rolls
+from mt3x.tokens import Decoded, Tokenizer
+from mt3x.windows import WindowConfig
 
 Device = Literal["cpu", "gpu", "tpu"]
 Precision = Literal["float32", "bfloat16"]
 
-# Windows at once: more than one fills an accelerator, but only costs memory on a CPU.
-BATCH_SIZES = {"cpu": 1, "gpu": 16, "tpu": 16}
-# A window whose loudest sample is below this (-80 dB of full scale) is silent. The
-# features are relative to the window's maximum, and would make notes of dither.
-SILENCE = 1e-4
-# A picture of a long recording has no more spectrogram frames than this.
-MAX_SPECTROGRAM_FRAMES = 8192
-
 
 class Transcriber:
-    """Transcribes piano recordings.
+    """Transcribes recordings of piano, or of what a checkpoint is trained for.
 
     Example:
       >>> transcriber = Transcriber()
@@ -53,6 +54,9 @@ class Transcriber:
         *,
         onset_threshold: float | None = None,
         frame_threshold: float | None = None,
+        instruments: Instruments | None = None,
+        constrain: bool = False,
+        beams: int | None = None,
         device: Device | None = None,
         precision: Precision = "float32",
         batch_size: int | None = None,
@@ -61,41 +65,62 @@ class Transcriber:
         """Load a model; it is compiled when it is first used.
 
         Args:
-          checkpoint: a weights file or run folder; by default the package's weights.
+          checkpoint: a weights file, checkpoint or run folder; by default the
+            package's weights, a piano model.
           onset_threshold, frame_threshold: probabilities from 0 to 1 that replace the
-            checkpoint's (see `mt3x.rolls.RollDecodingConfig`).
+            checkpoint's (see `mt3x.rolls.RollDecodingConfig`); of piano models.
+          instruments: the only ones to write; of token models, whose decoding is
+            constrained to them.
+          constrain: choose only tokens that make sense (see `mt3x.grammar`); of token
+            models.
+          beams: width of the beam search; of token models, by default 1, which takes
+            the likeliest token.
           device: where to run; by default JAX's choice, an accelerator if it has one.
           precision: of the network's arithmetic.
-          batch_size: windows at once; by default 1 on a CPU, 16 elsewhere.
-          window: how recordings are cut.
+          batch_size: windows or segments at once; by default 1 and 16 on a CPU, 16 and
+            64 elsewhere.
+          window: how recordings are cut; of piano models.
 
         Raises:
           OSError: the checkpoint cannot be read.
-          ValueError: it is of another model, or an option is out of range.
+          ValueError: it is not mt3x's, or an option is out of range or of the other
+            kind of model.
         """
         _use_compilation_cache()
         weights = checkpoints.load(None if checkpoint is None else Path(checkpoint))
         source = checkpoint or checkpoints.DEFAULT_WEIGHTS
-        self.config = _piano_config(weights.config, source)
-        changes = {
+        try:
+            self.config = config_from_dict(weights.config)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from error
+        self._device = _find_device(device)
+        piano_options = {
             "onset_threshold": onset_threshold,
             "frame_threshold": frame_threshold,
+            "window": window,
         }
-        self.decoding = dataclasses.replace(
-            self.config.decoding,
-            **{name: value for name, value in changes.items() if value is not None},
-        )
-        self.window = window or WindowConfig()
-        self._device = _find_device(device)
-        self._batch_size = batch_size or BATCH_SIZES[self._device.platform]
-        objective = PianoObjective(self.config)
-        checkpoints.check_params(
-            weights.params,
-            jax.eval_shape(lambda: objective.init(jax.random.key(0))),
-            source,
-        )
-        self._params = jax.device_put(weights.params, self._device)
-        self._predict = _compiled(self.config, precision)
+        token_options = {
+            "instruments": instruments,
+            "constrain": constrain or None,
+            "beams": beams,
+        }
+        model = self._device, precision, batch_size
+        if isinstance(self.config, PianoConfig):
+            _refuse(token_options, source, "a piano model", "token models")
+            thresholds = onset_threshold, frame_threshold
+            self.decoding = _with_thresholds(self.config, *thresholds)
+            _check_params(weights.params, PianoObjective(self.config), source)
+            self._model = AudioToRolls(self.config, weights.params, *model, window)
+        else:
+            _refuse(piano_options, source, "a token model", "piano models")
+            self.decoding = DecodingConfig(self.config.max_tokens, num_beams=beams or 1)
+            _check_params(weights.params, TokensObjective(self.config), source)
+            grammar = None
+            if constrain or instruments is not None:
+                grammar = Grammar(self.config.tokens, instruments)
+            self._model = AudioToTokens(
+                self.config, weights.params, *model, self.decoding, grammar
+            )
 
     @property
     def sample_rate_hz(self) -> int:
@@ -104,14 +129,20 @@ class Transcriber:
 
     @property
     def frame_rate_hz(self) -> float:
-        """Rows of the rolls per second."""
+        """Frames of features, and rows of the rolls of piano models, per second."""
         return self.config.features.frame_rate_hz
+
+    @property
+    def has_rolls(self) -> bool:
+        """Whether the model is a piano model."""
+        return isinstance(self._model, AudioToRolls)
 
     def __call__(
         self,
         audio: Source | np.ndarray,
         sample_rate_hz: int | None = None,
         on_rolls: Callable[[Rolls], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Notes:
         """Transcribe a recording.
 
@@ -120,25 +151,48 @@ class Transcriber:
             samples_S or samples_SxC, float in -1..1.
           sample_rate_hz: of the samples; only for those.
           on_rolls: called with the rolls of each part of the recording when it is
-            done, for progress and for keeping them.
+            done; of piano models.
+          on_progress: called with the seconds of each part of the recording when it
+            is done.
 
         Raises:
           OSError: the file cannot be opened.
           ValueError: it holds no audio, damaged audio, or samples that are not finite;
             one line that names the file and the remedy.
         """
+        on_progress = on_progress or (lambda seconds: None)
+        if isinstance(self._model, AudioToTokens):
+            return self._decode_tokens(audio, sample_rate_hz, on_progress).notes
         decoder = RollDecoder(self.decoding, self.frame_rate_hz)
         parts = []
         for rolls in self.stream_rolls(audio, sample_rate_hz):
             parts.append(decoder.push(rolls))
             if on_rolls is not None:
                 on_rolls(rolls)
+            on_progress(rolls.num_frames / rolls.frame_rate_hz)
         return Notes.concatenate([*parts, decoder.finish()])
+
+    def _decode_tokens(
+        self,
+        audio: Source | np.ndarray,
+        sample_rate_hz: int | None,
+        on_progress: Callable[[float], None],
+    ) -> Decoded:
+        assert isinstance(self._model, AudioToTokens)
+        tokenizer = Tokenizer(self._model.config.tokens)
+        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
+
+        def segments() -> Iterator[tuple[float, np.ndarray]]:
+            for segment in self._model(blocks):
+                on_progress(segment.duration_s)
+                yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
+
+        return tokenizer.decode(segments())
 
     def rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
     ) -> Rolls:
-        """The model's output for a whole recording: probabilities, and velocity / 128.
+        """A piano model's output for a whole recording: probabilities, velocity / 128.
 
         Frame t is centred on t / frame_rate_hz; four numbers a frame and key are
         kept, a quarter of a gigabyte an hour. Arguments and errors are those of a call.
@@ -149,11 +203,11 @@ class Transcriber:
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
     ) -> Iterator[Rolls]:
         """As `rolls`, in consecutive parts and bounded memory."""
-        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
-        windows = cut_windows(blocks, self.config.features.hop_samples, self.window)
-        stitcher = Stitcher(self.window)
-        for window, rolls in self._predicted(windows):
-            yield stitcher.push(window, rolls)
+        if not isinstance(self._model, AudioToRolls):
+            raise ValueError(
+                "a token model has no rolls; use a piano model's checkpoint"
+            )
+        return self._model(_checked_blocks(audio, sample_rate_hz, self.sample_rate_hz))
 
     def spectrogram(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
@@ -162,90 +216,38 @@ class Transcriber:
 
         Long recordings get fewer frames per second (the loudest of several each).
         """
-        features = self.config.features
-        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
-        parts: list[np.ndarray] = []
-        num_done = 0
-        for window in cut_windows(blocks, features.hop_samples, self.window):
-            samples_1xS = jax.device_put(window.samples_S[None], self._device)
-            end = window.num_frames
-            if not window.is_last:
-                end -= self.window.context_frames
-            mags_TxF = np.asarray(_cqt(samples_1xS, config=features)[0])
-            mags_TxF = mags_TxF[num_done - window.first_frame : end]
-            level_db_TxF = 20 * np.log10(np.maximum(mags_TxF, SILENCE))
-            # Half precision is enough for a picture: 130 MB an hour.
-            parts.append(level_db_TxF.astype(np.float16))
-            num_done = window.first_frame + end
-        level_db_TxF = np.concatenate(parts)
-        pool = -(-num_done // MAX_SPECTROGRAM_FRAMES)
-        starts = np.arange(0, num_done, pool)
-        level_db_TxF = np.maximum.reduceat(level_db_TxF, starts, axis=0)
-        return Spectrogram(
-            level_db_TxF.astype(np.float32),
-            frame_rate_hz=self.frame_rate_hz / pool,
-            lowest_pitch=69 + 12 * math.log2(features.fmin_hz / 440),
-            bins_per_semitone=features.bins_per_octave / 12,
-        )
-
-    def _predicted(self, windows: Iterable[Window]) -> Iterator[tuple[Window, Rolls]]:
-        """Rolls of each window; the next batch is computed while one is handed out."""
-        running: tuple[list[Window], Any] | None = None
-        for batch in _batched(windows, self._batch_size):
-            started = batch, self._start(batch)
-            if running is not None:
-                yield from self._results(*running)
-            running = started
-        if running is not None:
-            yield from self._results(*running)
-
-    def _start(self, batch: list[Window]) -> Any:
-        """Begin to compute a batch's rolls. All batches but single windows are full."""
-        size = 1 if len(batch) == 1 else self._batch_size
-        length = len(batch[0].samples_S)
-        samples_BxS = np.zeros((size, length), np.float32)
-        for b, window in enumerate(batch):
-            samples_BxS[b] = window.samples_S
-        inputs: list[np.ndarray] = [samples_BxS]
-        # Only a short recording, which is a single window, is padded.
-        num_samples = batch[0].num_frames * self.config.features.hop_samples
-        if num_samples < length:
-            inputs.append(np.array([num_samples], np.int32))
-        return self._predict(self._params, *jax.device_put(inputs, self._device))
-
-    def _results(
-        self, batch: list[Window], predicted: dict[str, jax.Array]
-    ) -> Iterator[tuple[Window, Rolls]]:
-        arrays = [np.asarray(predicted[name], np.float32) for name in _PREDICTED]
-        for b, window in enumerate(batch):
-            rolls = [array_BxTxP[b] for array_BxTxP in arrays]
-            if np.abs(window.samples_S).max() < SILENCE:
-                rolls = [np.zeros_like(array_TxP) for array_TxP in rolls]
-            yield window, Rolls(*rolls, frame_rate_hz=self.frame_rate_hz)
+        features, window = CQTConfig(), WindowConfig()
+        if isinstance(self._model, AudioToRolls):
+            features, window = self._model.config.features, self._model.window
+        blocks = _checked_blocks(audio, sample_rate_hz, features.sample_rate_hz)
+        return spectrogram.spectrogram(blocks, features, window, self._device)
 
 
-# The model's outputs, in the order of the fields of `Rolls`.
-_PREDICTED = tuple(name.removesuffix("_TxP") for name in ROLL_NAMES)
+def _with_thresholds(
+    config: PianoConfig, onset_threshold: float | None, frame_threshold: float | None
+) -> RollDecodingConfig:
+    changes = {"onset_threshold": onset_threshold, "frame_threshold": frame_threshold}
+    return dataclasses.replace(
+        config.decoding,
+        **{name: value for name, value in changes.items() if value is not None},
+    )
 
 
-_cqt = jax.jit(cqt, static_argnames="config")
+def _refuse(
+    options: dict[str, Any], source: Any, this_kind: str, other_kind: str
+) -> None:
+    """Raise where an option of the other kind of model is set."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"{source} is {this_kind}, and {name} is an option of {other_kind}: "
+                "leave it out"
+            )
 
 
-@functools.lru_cache(maxsize=8)
-def _compiled(config: PianoConfig, precision: Precision) -> Callable[..., Any]:
-    """A model's prediction, compiled once for all transcribers that share it."""
-    return jax.jit(PianoObjective(config, jnp.dtype(precision)).predict)
-
-
-def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    batch: list[Window] = []
-    for window in windows:
-        batch.append(window)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _check_params(params: Any, objective: Any, source: Any) -> None:
+    shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0)))
+    checkpoints.check_params(params, shapes, source)
 
 
 def _checked_blocks(
@@ -292,15 +294,6 @@ def _resampled(
     import soxr
 
     return soxr.resample(mono_S, sample_rate_hz, target_hz)
-
-
-def _piano_config(
-    config: dict[str, Any], source: str | os.PathLike[str]
-) -> PianoConfig:
-    try:
-        return PianoConfig.from_dict(config)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}; give one of a piano model") from error
 
 
 def _find_device(device: Device | None) -> Any:

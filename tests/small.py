@@ -1,4 +1,4 @@
-"""A small piano model with random weights, for tests that need one that runs."""
+"""Small models with random weights, for tests that need one that runs."""
 
 from pathlib import Path
 
@@ -7,20 +7,36 @@ import numpy as np
 
 from mt3x.checkpoints import save_weights
 from mt3x.models.hppnet import HPPNetConfig
-from mt3x.objectives import PianoConfig, PianoObjective
+from mt3x.models.seq2seq import Seq2SeqConfig
+from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
 
+SMALL_TOKENS = TokensConfig(
+    model=Seq2SeqConfig(
+        emb_dim=16,
+        num_heads=2,
+        head_dim=8,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        mlp_dim=16,
+    ),
+    num_frames=32,
+    max_tokens=24,
+)
 SMALL = PianoConfig(model=HPPNetConfig(channels=4, stem_channels=4))
 
 
-def random_params(config: PianoConfig = SMALL) -> dict:
+def random_params(config: PianoConfig | TokensConfig = SMALL) -> dict:
     """Parameters drawn by NumPy: compiling `init` would take longer than the tests."""
-    shapes = jax.eval_shape(PianoObjective(config).init, jax.random.key(0))
+    kind = PianoObjective if isinstance(config, PianoConfig) else TokensObjective
+    shapes = jax.eval_shape(kind(config).init, jax.random.key(0))
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: rng.uniform(-0.4, 0.4, leaf.shape).astype(np.float32), shapes
     )
 
 
-def save_small_weights(path: Path, config: PianoConfig = SMALL) -> Path:
-    save_weights(path, random_params(), config.to_dict())
+def save_small_weights(
+    path: Path, config: PianoConfig | TokensConfig = SMALL
+) -> Path:
+    save_weights(path, random_params(config), config.to_dict())
     return path

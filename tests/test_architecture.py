@@ -16,9 +16,10 @@ LEVELS = {
     0: "audio codec files instruments metrics midi notes plot rolls sonify tokens "
     "windows",
     1: "features losses models models.hppnet models.layers models.seq2seq "
-    "models.transformer objectives reference",
+    "models.transformer objectives reference "
+    "spectrogram",
     2: "augment batches compose corpus datasets pianos recipe render sfz textures",
-    3: "checkpoints cli commands config evaluate experiment jobs journal partitioning "
+    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_folder train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.

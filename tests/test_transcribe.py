@@ -148,7 +148,7 @@ def test_spectrogram_is_where_the_tone_is(weights):
 
 
 def test_long_spectrograms_are_pooled(weights, monkeypatch):
-    monkeypatch.setattr("mt3x.transcribe.MAX_SPECTROGRAM_FRAMES", 100)
+    monkeypatch.setattr("mt3x.spectrogram.MAX_FRAMES", 100)
     spectrogram = Transcriber(weights, window=SHORT).spectrogram(music(6.0), RATE)
     assert len(spectrogram.level_db_TxF) == 100
     assert spectrogram.frame_rate_hz == pytest.approx(50 / 3)

@@ -26,12 +26,35 @@ from rich.text import Text
 
 from mt3x.audio import audio_info, stream_audio
 from mt3x.files import check_writable, write_whole
+from mt3x.instruments import Instruments, parse_instruments
 from mt3x.jobs import SUFFIXES, Job, find_recordings, plan
 from mt3x.notes import Notes
 from mt3x.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
 
 if TYPE_CHECKING:
     from mt3x.transcribe import Transcriber
+
+
+# Models by name, and where the weights are that the package does not bring.
+MODELS = {
+    "piano": None,
+    "mt3": "gs://mt3/checkpoints/mt3",
+    "ismir2021": "gs://mt3/checkpoints/ismir2021",
+}
+
+
+class InstrumentList(click.ParamType):
+    """A list of instruments, as `piano,drums,33`."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Instruments:
+        try:
+            return parse_instruments(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Formats(click.ParamType):
@@ -76,20 +99,47 @@ class Formats(click.ParamType):
 )
 @click.option("--overwrite", is_flag=True, help="Replace outputs that exist already.")
 @click.option(
+    "-m",
+    "--model",
+    type=click.Choice(list(MODELS)),
+    help="What the checkpoint must be: piano (whose weights the package brings), or "
+    "mt3 and ismir2021, token models, of all instruments and of piano.  [default: "
+    "whatever the checkpoint is]",
+)
+@click.option(
     "-c",
     "--checkpoint",
     type=click.Path(path_type=Path),
-    help="Weights file or run folder.  [default: the package's weights]",
+    help="Weights file, checkpoint or run folder.  [default: the package's weights]",
+)
+@click.option(
+    "-i",
+    "--instruments",
+    type=InstrumentList(),
+    help="The only instruments to write, separated by commas: families (piano, "
+    "strings, ...), drums, program numbers or names of General MIDI. Of token models.",
+)
+@click.option(
+    "--constrain",
+    is_flag=True,
+    help="Decode only sequences that make sense; implied by -i. Of token models.",
+)
+@click.option(
+    "--beams",
+    type=click.IntRange(min=1),
+    help="Search with this many beams. Of token models.  [default: 1, greedy]",
 )
 @click.option(
     "--onset-threshold",
     type=click.FloatRange(0, 1),
-    help="Probability above which an onset counts: lower finds more notes.",
+    help="Probability above which an onset counts: lower finds more notes. Of piano "
+    "models.",
 )
 @click.option(
     "--frame-threshold",
     type=click.FloatRange(0, 1),
-    help="Probability above which a note goes on: lower makes notes longer.",
+    help="Probability above which a note goes on: lower makes notes longer. Of piano "
+    "models.",
 )
 @click.option(
     "--device",
@@ -114,11 +164,12 @@ def command(
     output: str | None,
     out_dir: Path | None,
     overwrite: bool,
+    model: str | None,
     checkpoint: Path | None,
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Turn piano recordings into MIDI.
+    """Turn recordings into MIDI: piano, or what a checkpoint is trained for.
 
     IN are sound files, folders (searched for sound files, with their subfolders),
     quoted patterns such as 'takes/**/*.wav', or - for standard input. The MIDI file of
@@ -129,6 +180,12 @@ def command(
     """
     if output is not None and out_dir is not None:
         raise click.UsageError("give -o or --out-dir, not both")
+    if model is not None and checkpoint is None and MODELS[model] is not None:
+        raise ValueError(
+            f"weights of {model} do not come with mt3x: get them with `mt3x import t5x "
+            f"{MODELS[model]} {model}.safetensors`, then add --checkpoint "
+            f"{model}.safetensors"
+        )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     recordings = find_recordings(inputs)
     jobs = plan(recordings, formats, output, out_dir)
@@ -142,9 +199,21 @@ def command(
         from mt3x.transcribe import Transcriber
 
         transcriber = Transcriber(checkpoint, **options)
+        _check_kind(transcriber, model, formats or [])
         batch.run(jobs, transcriber)
     batch.report()
     ctx.exit(1 if batch.num_failed else 0)
+
+
+def _check_kind(
+    transcriber: "Transcriber", model: str | None, formats: Sequence[str]
+) -> None:
+    """Raise ValueError where the checkpoint is not of the kind that was asked for."""
+    kind = "a piano model" if transcriber.has_rolls else "a token model"
+    if model is not None and transcriber.has_rolls != (MODELS[model] is None):
+        raise ValueError(f"the checkpoint is {kind}, not {model}: name another")
+    if "rolls" in formats and not transcriber.has_rolls:
+        raise ValueError(f"the checkpoint is {kind} without rolls: leave out -f rolls")
 
 
 class _Batch:
@@ -202,8 +271,7 @@ class _Batch:
                 name = job.name if job.source is None else job.source.name
                 progress.update(task, description=counted + name)
 
-                def advance(rolls: Rolls, job: Job = job) -> None:
-                    seconds = rolls.num_frames / rolls.frame_rate_hz
+                def advance(seconds: float, job: Job = job) -> None:
                     left_s = job.duration_s - job.done_s
                     job.done_s += seconds
                     # Frames are rounded up, and headers may be wrong.
@@ -217,13 +285,8 @@ class _Batch:
 
     def _transcribe(self, job: Job, transcriber: "Transcriber", advance: Any) -> None:
         parts: list[Rolls] = []
-
-        def take(rolls: Rolls) -> None:
-            if "rolls" in job.outputs:
-                parts.append(rolls)
-            advance(rolls)
-
-        notes = transcriber(job.audio, on_rolls=take)
+        on_rolls = parts.append if "rolls" in job.outputs else None
+        notes = transcriber(job.audio, on_rolls=on_rolls, on_progress=advance)
         for name, path in job.outputs.items():
             if path is not None:
                 with write_whole(path, self._overwrite) as file:

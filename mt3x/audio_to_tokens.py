@@ -1,0 +1,138 @@
+"""Samples in, event tokens out: a token model over recordings of any length.
+
+Audio is cut into segments that follow one another without overlap, as in MT3 (ties
+carry notes over the seams). They are decoded side by side with continuous batching; the
+segments come out in their order.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mt3x.decoding import Constraint, DecodingConfig, generate_stream
+from mt3x.objectives import TokensConfig, TokensObjective
+
+# Segments decoded at once. A step reads all weights whatever their number.
+NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
+
+
+class Segment(NamedTuple):
+    """A stretch of a recording and its tokens."""
+
+    start_s: float
+    duration_s: float
+    tokens_L: np.ndarray  # the model's ids, up to and with the end marker
+
+
+class AudioToTokens:
+    """A token model on a device."""
+
+    def __init__(
+        self,
+        config: TokensConfig,
+        params: Any,
+        device: Any,
+        precision: str = "float32",
+        num_slots: int | None = None,
+        decoding: DecodingConfig | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """
+        Args:
+          config: the model's.
+          params: its parameters.
+          device: where to compute.
+          precision: of the network's arithmetic, `float32` or `bfloat16`.
+          num_slots: segments decoded at once; by default 16 on a CPU, 64 elsewhere.
+          decoding: how tokens are chosen; by default the likeliest ones.
+          constraint: which tokens may be chosen (see `mt3x.grammar`).
+        """
+        self.config = config
+        self._decoding = decoding or DecodingConfig(max_tokens=config.max_tokens)
+        self._constraint = constraint
+        self._device = device
+        self._num_slots = num_slots or NUM_SLOTS[device.platform]
+        params = jax.device_put(params, device)
+        start, step = _functions(config, precision)
+        self._start = jax.tree_util.Partial(start, params)
+        self._step = jax.tree_util.Partial(step, params)
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Segment]:
+        """Consecutive blocks samples_S to consecutive segments."""
+        waiting: dict[int, np.ndarray] = {}
+        next_index = 0
+        segments: list[int] = []  # frames of each that was begun
+        frame_rate_hz = self.config.features.frame_rate_hz
+
+        def items() -> Iterator[dict[str, np.ndarray]]:
+            for frames_TxW, num_frames in cut_segments(
+                blocks, self.config.features.hop_samples, self.config.num_frames
+            ):
+                segments.append(num_frames)
+                yield {"frames": frames_TxW, "num_frames": np.int32(num_frames)}
+
+        with jax.default_device(self._device):
+            for index, tokens_L in generate_stream(
+                self._start,
+                self._step,
+                items(),
+                self._num_slots,
+                self._decoding,
+                self._constraint,
+            ):
+                waiting[index] = tokens_L
+                while next_index in waiting:
+                    yield Segment(
+                        next_index * self.config.num_frames / frame_rate_hz,
+                        segments[next_index] / frame_rate_hz,
+                        waiting.pop(next_index),
+                    )
+                    next_index += 1
+
+
+def cut_segments(
+    blocks: Iterable[np.ndarray], hop_samples: int, num_frames: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Cut a stream of samples into segments.
+
+    The last one is padded with zeros. As in MT3, a recording ends with a frame that is
+    not full: one of zeros where its length is a multiple of the hop.
+
+    Args:
+      blocks: consecutive samples_S.
+      hop_samples: samples in a frame.
+      num_frames: frames in a segment.
+
+    Yields:
+      frames_TxW of `num_frames` frames, and how many of them are audio.
+    """
+    size = hop_samples * num_frames
+    rest_S = np.zeros(0, np.float32)
+    for block_S in blocks:
+        rest_S = np.concatenate([rest_S, block_S])
+        # A full segment with nothing behind it may yet get the frame of zeros: it
+        # does not become the last one.
+        whole = len(rest_S) // size
+        for i in range(whole):
+            segment_S = rest_S[i * size : (i + 1) * size]
+            yield segment_S.reshape(num_frames, hop_samples), num_frames
+        rest_S = rest_S[whole * size :]
+    last_S = np.zeros(size, np.float32)
+    last_S[: len(rest_S)] = rest_S
+    yield last_S.reshape(num_frames, hop_samples), len(rest_S) // hop_samples + 1
+
+
+@functools.lru_cache(maxsize=8)
+def _functions(config: TokensConfig, precision: str) -> tuple[Any, Any]:
+    """A model's start and step; the same objects for all that share it, so that they
+    share their compiled programs."""
+    objective = TokensObjective(config, jnp.dtype(precision))
+
+    def start(params: Any, inputs: Any) -> Any:
+        return objective.start(params, inputs["frames"], inputs["num_frames"])
+
+    return start, objective.step
