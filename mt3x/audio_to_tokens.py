@@ -6,7 +6,7 @@ segments come out in their order.
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 from mt3x.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.objectives import TokensConfig, TokensObjective
+from mt3x.tokens import Decoded, Tokenizer
 
 # Segments decoded at once. A step reads all weights whatever their number.
 NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
@@ -92,6 +93,26 @@ class AudioToTokens:
                         waiting.pop(next_index),
                     )
                     next_index += 1
+
+    def decode(
+        self,
+        blocks: Iterable[np.ndarray],
+        on_progress: Callable[[float], None] = lambda seconds: None,
+    ) -> Decoded:
+        """Consecutive blocks samples_S to notes.
+
+        Args:
+          blocks: samples at the features' rate.
+          on_progress: called with the seconds of each segment when it is done.
+        """
+        tokenizer = Tokenizer(self.config.tokens)
+
+        def segments() -> Iterator[tuple[float, np.ndarray]]:
+            for segment in self(blocks):
+                on_progress(segment.duration_s)
+                yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
+
+        return tokenizer.decode(segments())
 
 
 def cut_segments(

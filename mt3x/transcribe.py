@@ -32,7 +32,6 @@ from mt3x.objectives import (
 )
 from mt3x.plot import Spectrogram
 from mt3x.rolls import RollDecoder, RollDecodingConfig, Rolls
-from mt3x.tokens import Decoded, Tokenizer
 from mt3x.windows import WindowConfig
 
 Device = Literal["cpu", "gpu", "tpu"]
@@ -162,7 +161,8 @@ class Transcriber:
         """
         on_progress = on_progress or (lambda seconds: None)
         if isinstance(self._model, AudioToTokens):
-            return self._decode_tokens(audio, sample_rate_hz, on_progress).notes
+            blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
+            return self._model.decode(blocks, on_progress).notes
         decoder = RollDecoder(self.decoding, self.frame_rate_hz)
         parts = []
         for rolls in self.stream_rolls(audio, sample_rate_hz):
@@ -171,23 +171,6 @@ class Transcriber:
                 on_rolls(rolls)
             on_progress(rolls.num_frames / rolls.frame_rate_hz)
         return Notes.concatenate([*parts, decoder.finish()])
-
-    def _decode_tokens(
-        self,
-        audio: Source | np.ndarray,
-        sample_rate_hz: int | None,
-        on_progress: Callable[[float], None],
-    ) -> Decoded:
-        assert isinstance(self._model, AudioToTokens)
-        tokenizer = Tokenizer(self._model.config.tokens)
-        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
-
-        def segments() -> Iterator[tuple[float, np.ndarray]]:
-            for segment in self._model(blocks):
-                on_progress(segment.duration_s)
-                yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
-
-        return tokenizer.decode(segments())
 
     def rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
