@@ -297,10 +297,10 @@ class Tokenizer:
         `NoteDecoder` for what becomes of ids that make no sense.
         """
         ordered = sorted(segments, key=lambda segment: segment[0])
-        starts_s: list[float | None] = [start_s for start_s, _ in ordered]
         decoder = NoteDecoder(self.config)
-        for (start_s, ids_L), end_s in zip(ordered, [*starts_s[1:], None], strict=True):
-            decoder.push(start_s, ids_L, end_s)
+        for index, (start_s, ids_L) in enumerate(ordered):
+            is_last = index + 1 == len(ordered)
+            decoder.push(start_s, ids_L, None if is_last else ordered[index + 1][0])
         return decoder.finish()
 
     def _rows(

@@ -1,0 +1,181 @@
+"""MT3's own code (github.com/magenta/mt3) on mt3x's types, for parity tests.
+
+Needs `mt3` with tensorflow, seqio and note-seq, in an environment of their own:
+
+    PYTHONPATH=. python -m pytest tests/test_tokens.py tests/test_metrics.py
+"""
+
+import note_seq
+import numpy as np
+import tensorflow as tf
+from mt3 import (
+    event_codec,
+    metrics_utils,
+    note_sequences,
+    preprocessors,
+    run_length_encoding,
+)
+
+from mt3x.notes import Notes
+from mt3x.tokens import TokenizerConfig
+
+
+def build_codec(config: TokenizerConfig) -> event_codec.Codec:
+    """As mt3.vocabularies.build_codec, for any number of shifts."""
+    ranges = [
+        ("pitch", 127),
+        ("velocity", config.vocab.num_velocity_bins),
+        ("tie", 0),
+        ("program", 127),
+        ("drum", 127),
+    ]
+    return event_codec.Codec(
+        max_shift_steps=config.vocab.max_shift_steps,
+        steps_per_second=config.vocab.steps_per_second,
+        event_ranges=[event_codec.EventRange(type, 0, last) for type, last in ranges],
+    )
+
+
+def to_note_sequence(notes: Notes) -> note_seq.NoteSequence:
+    sequence = note_seq.NoteSequence(ticks_per_quarter=220)
+    for i in range(len(notes)):
+        sequence.notes.add(
+            start_time=notes.onset_s[i],
+            end_time=notes.offset_s[i],
+            pitch=notes.pitch[i],
+            velocity=notes.velocity[i],
+            program=notes.program[i],
+            is_drum=notes.is_drum[i],
+        )
+    note_sequences.assign_instruments(sequence)
+    sequence.total_time = max((note.end_time for note in sequence.notes), default=0)
+    return sequence
+
+
+def to_notes(sequence: note_seq.NoteSequence) -> Notes:
+    names = ("start_time", "end_time", "pitch", "velocity", "program", "is_drum")
+    return Notes(*([getattr(n, name) for n in sequence.notes] for name in names))
+
+
+def trim_overlaps(notes: Notes) -> Notes:
+    return to_notes(note_sequences.trim_overlapping_notes(to_note_sequence(notes)))
+
+
+def encode(notes: Notes, num_frames: int, config: TokenizerConfig) -> dict:
+    """A whole recording by mt3's preprocessor up to the split into segments."""
+    sequence = to_note_sequence(notes)
+    if config.onsets_only:
+        times, values = note_sequences.note_sequence_to_onsets(sequence)
+    else:
+        times, values = note_sequences.note_sequence_to_onsets_and_offsets_and_programs(
+            sequence
+        )
+    with_ties = config.use_ties
+    names = "targets", "starts", "ends", "state_events", "state_starts"
+    arrays = run_length_encoding.encode_and_index_events(
+        state=note_sequences.NoteEncodingState() if with_ties else None,
+        event_times=times,
+        event_values=values,
+        encode_event_fn=note_sequences.note_event_data_to_events,
+        codec=build_codec(config),
+        frame_times=np.arange(num_frames) / 125,
+        encoding_state_to_events_fn=(
+            note_sequences.note_encoding_state_to_events if with_ties else None
+        ),
+    )
+    return {n: np.array(a, np.int32) for n, a in zip(names, arrays, strict=True)}
+
+
+def _segment_dataset(encoded, spans, config: TokenizerConfig) -> tf.data.Dataset:
+    """The (first frame, frames) of `spans` of encoded recordings, run-length encoded.
+
+    Args:
+      encoded: what `encode` made of each recording.
+      spans: for each recording its list of segments.
+    """
+    codec = build_codec(config)
+    keys = "input_event_start_indices", "input_event_end_indices"
+
+    def generate():
+        for recording, segments in zip(encoded, spans, strict=True):
+            for first, num_frames in segments:
+                frames = slice(first, first + num_frames)
+                yield {
+                    "targets": recording["targets"],
+                    "state_events": recording["state_events"],
+                    keys[0]: recording["starts"][frames],
+                    keys[1]: recording["ends"][frames],
+                    "input_state_event_indices": recording["state_starts"][frames],
+                }
+
+    names = (*keys, "targets", "state_events", "input_state_event_indices")
+    signature = {name: tf.TensorSpec([None], tf.int32) for name in names}
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    dataset = run_length_encoding.extract_target_sequence_with_indices(
+        dataset,
+        codec.event_type_range("tie")[0] if config.use_ties else None,
+    )
+    dataset = preprocessors.map_midi_programs(
+        dataset, codec=codec, granularity_type=config.program_granularity
+    )
+    return run_length_encoding.run_length_encode_shifts_fn(codec)(dataset)
+
+
+def segment_ids(recordings, spans, config: TokenizerConfig) -> list[np.ndarray]:
+    """The ids of all segments of `recordings`, pairs of notes and number of frames."""
+    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
+    return _finish(_segment_dataset(encoded, spans, config), config)
+
+
+def merged_ids(recordings, spans, mixes, config: TokenizerConfig) -> list[np.ndarray]:
+    """The ids of sub-mixes, each a list of indices into all segments."""
+    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
+    segments = [
+        example["targets"]
+        for example in _segment_dataset(encoded, spans, config).as_numpy_iterator()
+    ]
+    codec = build_codec(config)
+
+    def generate():
+        for mix in mixes:
+            tracks = [segments[index] for index in mix]
+            length = max(map(len, tracks))
+            yield {"targets": [np.pad(t, (0, length - len(t))) for t in tracks]}
+
+    signature = {"targets": tf.TensorSpec([None, None], tf.int32)}
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
+    dataset = dataset.map(
+        lambda example: {
+            "targets": run_length_encoding.merge_run_length_encoded_targets(
+                targets=example["targets"], codec=codec
+            )
+        }
+    )
+    return _finish(dataset, config)
+
+
+def _finish(dataset: tf.data.Dataset, config: TokenizerConfig) -> list[np.ndarray]:
+    dataset = run_length_encoding.remove_redundant_state_changes_fn(
+        codec=build_codec(config), state_change_event_types=["velocity", "program"]
+    )(dataset)
+    return [example["targets"] for example in dataset.as_numpy_iterator()]
+
+
+def decode(segments, config: TokenizerConfig) -> tuple[Notes, int, int]:
+    """Notes and the counts of invalid and dropped events of (start s, ids)."""
+    if config.onsets_only:
+        spec = note_sequences.NoteOnsetEncodingSpec
+    elif config.use_ties:
+        spec = note_sequences.NoteEncodingWithTiesSpec
+    else:
+        spec = note_sequences.NoteEncodingSpec
+    result = metrics_utils.event_predictions_to_ns(
+        [
+            {"start_time": start_s, "est_tokens": ids, "raw_inputs": np.zeros(1)}
+            for start_s, ids in segments
+        ],
+        codec=build_codec(config),
+        encoding_spec=spec,
+    )
+    counts = result["est_invalid_events"], result["est_dropped_events"]
+    return to_notes(result["est_ns"]), *counts
