@@ -9,6 +9,7 @@ loss has no weight.)
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -86,13 +87,30 @@ SIZES = {
 
 
 class LayerCache(NamedTuple):
-    """What a decoder layer keeps between steps: its own past and the encoded frames."""
+    """What a decoder layer keeps between steps.
 
-    own: KeysValues
+    Its own past comes in pieces, so that a step reads the filled ones and no others:
+    64 positions, then as many as all before, 64, 128, 256 and so on.
+    """
+
+    past: tuple[KeysValues, ...]
     frames: KeysValues
+
+    @property
+    def max_tokens(self) -> int:
+        return sum(piece.keys_BxHxKxC.shape[2] for piece in self.past)
 
 
 Cache = tuple[LayerCache, ...]
+
+
+def _pieces(max_tokens: int) -> list[int]:
+    """Sizes of the pieces of a past."""
+    ends = [0, 64]
+    while ends[-1] < max_tokens:
+        ends.append(2 * ends[-1])
+    ends[-1] = max_tokens
+    return [end - begin for begin, end in itertools.pairwise(ends)]
 
 
 def _attention(config: Seq2SeqConfig, dtype: Any) -> Attention:
@@ -159,34 +177,31 @@ class DecoderLayer(nn.Module):
         return x_BxLxD + self.drop(y, deterministic)
 
     def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> LayerCache:
-        config, batch = self.config, len(encoded_BxTxD)
-        heads, channels = config.num_heads, config.head_dim
+        heads, channels = self.config.num_heads, self.config.head_dim
+        shapes = [
+            (len(encoded_BxTxD), heads, size, channels) for size in _pieces(max_tokens)
+        ]
         return LayerCache(
-            own=KeysValues(
-                jnp.zeros((batch, heads, channels, max_tokens), self.dtype),
-                jnp.zeros((batch, heads, max_tokens, channels), self.dtype),
+            past=tuple(
+                KeysValues(jnp.zeros(shape, self.dtype), jnp.zeros(shape, self.dtype))
+                for shape in shapes
             ),
             frames=self.encoder_decoder_attention.keys_values(encoded_BxTxD),
         )
 
     def step(
-        self,
-        x_BxD: jax.Array,
-        cache: LayerCache,
-        positions_B: jax.Array,
-        length: int,
+        self, x_BxD: jax.Array, cache: LayerCache, positions_B: jax.Array, length: int
     ) -> tuple[jax.Array, LayerCache]:
+        sizes = [piece.keys_BxHxKxC.shape[2] for piece in cache.past]
+        begins = itertools.accumulate(sizes, initial=0)
+        filled = sum(begin < length for begin in itertools.islice(begins, len(sizes)))
         y = self.pre_self_attention_layer_norm(x_BxD)
-        own = self.self_attention.append(cache.own, y, positions_B)
-        filled = KeysValues(
-            own.keys_BxHxCxK[..., :length], own.values_BxHxKxC[:, :, :length]
-        )
-        visible_BxL = jnp.arange(length) <= positions_B[:, None]
-        x_BxD += self.self_attention.step(y, filled, visible_BxL)
+        past = self.self_attention.append(cache.past[:filled], y, positions_B)
+        x_BxD += self.self_attention.step(y, past, positions_B)
         y = self.pre_cross_attention_layer_norm(x_BxD)
-        x_BxD += self.encoder_decoder_attention.step(y, cache.frames)
+        x_BxD += self.encoder_decoder_attention.step(y, [cache.frames])
         x_BxD += self.mlp(self.pre_mlp_layer_norm(x_BxD), True)
-        return x_BxD, LayerCache(own, cache.frames)
+        return x_BxD, cache._replace(past=past + cache.past[filled:])
 
 
 def _layers(layer: type[nn.Module], number: int, config: Seq2SeqConfig, dtype: Any):
@@ -283,8 +298,7 @@ class Decoder(nn.Module):
     def step(
         self, cache: Cache, tokens_B: jax.Array, positions_B: jax.Array, length: int
     ) -> tuple[jax.Array, Cache]:
-        max_tokens = cache[0].own.values_BxHxKxC.shape[2]
-        table = jnp.asarray(sinusoids(max_tokens, self.config.emb_dim))
+        table = jnp.asarray(sinusoids(cache[0].max_tokens, self.config.emb_dim))
         x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
         x_BxD = x_BxD.astype(self.dtype)
         after = []
@@ -365,5 +379,5 @@ class Seq2Seq(nn.Module):
         Returns:
           logits_BxV in float32, and the cache with the tokens in it.
         """
-        length = length or cache[0].own.values_BxHxKxC.shape[2]
+        length = length or cache[0].max_tokens
         return self.decoder.step(cache, tokens_B, positions_B, length)

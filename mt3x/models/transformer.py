@@ -9,6 +9,7 @@ Names and shapes of the parameters are those of MT3's published checkpoints.
 B batch, L queries, K keys, H heads, C channels of a head, D width.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -56,9 +57,9 @@ class RMSNorm(nn.Module):
 
 
 class KeysValues(NamedTuple):
-    """Keys and values as a step of decoding reads them: both with a long last axis."""
+    """Keys and values of K positions."""
 
-    keys_BxHxCxK: jax.Array
+    keys_BxHxKxC: jax.Array
     values_BxHxKxC: jax.Array
 
 
@@ -112,42 +113,63 @@ class Attention(nn.Module):
         """What `step` needs of a memory."""
         keys_BxKxHxC = self._split(self.key(memory_BxKxD))
         values_BxKxHxC = self._split(self.value(memory_BxKxD))
-        return KeysValues(
-            keys_BxKxHxC.transpose(0, 2, 3, 1), values_BxKxHxC.transpose(0, 2, 1, 3)
-        )
+        return KeysValues(keys_BxKxHxC.swapaxes(1, 2), values_BxKxHxC.swapaxes(1, 2))
 
     def append(
-        self, memory: KeysValues, x_BxD: jax.Array, positions_B: jax.Array
-    ) -> KeysValues:
-        """Write each row's key and value at the row's own position."""
-        rows = jnp.arange(x_BxD.shape[0])
-        keys_BxHxC = self._split(self.key(x_BxD))
-        values_BxHxC = self._split(self.value(x_BxD))
-        return KeysValues(
-            memory.keys_BxHxCxK.at[rows, :, :, positions_B].set(keys_BxHxC),
-            memory.values_BxHxKxC.at[rows, :, positions_B].set(values_BxHxC),
-        )
+        self, past: Sequence[KeysValues], x_BxD: jax.Array, positions_B: jax.Array
+    ) -> tuple[KeysValues, ...]:
+        """Write each row's key and value at its own position of the past's pieces."""
+        rows_B, heads = jnp.arange(len(x_BxD)), slice(None)
+        key_BxHxC = self._split(self.key(x_BxD))
+        value_BxHxC = self._split(self.value(x_BxD))
+
+        def write(array_BxHxKxC: jax.Array, new_BxHxC: jax.Array, first: int):
+            # Positions of other pieces fall outside of this one and are dropped.
+            at = array_BxHxKxC.at[rows_B, heads, positions_B - first]
+            return at.set(new_BxHxC, mode="drop", wrap_negative_indices=False)
+
+        after, first = [], 0
+        for keys_BxHxKxC, values_BxHxKxC in past:
+            keys_values = KeysValues(
+                write(keys_BxHxKxC, key_BxHxC, first),
+                write(values_BxHxKxC, value_BxHxC, first),
+            )
+            after.append(keys_values)
+            first += keys_BxHxKxC.shape[2]
+        return tuple(after)
 
     def step(
         self,
         x_BxD: jax.Array,
-        memory: KeysValues,
-        visible_BxK: jax.Array | None = None,
+        memory: Sequence[KeysValues],
+        last_B: jax.Array | None = None,
     ) -> jax.Array:
-        """Attend from one position of each row to the visible part of its memory."""
+        """Attend from one position of each row to a memory in pieces, up to `last_B`.
+
+        The pieces are not joined, nor is anything cut from them: on a CPU such a copy
+        takes longer than the attention.
+        """
         query_BxHxC = self._split(self.query(x_BxD))
-        logits_BxHxK = jnp.einsum(
-            "bhc,bhck->bhk",
-            query_BxHxC,
-            memory.keys_BxHxCxK,
-            preferred_element_type=jnp.float32,
-        )
-        if visible_BxK is not None:
-            lowest = jnp.finfo(jnp.float32).min
-            logits_BxHxK = jnp.where(visible_BxK[:, None], logits_BxHxK, lowest)
+        logits = [
+            jnp.einsum(
+                "bhc,bhkc->bhk",
+                query_BxHxC,
+                keys_BxHxKxC,
+                preferred_element_type=jnp.float32,
+            )
+            for keys_BxHxKxC, _ in memory
+        ]
+        logits_BxHxK = jnp.concatenate(logits, axis=-1)
+        if last_B is not None:
+            seen_BxK = jnp.arange(logits_BxHxK.shape[-1]) <= last_B[:, None]
+            logits_BxHxK = jnp.where(seen_BxK[:, None], logits_BxHxK, -jnp.inf)
         weights_BxHxK = jax.nn.softmax(logits_BxHxK).astype(x_BxD.dtype)
-        mixed_BxHxC = jnp.einsum("bhk,bhkc->bhc", weights_BxHxK, memory.values_BxHxKxC)
-        return self.out(mixed_BxHxC.reshape(x_BxD.shape[0], -1))
+        mixed_BxHxC, first = jnp.zeros_like(query_BxHxC), 0
+        for _, values_BxHxKxC in memory:
+            piece_BxHxK = weights_BxHxK[..., first : first + values_BxHxKxC.shape[2]]
+            mixed_BxHxC += jnp.einsum("bhk,bhkc->bhc", piece_BxHxK, values_BxHxKxC)
+            first += values_BxHxKxC.shape[2]
+        return self.out(mixed_BxHxC.reshape(len(x_BxD), -1))
 
     def _split(self, joined: jax.Array) -> jax.Array:
         return joined.reshape(*joined.shape[:-1], self.num_heads, self.head_dim)
