@@ -18,6 +18,16 @@ CORE = [
 ]
 EXTRAS = {
     "av": ["av>=12"],
+    "data": [
+        "apache-beam>=2.60",
+        "note-seq==0.0.5",
+        "pyyaml>=6",
+        # Newer ones need a protobuf that tensorflow refuses.
+        "sentencepiece<0.2.2",
+        "seqio==0.0.20",
+        "tensorflow>=2.17",
+        "tensorflow-datasets>=4.9",
+    ],
     "plot": ["matplotlib>=3.8"],
     "train": [
         "gin-config>=0.5",
@@ -31,6 +41,7 @@ EXTRAS = {
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
+    *EXTRAS["data"],
     "hypothesis>=6.100",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
@@ -46,11 +57,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["mt3x", "mt3x.*"]), "mt3x.gin"],
-    package_dir={"mt3x.gin": "gin"},
+    packages=[*find_packages(include=["mt3x", "mt3x.*"]), "mt3x.gin", "mt3x.tasks"],
+    package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
         "mt3x": ["weights/*", "py.typed"],
         "mt3x.gin": ["*.gin", "*/*.gin"],
+        "mt3x.tasks": ["*.json", "*.md"],
     },
     install_requires=CORE,
     extras_require=EXTRAS,

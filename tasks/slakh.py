@@ -1,0 +1,44 @@
+"""Slakh2100 (Manilow et al. 2019): rendered bands, MT3's ten random sub-mixes of each.
+
+Notes have the program of their stem's Slakh class.
+"""
+
+from mt3x.instruments import SLAKH_PROGRAMS
+from mt3x.pieces import RecordLayout
+from mt3x.pipeline import add_task
+from mt3x.sources import DataSet, EvalSplit
+from mt3x.tokens import TokenizerConfig
+
+_BUCKET = "gs://mt3/data/datasets/slakh/slakh_multi_full"
+
+LAYOUT = RecordLayout(
+    audio="mix",
+    sample_rate="audio_sample_rate",
+    sequences="note_sequences",
+    names="inst_names",
+    id="track_id",
+    instruments={name: (program, False) for name, program in SLAKH_PROGRAMS.items()}
+    | {"Drums": (0, True)},
+)
+SLAKH = DataSet(
+    name="slakh",
+    files={
+        "train": f"{_BUCKET}_subsets_10_train_all_inst.tfrecord-?????-of-02307",
+        "train_subset": f"{_BUCKET}_subsets_10_train_all_inst.tfrecord-00000-of-02307",
+        "validation": f"{_BUCKET}_validation_all_inst.tfrecord-?????-of-00168",
+        "validation_subset": f"{_BUCKET}_validation_all_inst.tfrecord-0000?-of-00168",
+        "test": f"{_BUCKET}_test_all_inst.tfrecord-?????-of-00109",
+    },
+    layout=LAYOUT,
+    train_eval="validation_subset",
+    evals=(
+        EvalSplit("train", "eval_train_full", in_mixture=False),
+        EvalSplit("train_subset", "eval_train"),
+        EvalSplit("validation", "validation_full", in_mixture=False),
+        EvalSplit("validation_subset", "validation"),
+        EvalSplit("test", "test", in_mixture=False),
+    ),
+    trim_overlaps=True,
+)
+
+add_task(SLAKH, TokenizerConfig())
