@@ -82,7 +82,8 @@ def generate(
       step_fn: see above.
       state: the state at position 0, batch on axis 0.
       config: how tokens are chosen.
-      rng: replaces the key of `config.seed`; row b draws from `fold_in(rng, b)`.
+      rng: replaces the key of `config.seed`; row b draws what item b of a
+        stream does.
       constraint: tokens that it does not allow are not chosen.
     """
     batch = jax.tree.leaves(state)[0].shape[0]
@@ -114,7 +115,7 @@ def generate_stream(
       items: the inputs of one row each (pytrees of arrays without the batch's axis, all
         of one structure and shape). They are taken as slots become free.
       num_slots: sequences decoded at once.
-      config: how tokens are chosen; item i draws from `fold_in(key(seed), i)`.
+      config: how tokens are chosen.
       constraint: tokens that it does not allow are not chosen.
       group: items started at once. Larger ones suit devices that are fast on batches;
         free slots wait until there are so many.

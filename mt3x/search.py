@@ -4,6 +4,7 @@ The part of `mt3x.decoding` that looks at probabilities.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -111,12 +112,9 @@ def choose_tokens(rows, log_probs_Bx1xV, rng, config: DecodingConfig) -> Rows:
         logits_BxV = restrict(
             log_probs_BxV / config.temperature, config.top_k, config.top_p
         )
-        draw = jax.vmap(
-            lambda index, position, logits_V: jax.random.categorical(
-                jax.random.fold_in(jax.random.fold_in(rng, index), position), logits_V
-            )
-        )
-        token_B = draw(rows.index_B, rows.position_B, logits_BxV).astype(jnp.int32)
+        number_B = rows.index_B * config.max_tokens + rows.position_B
+        key_B = jax.vmap(partial(jax.random.fold_in, rng))(number_B)
+        token_B = jax.vmap(jax.random.categorical)(key_B, logits_BxV).astype(jnp.int32)
     token_B = jnp.where(rows.active_B, token_B, PAD_ID)
     row_B = jnp.arange(len(token_B))
     gain_B = jnp.where(rows.active_B, log_probs_BxV[row_B, token_B], 0.0)
