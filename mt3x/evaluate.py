@@ -1,6 +1,8 @@
 """Scoring of files and folders of transcriptions against their references.
 
-The scores and their conventions are those of `mt3x.metrics`. What is added here:
+The scores and their conventions are those of `mt3x.metrics` and, where a piece has
+drums or several programs on either side, those of `mt3x.instrument_metrics` too, then
+for all pieces. What is added here:
 
 - Note files are MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch,
   velocity, key-up, as the MAPS labels) and the .csv and .json of `mt3x transcribe`.
@@ -24,7 +26,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -33,6 +35,11 @@ from typing import Any
 
 import numpy as np
 
+from mt3x.instrument_metrics import (
+    has_instruments,
+    instrument_scores,
+    mean_instrument_scores,
+)
 from mt3x.metrics import Scores, mean_scores, median_onset_shift, score
 from mt3x.midi import read_midi
 from mt3x.notes import Notes
@@ -45,6 +52,7 @@ __all__ = [
     "PieceResult",
     "evaluate_pair",
     "evaluate_pairs",
+    "mean_of_instruments",
     "pair_paths",
     "read_notes",
     "restrict",
@@ -103,6 +111,7 @@ class PieceResult:
     num_est: int
     shift_s: float | None  # what was taken off the estimate; None: not aligned
     scores: Scores
+    instruments: dict[str, float] | None  # by MT3's names; None: a single program
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,15 @@ class FailedPiece:
     error: str
 
 
-def evaluate_pair(pair: Pair, config: EvaluationConfig) -> PieceResult:
+def evaluate_pair(
+    pair: Pair, config: EvaluationConfig, full: bool = False
+) -> PieceResult:
     """Score one piece.
+
+    Args:
+      pair: the piece.
+      config: what is compared.
+      full: add the scores of instruments even where there is but one program.
 
     Raises:
       OSError, ValueError: a file cannot be read; the message names it.
@@ -127,12 +143,24 @@ def evaluate_pair(pair: Pair, config: EvaluationConfig) -> PieceResult:
         est = est.shift(-shift_s)
     ref = restrict(ref, config.start_s, config.end_s)
     est = restrict(est, config.start_s, config.end_s)
-    return PieceResult(pair.name, len(ref), len(est), shift_s, score(ref, est))
+    return PieceResult(
+        pair.name,
+        len(ref),
+        len(est),
+        shift_s,
+        score(ref, est),
+        instrument_scores(ref, est)
+        if full or has_instruments(Notes.concatenate([ref, est]))
+        else None,
+    )
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], config: EvaluationConfig, num_workers: int | None = None
-) -> Iterator[PieceResult | FailedPiece]:
+    pairs: Sequence[Pair],
+    config: EvaluationConfig,
+    num_workers: int | None = None,
+    full: bool = False,
+) -> list[PieceResult | FailedPiece]:
     """Score the pieces in order; one that fails does not stop the others.
 
     Args:
@@ -140,17 +168,37 @@ def evaluate_pairs(
       config: what is compared.
       num_workers: processes; by default as many as there are cores where the pieces
         are enough to be worth their start, else none but this one.
+      full: add the scores of instruments even where no piece has several.
     """
+    outcomes = _evaluate_each(pairs, config, num_workers, full)
+    results = [piece for piece in outcomes if isinstance(piece, PieceResult)]
+    plain = {piece.name for piece in results if piece.instruments is None}
+    if len(plain) in (0, len(results)):
+        return outcomes
+    # Some have several instruments: their mean needs the scores of all.
+    missing = [pair for pair in pairs if pair.name in plain]
+    again = {
+        piece.name: piece
+        for piece in _evaluate_each(missing, config, num_workers, full=True)
+    }
+    return [again.get(piece.name, piece) for piece in outcomes]
+
+
+def _evaluate_each(
+    pairs: Sequence[Pair],
+    config: EvaluationConfig,
+    num_workers: int | None,
+    full: bool,
+) -> list[PieceResult | FailedPiece]:
     if num_workers is None:
         worthwhile = math.ceil(len(pairs) / PIECES_PER_WORKER)
         num_workers = min(os.cpu_count() or 1, worthwhile)
-    jobs = [(pair, config) for pair in pairs]
+    jobs = [(pair, config, full) for pair in pairs]
     if num_workers <= 1:
-        yield from map(_evaluate_or_fail, jobs)
-        return
+        return list(map(_evaluate_or_fail, jobs))
     # Spawned, as forking a process that has threads (BLAS, JAX) can lock up.
     with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_evaluate_or_fail, jobs, chunksize=4)
+        return list(pool.map(_evaluate_or_fail, jobs, chunksize=4))
 
 
 def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
@@ -224,14 +272,14 @@ def to_json(
         options["end_s"] = None  # JSON has no infinity
     document = {
         "config": options,
-        "mean": _mean(results).to_dict() if results else None,
+        "mean": _mean(results) if results else None,
         "pieces": [
             {
                 "name": result.name,
                 "num_ref": result.num_ref,
                 "num_est": result.num_est,
                 "shift_s": result.shift_s,
-                **result.scores.to_dict(),
+                **_all_scores(result.scores, result.instruments),
             }
             for result in results
         ],
@@ -244,25 +292,35 @@ def to_json(
 
 def to_csv(results: Sequence[PieceResult]) -> str:
     """A line per piece, with 6 decimals, and one named `mean` at the end."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    rows: list[tuple[list[Any], Scores]] = [
-        ([r.name, r.num_ref, r.num_est, _cell(r.shift_s)], r.scores) for r in results
+    rows: list[tuple[list[Any], dict[str, dict[str, float]]]] = [
+        (
+            [r.name, r.num_ref, r.num_est, _cell(r.shift_s)],
+            _all_scores(r.scores, r.instruments),
+        )
+        for r in results
     ]
     if results:
         rows.append((["mean", "", "", ""], _mean(results)))
     names = [
         f"{kind}_{number}" for kind in Scores.__annotations__ for number in _NUMBERS
     ]
+    if results and results[0].instruments is not None:
+        names += results[0].instruments
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "num_ref", "num_est", "shift_s", *names])
     for head, scores in rows:
-        numbers = [
-            _cell(values[number])
-            for values in scores.to_dict().values()
-            for number in _NUMBERS
-        ]
-        writer.writerow([*head, *numbers])
+        numbers = [n for values in scores.values() for n in values.values()]
+        writer.writerow([*head, *map(_cell, numbers)])
     return text.getvalue()
+
+
+def mean_of_instruments(results: Sequence[PieceResult]) -> dict[str, float] | None:
+    """The mean of the pieces' scores of instruments; None where they have none."""
+    scores = [result.instruments for result in results]
+    if not all(scores):
+        return None
+    return mean_instrument_scores([piece for piece in scores if piece])
 
 
 _NUMBERS = ("precision", "recall", "f1")
@@ -272,16 +330,23 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6f}"
 
 
-def _mean(results: Sequence[PieceResult]) -> Scores:
-    return mean_scores([result.scores for result in results])
+def _mean(results: Sequence[PieceResult]) -> dict[str, dict[str, float]]:
+    scores = mean_scores([result.scores for result in results])
+    return _all_scores(scores, mean_of_instruments(results))
+
+
+def _all_scores(
+    scores: Scores, instruments: dict[str, float] | None
+) -> dict[str, dict[str, float]]:
+    return scores.to_dict() | ({"instruments": instruments} if instruments else {})
 
 
 def _evaluate_or_fail(
-    job: tuple[Pair, EvaluationConfig],
+    job: tuple[Pair, EvaluationConfig, bool],
 ) -> PieceResult | FailedPiece:
-    pair, config = job
+    pair, config, full = job
     try:
-        return evaluate_pair(pair, config)
+        return evaluate_pair(pair, config, full)
     except (ValueError, OSError) as error:
         return FailedPiece(pair.name, " ".join(str(error).split()))
 

@@ -31,7 +31,15 @@ import numpy as np
 
 from mt3x.notes import Notes
 
-__all__ = ["PrecisionRecallF1", "Scores", "mean_scores", "median_onset_shift", "score"]
+__all__ = [
+    "PrecisionRecallF1",
+    "Scores",
+    "count_velocity_matches",
+    "match_notes",
+    "mean_scores",
+    "median_onset_shift",
+    "score",
+]
 
 FRAME_RATE_HZ = 50.0
 ONSET_TOLERANCE_S = 0.05
@@ -83,9 +91,9 @@ class Scores:
 
 def score(ref: Notes, est: Notes) -> Scores:
     """All four scores of the estimated notes `est` against the reference `ref`."""
-    by_onset = _match(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
-    by_offset = _match(ref, est, ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)
-    num_by_velocity = _count_velocity_matches(ref, est, by_offset)
+    by_onset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
+    by_offset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)
+    num_by_velocity = count_velocity_matches(ref, est, by_offset)
     counts = len(ref), len(est)
     return Scores(
         frame=_frame_score(ref, est),
@@ -126,7 +134,7 @@ def median_onset_shift(ref: Notes, est: Notes) -> float:
     where nothing matches.
     """
     guess_s = _coarse_shift(ref, est)
-    pairs = _match(ref, est.shift(-guess_s), ONSET_TOLERANCE_S, offset_ratio=None)
+    pairs = match_notes(ref, est.shift(-guess_s), ONSET_TOLERANCE_S, offset_ratio=None)
     if len(pairs) == 0:
         return 0.0
     return float(np.median(est.onset_s[pairs[:, 1]] - ref.onset_s[pairs[:, 0]]))
@@ -185,10 +193,22 @@ def _roll(notes: Notes, first: int, last: int) -> np.ndarray:
     return roll_TxP
 
 
-def _match(
-    ref: Notes, est: Notes, onset_tolerance_s: float, offset_ratio: float | None
+def match_notes(
+    ref: Notes,
+    est: Notes,
+    onset_tolerance_s: float,
+    offset_ratio: float | None,
+    offset_min_tolerance_s: float = OFFSET_MIN_TOLERANCE_S,
 ) -> np.ndarray:
-    """A largest matching as pairs of indices [matches, 2] into `ref` and `est`."""
+    """A largest matching as pairs of indices [matches, 2] into `ref` and `est`.
+
+    Args:
+      ref, est: notes; their programs are not looked at.
+      onset_tolerance_s: how far onsets may be apart.
+      offset_ratio: how far offsets may be apart, as a part of the reference note's
+        duration; None: as far as they like.
+      offset_min_tolerance_s: how far they may always be apart.
+    """
     pairs = [np.zeros((0, 2), np.int64)]
     # mir_eval takes no negative times.
     origin_s = min(ref.onset_s.min(initial=0.0), est.onset_s.min(initial=0.0))
@@ -204,7 +224,7 @@ def _match(
             est_pitches=np.full(len(est_index), hz),
             onset_tolerance=onset_tolerance_s,
             offset_ratio=offset_ratio,  # pyright: ignore[reportArgumentType]
-            offset_min_tolerance=OFFSET_MIN_TOLERANCE_S,
+            offset_min_tolerance=offset_min_tolerance_s,
         )
         if matching:
             ref_found, est_found = np.array(matching).T
@@ -217,7 +237,7 @@ def _intervals(notes: Notes, origin_s: float) -> np.ndarray:
     return np.stack([notes.onset_s, offset_s], axis=1) - origin_s
 
 
-def _count_velocity_matches(ref: Notes, est: Notes, pairs: np.ndarray) -> int:
+def count_velocity_matches(ref: Notes, est: Notes, pairs: np.ndarray) -> int:
     """How many matched pairs keep within the velocity tolerance.
 
     As `mir_eval.transcription_velocity.match_notes`, from a matching already made.

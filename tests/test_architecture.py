@@ -13,14 +13,15 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
-    0: "audio codec files instruments metrics midi notes plot rolls sonify tokens "
-    "windows",
-    1: "features losses models models.hppnet models.layers models.seq2seq "
-    "models.transformer objectives reference "
+    0: "audio codec files instrument_metrics instruments metrics midi notes plot rolls "
+    "sonify tokens windows",
+    1: "decoding features grammar losses models models.hppnet models.layers models.seq2seq "
+    "models.transformer objectives reference search "
     "spectrogram",
-    2: "augment batches compose corpus datasets pianos recipe render sfz textures",
+    2: "augment batches compose corpus datasets pianos pieces pipeline preprocessors "
+    "recipe records render sfz sources textures",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
-    "prefetch run_folder train transcribe validate __main__",
+    "prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}
@@ -30,6 +31,11 @@ ALLOWED = {
     1: {"numpy", "jax", "flax"},
     2: {"numpy", "soundfile", "soxr"},
 }
+
+
+# The modules that wrap TensorFlow and SeqIO; others do not import them.
+DATA_MODULES = {"pieces", "pipeline", "preprocessors", "records", "sources"}
+DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
 
 def module_name(file):
@@ -119,6 +125,9 @@ def test_third_party_imports(name):
         top = full.split(".")[0]
         assert top != "tasks", f"mt3x.{name} imports tasks"
         assert top != "gin" or name == "config", f"mt3x.{name} imports gin"
+        if top in DATA_PACKAGES:
+            assert name in DATA_MODULES, f"mt3x.{name} imports {top}"
+            continue
         if allowed is None or not now or top in sys.stdlib_module_names:
             continue
         assert top in allowed | {"mt3x"}, f"mt3x.{name} imports {top} when imported"

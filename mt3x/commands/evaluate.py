@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     help="Only notes that begin before this; their offsets are clipped to it.",
 )
 @click.option(
+    "--full",
+    is_flag=True,
+    help="MT3's scores by instrument, even where no piece has several.",
+)
+@click.option(
     "--json",
     "json_path",
     metavar="FILE",
@@ -68,6 +73,7 @@ def command(
     align: bool,
     start_s: float,
     end_s: float,
+    full: bool,
     json_path: str | None,
     csv_path: str | None,
     overwrite: bool,
@@ -85,6 +91,10 @@ def command(
 
     The sustain pedal counts on both sides as in MAESTRO: a note is held until the
     pedal's release or the key's next onset.
+
+    Where pieces have drums or several programs, MT3's scores follow: notes without
+    drums, drums by their onsets, notes with their program (one for all, one for each
+    family of eight, all 128), and other tolerances than 50 ms.
     """
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
     from mt3x import evaluate
@@ -98,7 +108,7 @@ def command(
     pairing = evaluate.pair_paths(ref, est)
     results: list[evaluate.PieceResult] = []
     failed: list[evaluate.FailedPiece] = []
-    for outcome in evaluate.evaluate_pairs(pairing.pairs, config, workers):
+    for outcome in evaluate.evaluate_pairs(pairing.pairs, config, workers, full):
         if isinstance(outcome, evaluate.FailedPiece):
             failed.append(outcome)
         else:
@@ -135,35 +145,34 @@ def _report_alone(what: str, paths: Sequence[Path]) -> None:
     click.echo(f"note: not scored, {what} {shown}{more}", err=True)
 
 
+TITLES = {
+    "frame": "frame",
+    "note": "note",
+    "note_offset": "+offset",
+    "note_offset_velocity": "+velocity",
+}
+NUMBERS = ("precision", "recall", "F1")
+PROGRAM_F1 = "Onset + offset + program F1 (full)"
+
+
 def _print_tables(results: Sequence["PieceResult"]) -> None:
     """F1 of every piece, then precision, recall and F1 of the mean, in percent."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
+    from mt3x.evaluate import mean_of_instruments
     from mt3x.metrics import mean_scores
 
-    titles = {
-        "frame": "frame",
-        "note": "note",
-        "note_offset": "+offset",
-        "note_offset_velocity": "+velocity",
-    }
-    style: dict[str, Any] = {
-        "title_justify": "left",
-        "box": box.SIMPLE_HEAD,
-        "pad_edge": False,
-        "padding": (0, 1, 0, 0),
-    }
+    instruments = mean_of_instruments(results)
     is_aligned = results[0].shift_s is not None
     console = Console(file=sys.stdout, highlight=False)
-    table = Table(title="F1, %", **style)
-    table.add_column("piece", overflow="fold")
-    for title in ("notes", *titles.values(), *(["shift ms"] if is_aligned else [])):
-        table.add_column(title, justify="right", no_wrap=True)
+    columns = ["piece", "notes", *TITLES.values()]
+    columns += ["+program"] if instruments else []
+    table = _table("F1, %", [*columns, *(["shift ms"] if is_aligned else [])])
     for result in results:
-        cells = [f"{100 * getattr(result.scores, kind).f1:.2f}" for kind in titles]
+        numbers = [getattr(result.scores, kind).f1 for kind in TITLES]
+        numbers += [result.instruments[PROGRAM_F1]] if result.instruments else []
+        cells = _percent(numbers)
         if result.shift_s is not None:
             cells.append(f"{1000 * result.shift_s:+.1f}")
         table.add_row(Text(result.name), str(result.num_ref), *cells)
@@ -171,12 +180,38 @@ def _print_tables(results: Sequence["PieceResult"]) -> None:
 
     mean = mean_scores([result.scores for result in results])
     pieces = "1 piece" if len(results) == 1 else f"{len(results)} pieces"
-    table = Table(title=f"Mean of {pieces}, %", **style)
-    table.add_column("score")
-    for title in ("precision", "recall", "F1"):
-        table.add_column(title, justify="right")
-    for kind, title in titles.items():
-        of_kind = getattr(mean, kind)
-        numbers = (of_kind.precision, of_kind.recall, of_kind.f1)
-        table.add_row(title, *(f"{100 * number:.2f}" for number in numbers))
+    table = _table(f"Mean of {pieces}, %", ["score", *NUMBERS])
+    for kind, title in TITLES.items():
+        table.add_row(title, *_percent(vars(getattr(mean, kind)).values()))
     console.print(table)
+
+    if instruments:
+        table = _table(f"Mean of {pieces}, MT3's scores, %", ["score", *NUMBERS])
+        names = list(instruments)  # precision, recall, F1 of each score
+        for triple in zip(names[0::3], names[1::3], names[2::3], strict=True):
+            title = triple[2].replace(" F1", "")
+            # Drums have no program, so that their scores are one at all granularities.
+            if title not in ("Drum onset (flat)", "Drum onset (midi_class)"):
+                table.add_row(title, *_percent(instruments[name] for name in triple))
+        console.print(table)
+
+
+def _table(title: str, columns: Sequence[str]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(numbers: Iterable[float]) -> list[str]:
+    return [f"{100 * number:.2f}" for number in numbers]

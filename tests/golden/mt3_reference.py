@@ -5,15 +5,20 @@ Needs `mt3` with tensorflow, seqio and note-seq, in an environment of their own:
     PYTHONPATH=. python -m pytest tests/test_tokens.py tests/test_metrics.py
 """
 
+import warnings
+from unittest import mock
+
 import note_seq
 import numpy as np
 import tensorflow as tf
 from mt3 import (
     event_codec,
+    metrics,
     metrics_utils,
     note_sequences,
     preprocessors,
     run_length_encoding,
+    summaries,
 )
 
 from mt3x.notes import Notes
@@ -179,3 +184,50 @@ def decode(segments, config: TokenizerConfig) -> tuple[Notes, int, int]:
     )
     counts = result["est_invalid_events"], result["est_dropped_events"]
     return to_notes(result["est_ns"]), *counts
+
+
+def scores(
+    ref: Notes,
+    est: Notes,
+    onsets_only: bool = False,
+    tracks: tuple[note_sequences.TrackSpec, ...] = (),
+) -> dict[str, float]:
+    """What `transcription_metrics` reports of one piece, without its pictures."""
+    prediction = {
+        "est_ns": to_note_sequence(est),
+        "est_invalid_events": 0,
+        "est_dropped_events": 0,
+    }
+    pictures = "audio_summaries", "transcription_summaries", "prettymidi_pianoroll"
+    without = {name: mock.Mock(return_value={}) for name in pictures}
+    config = TokenizerConfig(use_ties=False, onsets_only=onsets_only)
+    with (
+        mock.patch.multiple(summaries, **without),
+        mock.patch.object(
+            metrics_utils, "event_predictions_to_ns", lambda *_, **__: prediction
+        ),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # of scores without notes
+        reported = metrics.transcription_metrics(
+            targets=[{"unique_id": 0, "ref_ns": to_note_sequence(ref)}],
+            predictions=[{"unique_id": 0}],
+            codec=build_codec(config),
+            spectrogram_config=None,
+            onsets_only=onsets_only,
+            use_ties=False,
+            track_specs=tracks or None,
+        )
+    return {
+        name: float(value)
+        for name, value in reported.items()
+        if not name.endswith(("(hist)", "events"))
+    }
+
+
+def tolerance_sweep(ref: Notes, est: Notes) -> dict[str, float]:
+    """Notes without drums at several tolerances, as they are."""
+    drumless = (to_note_sequence(notes[~notes.is_drum]) for notes in (ref, est))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return metrics._note_onset_tolerance_sweep(*drumless)
