@@ -1,23 +1,23 @@
-"""Weights in one file, and the checkpoints of a training run.
+"""Weights in one file or one folder, and those of a training run.
 
 A weights file is a `.safetensors` file: the parameter tree flattened with `/` in the
 names, and in its header the model's whole config as JSON (`config`) with free text
 entries (`metadata`). It is all that transcription needs, and reading it loads neither
 Orbax nor TensorStore.
 
-A run folder holds, for each step saved, `checkpoints/STEP/` with three Orbax items:
-`weights` (what inference uses: `params`, and `ema` when there is an average),
-`optimizer` (the rest of the training state) and `progress` (JSON: best step and score,
-early stopping, running sums). The run's config lies beside, in `config.json`.
+A checkpoint folder holds the same as two Orbax items: `weights` (`params`) and `config`
+(JSON: format, the model's config, metadata).
+
+A run folder holds `checkpoints/STEP/` for each step saved (`mt3x.run_checkpoints`), and
+the run's config in `config.json`.
 """
 
-import copy
-import dataclasses
 import json
 import os
 import struct
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from mt3x.files import write_whole
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "hppnet_tiny.safetensors"
 FORMAT = "mt3x-weights-1"
+FOLDER_FORMAT = "mt3x-checkpoint-1"
 Source = str | os.PathLike[str]
 
 
@@ -83,14 +84,7 @@ def save_weights(
     """
     from safetensors.numpy import save
 
-    arrays = {}
-    for name, value in flatten(params).items():
-        array = np.ascontiguousarray(value)
-        if array.dtype.kind not in "iufb":  # bfloat16 is NumPy's kind V
-            array = array.astype(np.float32)
-        if not np.all(np.isfinite(array)):
-            raise ValueError(f"{path}: parameter {name} is not finite; not saved")
-        arrays[name] = array
+    arrays = _storable(params, path)
     header = {
         "format": FORMAT,
         "config": json.dumps(config, sort_keys=True),
@@ -99,6 +93,92 @@ def save_weights(
     data = save(arrays, metadata=header)
     with write_whole(Path(path), overwrite=overwrite) as file:
         file.write(data)
+
+
+def _storable(params: Mapping[str, Any], path: Source) -> dict[str, np.ndarray]:
+    """Flat parameters as they are stored; refuse what no model can use."""
+    arrays = {}
+    for name, value in flatten(params).items():
+        array = np.ascontiguousarray(value)
+        if array.dtype.kind not in "iufb":  # bfloat16 is NumPy's kind V
+            array = array.astype(np.float32)
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"{path}: parameter {name} is not finite; not saved")
+        arrays[name] = array
+    return arrays
+
+
+def save_checkpoint(
+    path: Source,
+    params: Mapping[str, Any],
+    config: Mapping[str, Any],
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a checkpoint folder, whole or not at all.
+
+    Args:
+      path: the folder to make; its parent must exist.
+      params, config, metadata: as for `save_weights`.
+      overwrite: replace an existing checkpoint folder, but no other folder.
+
+    Raises:
+      ValueError: a parameter is not finite.
+      OSError: there is something at `path` already, or it can not be written.
+    """
+    import orbax.checkpoint as ocp
+
+    target = Path(path).absolute()
+    check_replaceable(target, overwrite)
+    contents = {
+        "format": FOLDER_FORMAT,
+        "config": dict(config),
+        "metadata": dict(metadata or {}),
+    }
+    items = ocp.args.Composite(
+        weights=ocp.args.StandardSave({"params": unflatten(_storable(params, path))}),
+        config=ocp.args.JsonSave(contents),
+    )
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:
+        # Orbax gives a folder its name when it is complete.
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as saver:
+            saver.save(Path(temporary) / "new", args=items)
+        if target.exists():
+            target.rename(Path(temporary) / "old")
+        (Path(temporary) / "new").rename(target)
+
+
+def check_replaceable(path: Source, overwrite: bool = False) -> None:
+    """Fail early, before long work, where `save_checkpoint` would fail."""
+    path = Path(path).absolute()
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot write {path}: there is no folder {path.parent}; create it first"
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists already; give --overwrite to replace it, or another name"
+        )
+    if path.exists() and not _is_checkpoint_folder(path):
+        raise FileExistsError(
+            f"{path} is no checkpoint of mt3x and is not replaced; give another name"
+        )
+
+
+def _is_checkpoint_folder(path: Path) -> bool:
+    return (path / "config").is_dir() and (path / "weights").is_dir()
+
+
+def _load_checkpoint(path: Path) -> Weights:
+    try:
+        contents = _restore_json(path / "config")
+        params = _restore_numpy(path / "weights")["params"]
+    # Orbax and TensorStore raise all kinds of exceptions on damaged files.
+    except Exception as error:
+        raise ValueError(f"{path}: damaged checkpoint ({first_line(error)})") from error
+    if contents.get("format") != FOLDER_FORMAT:
+        raise ValueError(f"{path}: has no config of mt3x inside; import it again")
+    return Weights(params, contents["config"], contents["metadata"])
 
 
 def load_weights(path: Source) -> Weights:
@@ -127,12 +207,12 @@ def load_weights(path: Source) -> Weights:
 
 
 def load(path: Source | None = None) -> Weights:
-    """Read weights from a file, a run folder, one of its steps, or the package.
+    """Read weights from a file, a checkpoint, a run, one of its steps, or the package.
 
     Args:
-      path: a `.safetensors` file; a run folder (its best step, or the newest where
-        nothing was scored); a folder `RUN/checkpoints/STEP`; None for the weights
-        that the package brings.
+      path: a `.safetensors` file; a checkpoint folder; a run folder (its best step, or
+        the newest where nothing was scored); a folder `RUN/checkpoints/STEP`; None for
+        the weights that the package brings.
 
     Raises:
       ValueError: there are no weights at `path`, or they are damaged.
@@ -147,6 +227,8 @@ def load(path: Source | None = None) -> Weights:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such weights file or run folder")
+    if _is_checkpoint_folder(path):
+        return _load_checkpoint(path)
     return _load_run(path) if path.is_dir() else load_weights(path)
 
 
@@ -179,131 +261,8 @@ def check_params(params: Any, expected: Any, source: Source) -> None:
         )
 
 
-class RunCheckpoints:
-    """The checkpoints of one run: asynchronous saving, retention, restoring.
-
-    Saving copies the state to the host and writes in the background; a step folder
-    appears under its name only when it is complete. Kept are the newest `keep` steps
-    and the best one.
-    """
-
-    def __init__(self, run_dir: Source, keep: int) -> None:
-        import orbax.checkpoint as ocp
-
-        self._ocp = ocp
-        self._run_dir = Path(run_dir).absolute()
-        self._policy = _NewestAndBest(keep)
-        self._manager = ocp.CheckpointManager(
-            self._run_dir / "checkpoints",
-            options=ocp.CheckpointManagerOptions(
-                # Duck-typed: orbax asks for a class of this one method.
-                preservation_policy=self._policy,  # pyright: ignore
-                cleanup_tmp_directories=True,
-            ),
-        )
-
-    def save(
-        self,
-        step: int,
-        weights: Mapping[str, Any],
-        optimizer: Any,
-        progress: Mapping[str, Any],
-    ) -> None:
-        """Start saving; `progress["best_step"]` (or None) is the step to keep.
-
-        The caller may go on changing `progress` and donate the arrays.
-        """
-        self._policy.best_step = progress["best_step"]
-        args = self._ocp.args
-        self._manager.save(
-            step,
-            args=args.Composite(
-                weights=args.StandardSave(dict(weights)),
-                optimizer=args.StandardSave(optimizer),
-                # Written in the background, while the caller counts on.
-                progress=args.JsonSave(copy.deepcopy(dict(progress))),
-            ),
-        )
-
-    def restore(
-        self, weights: Any, optimizer: Any, report: Callable[[str], None]
-    ) -> tuple[int, Any, Any, dict[str, Any]] | None:
-        """The newest complete checkpoint, or None where there is none yet.
-
-        A damaged step is reported, moved to `damaged/`, and the one before is tried.
-
-        Args:
-          weights: tree of arrays or ShapeDtypeStructs with shardings to restore into.
-          optimizer: likewise.
-          report: takes a line for the user.
-
-        Returns:
-          Step, weights, optimizer state and progress.
-        """
-        args = self._ocp.args
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
-            try:
-                found: Any = self._manager.restore(
-                    step,
-                    args=args.Composite(
-                        weights=args.StandardRestore(_abstract(weights)),
-                        optimizer=args.StandardRestore(_abstract(optimizer)),
-                        progress=args.JsonRestore(),
-                    ),
-                )
-            # Orbax and TensorStore raise all kinds of exceptions on damaged files.
-            except Exception as error:
-                report(f"checkpoint of step {step} is damaged ({_first_line(error)})")
-                self._set_aside(step)
-                continue
-            self._policy.best_step = found.progress["best_step"]
-            return step, found.weights, found.optimizer, found.progress
-        if steps:
-            raise ValueError(
-                f"{self._run_dir}: no checkpoint could be read; start in a new folder"
-            )
-        return None
-
-    def wait(self) -> None:
-        """Return when everything is written."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        self._manager.close()
-
-    def _set_aside(self, step: int) -> None:
-        damaged = self._run_dir / "damaged"
-        damaged.mkdir(exist_ok=True)
-        taken = len(list(damaged.iterdir()))
-        folder = self._run_dir / "checkpoints" / str(step)
-        folder.rename(damaged / f"{step}-{taken}")
-        self._manager.reload()
-
-
-@dataclasses.dataclass
-class _NewestAndBest:
-    """Orbax's preservation policy: the newest `keep` steps and the best one."""
-
-    keep: int
-    best_step: int | None = None
-
-    def should_preserve(
-        self, checkpoints: Sequence[Any], *, context: Any
-    ) -> list[bool]:
-        newest = sorted(info.step for info in checkpoints)[-self.keep :]
-        return [i.step in newest or i.step == self.best_step for i in checkpoints]
-
-
-def _abstract(tree: Any) -> Any:
-    import jax
-
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-    )
-
-
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An exception in few words: those of Orbax and TensorStore run to pages."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -328,11 +287,11 @@ def _load_run(path: Path) -> Weights:
     for number, step in enumerate(steps):
         try:
             weights = _restore_numpy(step / "weights")
-        # As in RunCheckpoints.restore: anything can come out of damaged files.
+        # Orbax and TensorStore raise all kinds of exceptions on damaged files.
         except Exception as error:
             if number == len(steps) - 1:
                 raise ValueError(
-                    f"{step}: damaged checkpoint ({_first_line(error)})"
+                    f"{step}: damaged checkpoint ({first_line(error)})"
                 ) from error
             warnings.warn(f"{step}: damaged checkpoint, skipped", stacklevel=3)
             continue
@@ -342,11 +301,14 @@ def _load_run(path: Path) -> Weights:
 
 
 def _best_step(step: Path) -> int | None:
+    return _restore_json(step / "progress")["best_step"]
+
+
+def _restore_json(folder: Path) -> Mapping[str, Any]:
     import orbax.checkpoint as ocp
     from etils import epath
 
-    progress = ocp.JsonCheckpointHandler().restore(epath.Path(step / "progress"))
-    return progress["best_step"]
+    return ocp.JsonCheckpointHandler().restore(epath.Path(folder.absolute()))
 
 
 def _restore_numpy(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ import optax
 from mt3x import checkpoints, partitioning, run_folder
 from mt3x.journal import Journal
 from mt3x.prefetch import prefetched
+from mt3x.run_checkpoints import RunCheckpoints
 
 # A change of these does not change what a step computes, so a run may go on with it.
 FREE_FIELDS = (
@@ -362,7 +363,7 @@ class _Run:
             "sums": {},  # scalars added up since the last row of the learning curve
             "count": 0,
         }
-        self.saver = checkpoints.RunCheckpoints(run_dir, config.keep)
+        self.saver = RunCheckpoints(run_dir, config.keep)
         self.saved_step = -1
         notes: list[str] = []
         found = self.saver.restore(

@@ -10,6 +10,7 @@ import pytest
 from toy import ToyBatches, ToyObjective
 
 from mt3x import checkpoints
+from mt3x.run_checkpoints import RunCheckpoints
 from mt3x.train import TrainConfig, train
 
 PARAMS = {
@@ -153,7 +154,7 @@ def test_damaged_step_of_a_run_folder(run_dir):
 
 def test_what_is_saved_is_what_was_given(tmp_path):
     """Saving goes on in the background while the trainer counts on."""
-    saver = checkpoints.RunCheckpoints(tmp_path, keep=1)
+    saver = RunCheckpoints(tmp_path, keep=1)
     weights = {"params": {"a": jnp.arange(1000.0)}}
     progress = {"best_step": None, "sums": {"loss": 1.0}}
     saver.save(1, weights, {"step": jnp.zeros(())}, progress)

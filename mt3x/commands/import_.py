@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+T5X_MODELS = ("mt3", "ismir2021")
+
 
 @click.group(short_help="Convert a published checkpoint into mt3x weights.")
 def command() -> None:
@@ -34,3 +36,60 @@ def hppnet(source: Path, target: Path, overwrite: bool) -> None:
     save_weights(target, params, config.to_dict(), metadata, overwrite=overwrite)
     subnets = "two subnets" if len(model.subnets) > 1 else "one subnet"
     click.echo(f"{target}: HPPNet of {model.channels} channels, {subnets}", err=True)
+
+
+@command.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("target", type=click.Path(path_type=Path), metavar="OUT")
+@click.option(
+    "--model",
+    type=click.Choice(T5X_MODELS),
+    help="What the tokens mean; by default guessed from the size of the vocabulary.",
+)
+@click.option(
+    "--head-dim",
+    default=64,
+    show_default=True,
+    help="Channels of an attention head, which a checkpoint does not tell.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing OUT.")
+def t5x(
+    source: str, target: Path, model: str | None, head_dim: int, overwrite: bool
+) -> None:
+    """Convert a checkpoint that T5X wrote with MT3's network.
+
+    SOURCE is a folder with a file `checkpoint`, on disk or as gs://BUCKET/FOLDER: the
+    authors' own are gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021. OUT
+    ending in .safetensors becomes one file, otherwise a folder; both are what
+    `--checkpoint` takes.
+    """
+    import jax
+
+    from mt3x import checkpoints
+    from mt3x.files import check_writable
+    from mt3x.objectives import TokensObjective
+    from mt3x.t5x_checkpoints import guess_config, read_t5x, tokens_config
+
+    one_file = target.suffix == ".safetensors"
+    check, save = (
+        (check_writable, checkpoints.save_weights)
+        if one_file
+        else (checkpoints.check_replaceable, checkpoints.save_checkpoint)
+    )
+    check(target, overwrite)
+    params, step = read_t5x(source)
+    try:
+        config = tokens_config(guess_config(params, head_dim), model)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    expected = jax.eval_shape(TokensObjective(config).init, jax.random.key(0))
+    checkpoints.check_params(params, expected, source)
+    metadata = {"source": source, "step": str(step)}
+    save(target, params, config.to_dict(), metadata, overwrite=overwrite)
+    layers = f"{config.model.num_encoder_layers} + {config.model.num_decoder_layers}"
+    click.echo(
+        f"{target}: {layers} layers of width {config.model.emb_dim}, "
+        f"{config.tokens.vocab.num_velocity_bins} velocity bins, "
+        f"{config.num_frames} frames a segment, step {step}",
+        err=True,
+    )
