@@ -69,7 +69,7 @@ class AudioToTokens:
         segments: list[int] = []  # frames of each that was begun
         frame_rate_hz = self.config.features.frame_rate_hz
 
-        def items() -> Iterator[dict[str, np.ndarray]]:
+        def items() -> Iterator[Any]:
             for frames_TxW, num_frames in cut_segments(
                 blocks, self.config.features.hop_samples, self.config.num_frames
             ):

@@ -26,12 +26,15 @@ HEADER = """
 from __gin__ import dynamic_registration
 from mt3x import augment
 from mt3x import batches
+from mt3x import codec
 from mt3x import experiment
 from mt3x import features
 from mt3x import objectives
 from mt3x import rolls
+from mt3x import tokens
 from mt3x import train
 from mt3x.models import hppnet
+from mt3x.models import seq2seq
 """
 
 

@@ -50,6 +50,8 @@ class TrainOptions:
     program_granularity: str | None = None  # instead of the task's
 
 
+# How the tasks that add_task registered write notes.
+_TOKENS: dict[str, TokenizerConfig] = {}
 _OPTIONS: ContextVar[TrainOptions] = ContextVar("options")
 
 
@@ -180,6 +182,7 @@ def add_task(
         dataset = preprocessors.tokenize(dataset, chosen, frames.frame_rate_hz)
         return preprocessors.mix_examples(dataset, chosen, options.max_examples_per_mix)
 
+    _TOKENS[name("train")] = tokens
     seqio.TaskRegistry.add(
         name("train"),
         source=RecordSource(data, {"train": data.train, "eval": data.train_eval}),
@@ -328,6 +331,45 @@ class TokensFeatureConverter(seqio.FeatureConverter):
         }
 
 
+def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
+    """A task or mixture by its name, once the module that registers it is imported.
+
+    Raises:
+      ValueError: there is none of that name; says which are close.
+    """
+    # The device is the model's: TensorFlow would take all of its memory.
+    tf.config.set_visible_devices([], "GPU")
+    importlib.import_module(module)
+    known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if task not in known:
+        close = difflib.get_close_matches(task, known, n=3) or sorted(known)
+        raise ValueError(
+            f"there is no task {task!r} in {module}; close to it are {', '.join(close)}"
+        )
+    return seqio.get_mixture_or_task(task)
+
+
+def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
+    """Whether a task writes the tokens that a model is made for.
+
+    Programs may be told apart in another way: training tasks are given the model's.
+
+    Raises:
+      ValueError: it does not; says how they differ.
+    """
+    found = find_task(task, module)
+    parts = found.tasks if isinstance(found, seqio.Mixture) else [found]
+    for part in parts:
+        of_task = _TOKENS.get(part.name)
+        if of_task is None:
+            continue  # not of add_task: its owner knows
+        granularity = tokens.program_granularity
+        if replace(of_task, program_granularity=granularity) != tokens:
+            raise ValueError(
+                f"task {part.name} writes {of_task}, but the model is made for {tokens}"
+            )
+
+
 class TaskBatches:
     """Training batches of a task or mixture: a function of the seed and the step.
 
@@ -373,16 +415,7 @@ class TaskBatches:
         ]:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1: {value}")
-        # The device is the model's: TensorFlow would take all of its memory.
-        tf.config.set_visible_devices([], "GPU")
-        importlib.import_module(module)
-        known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
-        if task not in known:
-            close = difflib.get_close_matches(task, known, n=3) or sorted(known)
-            raise ValueError(
-                f"there is no task {task!r} in {module}; close to it are "
-                f"{', '.join(close)}"
-            )
+        find_task(task, module)
         self.task, self.batch_size, self.split = task, batch_size, split
         self.seed, self.span_steps = seed, span_steps
         self._lengths = {"inputs": num_frames, "targets": max_tokens}

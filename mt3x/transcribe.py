@@ -163,6 +163,7 @@ class Transcriber:
         if isinstance(self._model, AudioToTokens):
             blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
             return self._model.decode(blocks, on_progress).notes
+        assert isinstance(self.decoding, RollDecodingConfig)
         decoder = RollDecoder(self.decoding, self.frame_rate_hz)
         parts = []
         for rolls in self.stream_rolls(audio, sample_rate_hz):

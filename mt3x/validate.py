@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mt3x.corpus import Corpus
+from mt3x.audio_to_tokens import AudioToTokens
+from mt3x.clips import Clip
 from mt3x.notes import Notes
+from mt3x.objectives import TokensObjective
 from mt3x.rolls import Rolls, notes_to_rolls, rolls_to_notes
 
 ONSET_TOLERANCE_S = 0.05
-Clip = tuple[np.ndarray, Notes]
 
 
 class Objective(Protocol):
@@ -34,8 +36,8 @@ class Objective(Protocol):
         ...
 
 
-class Validation:
-    """`validation(params)` -> scores by name, and the picture `rolls`.
+class RollValidation:
+    """Of piano models: `validation(params)` -> scores by name, and the picture `rolls`.
 
     All clips are padded to the longest, so that prediction compiles once.
     """
@@ -90,34 +92,36 @@ class Validation:
         return Rolls(onset, frame, offset, velocity, self._config.labels.frame_rate_hz)
 
 
-def corpus_clips(
-    folder: str, sample_rate_hz: int, clip_s: float, max_clips: int | None = None
-) -> list[Clip]:
-    """The first `clip_s` seconds of each piece of a corpus, at most `max_clips`.
+class TokenValidation:
+    """Of token models: `validation(params)` -> scores by name.
 
-    Notes that begin later are left out, and notes that sound on are cut there.
+    Beside the scores of all notes together there are `note_offset_program_f1` (onset,
+    offset and program must be right, of drums the onset) and `drum_onset_f1`, of
+    `mt3x.instrument_metrics` at full granularity.
     """
-    corpus = Corpus(folder)
-    if corpus.sample_rate_hz != sample_rate_hz:
-        raise ValueError(
-            f"{folder}: {corpus.sample_rate_hz} Hz, but the features need "
-            f"{sample_rate_hz} Hz; build the corpus at that rate"
-        )
-    count = len(corpus) if max_clips is None else min(max_clips, len(corpus))
-    clips = []
-    for index in range(count):
-        samples_S = corpus.samples(index)[: round(clip_s * sample_rate_hz)]
-        end_s = len(samples_S) / sample_rate_hz
-        notes = corpus.notes(index)
-        notes = notes[notes.onset_s < end_s]
-        cut = Notes(
-            notes.onset_s,
-            np.minimum(notes.offset_s, end_s),
-            notes.pitch,
-            notes.velocity,
-        )
-        clips.append((samples_S, cut))
-    return clips
+
+    def __init__(
+        self, objective: TokensObjective, clips: Sequence[Clip], device: Any = None
+    ) -> None:
+        """
+        Args:
+          objective: of the model.
+          clips: pairs of samples_S (float32, at the features' rate) and the reference
+            notes that begin in them.
+          device: where to transcribe; by default JAX's first.
+        """
+        self._config = objective.config
+        self._precision = str(jnp.dtype(objective.dtype))
+        self._clips = clips
+        self._device = device or jax.devices()[0]
+
+    def __call__(self, params: Any) -> dict[str, Any]:
+        model = AudioToTokens(self._config, params, self._device, self._precision)
+        scores = []
+        for samples_S, ref in self._clips:
+            est = model.decode([samples_S]).notes
+            scores.append(_score(ref, est) | _program_score(ref, est))
+        return {k: float(np.mean([s[k] for s in scores])) for k in scores[0]}
 
 
 def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
@@ -169,3 +173,17 @@ def _score(ref: Notes, est: Notes) -> dict[str, float]:
     scores = metrics.score(ref, est).to_dict()
     flat = {f"{k}_{n}": value for k, one in scores.items() for n, value in one.items()}
     return {"note_f1": flat.pop("note_f1"), **flat}
+
+
+def _program_score(ref: Notes, est: Notes) -> dict[str, float]:
+    try:
+        from mt3x.instrument_metrics import instrument_scores
+    except ModuleNotFoundError as error:
+        if error.name not in ("mir_eval", "scipy"):
+            raise
+        return {}
+    scores = instrument_scores(ref, est)
+    return {
+        "note_offset_program_f1": scores["Onset + offset + program F1 (full)"],
+        "drum_onset_f1": scores["Drum onset F1 (full)"],
+    }

@@ -18,7 +18,7 @@ LEVELS = {
     1: "decoding features grammar losses models models.hppnet models.layers models.seq2seq "
     "models.transformer objectives reference search "
     "spectrogram",
-    2: "augment batches compose corpus datasets pianos pieces pipeline preprocessors "
+    2: "augment batches clips compose corpus datasets pianos pieces pipeline preprocessors "
     "recipe records render sfz sources textures",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate "

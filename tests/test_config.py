@@ -164,7 +164,7 @@ def test_gin_files_are_found(kind, tmp_path):
         source.mkdir()
         for name in ("setup.py", "pyproject.toml", "README.md"):
             shutil.copy(ROOT / name, source)
-        for name in ("mt3x", "gin"):
+        for name in ("mt3x", "gin", "tasks"):
             shutil.copytree(
                 ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
             )

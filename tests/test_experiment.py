@@ -10,6 +10,7 @@ import pytest
 
 from mt3x import checkpoints
 from mt3x.batches import BatchConfig
+from mt3x.clips import corpus_clips
 from mt3x.corpus import CorpusWriter
 from mt3x.experiment import DataConfig, Experiment, ValidationConfig
 from mt3x.journal import read_curve
@@ -19,7 +20,7 @@ from mt3x.objectives import PianoConfig, PianoObjective
 from mt3x.rolls import RollLabelConfig, notes_to_rolls
 from mt3x.sonify import sonify
 from mt3x.train import TrainConfig, init_state, train_step
-from mt3x.validate import Validation, corpus_clips
+from mt3x.validate import RollValidation
 
 CLIP_SAMPLES = 320 * 64
 NOTES = Notes(
@@ -84,7 +85,7 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
     shapes = jax.eval_shape(objective.init, jax.random.key(0))
     checkpoints.check_params(weights.params, shapes, "run")
     clips = corpus_clips(corpus, 16000, 60.0)
-    scores = Validation(objective, clips)(weights.params)
+    scores = RollValidation(objective, clips)(weights.params)
     assert scores["note_f1"] == scores["note_offset_f1"] == 1.0
 
 

@@ -427,7 +427,7 @@ for name in "rich tensorboardX gin mir_eval soundfile soxr mido scipy.signal".sp
 sys.path.insert(0, {tests!r})
 from toy import ToyBatches, ToyObjective
 from mt3x.train import TrainConfig, train
-from mt3x.validate import Validation
+from mt3x.validate import RollValidation
 print(train(TrainConfig(steps=2), ToyObjective(), ToyBatches(), {run_dir!r}).step)
 """
 

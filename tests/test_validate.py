@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x import metrics
+from mt3x.clips import corpus_clips
 from mt3x.corpus import CorpusWriter
 from mt3x.notes import Notes
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig, notes_to_rolls
-from mt3x.validate import Validation, corpus_clips, draw_rolls, note_scores
+from mt3x.validate import RollValidation, draw_rolls, note_scores
 
 NOTES = Notes([0.1, 0.5, 1.2], [0.4, 0.9, 1.8], [60, 64, 67], [50, 80, 110])
 
@@ -44,7 +45,7 @@ def validation(monkeypatch):
         (np.zeros(32000, np.float32), NOTES),
         (np.zeros(48000, np.int16), NOTES.shift(1.0)),
     ]
-    return Validation(Oracle(), clips, picture_s=1.0)
+    return RollValidation(Oracle(), clips, picture_s=1.0)
 
 
 def test_scores_are_means_over_clips(validation):
@@ -64,7 +65,7 @@ def test_clips_are_padded_to_one_shape(validation):
 
 def test_no_clips():
     with pytest.raises(ValueError, match="no clips"):
-        Validation(Oracle(), [])
+        RollValidation(Oracle(), [])
 
 
 def test_picture_shows_reference_over_estimate():
