@@ -478,7 +478,8 @@ class NoteDecoder:
                 self._num_invalid += 1
             else:
                 num_steps = 0
-                self._num_invalid += not decode(time_s, type, value)
+                if not decode(time_s, type, value):
+                    self._num_invalid += 1
 
     def finish(self) -> Decoded:
         """All notes, those that still sound ended, and the counts."""
@@ -504,10 +505,10 @@ class NoteDecoder:
         if time_s < self._time_s:
             return False
         self._time_s = time_s
-        if type == PITCH:
-            return self._decode_pitch(time_s, (value, self._program))
         if type == VELOCITY:
             self._velocity = self._velocities[value]
+        elif type == PITCH:
+            return self._decode_pitch(time_s, (value, self._program))
         elif type == PROGRAM:
             self._program = value
         elif type == DRUM:

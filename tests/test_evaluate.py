@@ -242,6 +242,60 @@ def test_options_reach_the_scores(run, folders):
     assert (piece["note"]["f1"], piece["note_offset"]["f1"]) == (1, 0)
 
 
+@pytest.fixture
+def band(tmp_path):
+    """A piece of a violin and drums, transcribed as a piano's, and one of a piano."""
+    band = Notes(
+        [0.5, 1.0, 2.0], [0.9, 2.0, 2.1], [60, 62, 36], None, [40, 40, 0], [0, 0, 1]
+    )
+    as_piano = Notes(band.onset_s, band.offset_s, band.pitch, None, None, band.is_drum)
+    for folder, notes in (("band_ref", band), ("band_est", as_piano)):
+        (tmp_path / folder).mkdir()
+        notes.to_midi(tmp_path / folder / "band.mid")
+        REF.to_midi(tmp_path / folder / "solo.mid")
+    return tmp_path / "band_ref", tmp_path / "band_est"
+
+
+PROGRAM_F1 = "Onset + offset + program F1 (full)"
+
+
+def test_instruments_add_scores_of_all_pieces(run, band):
+    """The solo piece too: its scores belong to the mean."""
+    code, out, _ = run(*band, "--json", "-")
+    document = json.loads(out)
+    assert code == 0
+    of_band, of_solo = (piece["instruments"] for piece in document["pieces"])
+    assert of_band[PROGRAM_F1] == pytest.approx(1 / 3)
+    assert of_band["Drum onset F1 (full)"] == of_band["Onset F1"] == 1
+    assert of_solo[PROGRAM_F1] == 1
+    assert document["mean"]["instruments"][PROGRAM_F1] == pytest.approx(2 / 3)
+
+    _, out, _ = run(*band, "--csv", "-")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [float(row[PROGRAM_F1]) for row in rows] == pytest.approx(
+        [1 / 3, 1, 2 / 3], abs=1e-6
+    )
+
+    _, out, _ = run(*band)
+    rows = [line.split() for line in out.splitlines()]
+    assert ["band", "3", "100.00", "100.00", "100.00", "100.00", "33.33"] in rows
+    assert ["Drum", "onset", "(full)", "50.00", "50.00", "50.00"] in rows
+    assert not any("(flat)" in row and "Drum" in row for row in rows)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_full_adds_them_to_one_program(run, folders):
+    _, plain, _ = run(*folders, "--json", "-")
+    assert "instruments" not in plain
+    code, full, _ = run(*folders, "--json", "-", "--full")
+    document = json.loads(full)
+    assert code == 0
+    for piece in [document["mean"], *document["pieces"]]:
+        assert piece.pop("instruments")
+    assert document == json.loads(plain)
+    assert "MT3's scores" in run(*folders, "--full")[1]
+
+
 def test_writes_files_and_keeps_them(run, folders, tmp_path):
     ref, est = folders
     options = ["--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv"]

@@ -91,12 +91,12 @@ def encode(notes: Notes, num_frames: int, config: TokenizerConfig) -> dict:
     return {n: np.array(a, np.int32) for n, a in zip(names, arrays, strict=True)}
 
 
-def _segment_dataset(encoded, spans, config: TokenizerConfig) -> tf.data.Dataset:
-    """The (first frame, frames) of `spans` of encoded recordings, run-length encoded.
+def extract(encoded, spans, config: TokenizerConfig) -> tf.data.Dataset:
+    """The targets of segments, before their run-length encoding.
 
     Args:
       encoded: what `encode` made of each recording.
-      spans: for each recording its list of segments.
+      spans: for each recording its segments (first frame, frames).
     """
     codec = build_codec(config)
     keys = "input_event_start_indices", "input_event_end_indices"
@@ -120,50 +120,64 @@ def _segment_dataset(encoded, spans, config: TokenizerConfig) -> tf.data.Dataset
         dataset,
         codec.event_type_range("tie")[0] if config.use_ties else None,
     )
-    dataset = preprocessors.map_midi_programs(
+    return preprocessors.map_midi_programs(
         dataset, codec=codec, granularity_type=config.program_granularity
     )
-    return run_length_encoding.run_length_encode_shifts_fn(codec)(dataset)
 
 
-def segment_ids(recordings, spans, config: TokenizerConfig) -> list[np.ndarray]:
-    """The ids of all segments of `recordings`, pairs of notes and number of frames."""
-    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
-    return _finish(_segment_dataset(encoded, spans, config), config)
+def run_length(dataset: tf.data.Dataset, config: TokenizerConfig) -> tf.data.Dataset:
+    return run_length_encoding.run_length_encode_shifts_fn(build_codec(config))(dataset)
 
 
-def merged_ids(recordings, spans, mixes, config: TokenizerConfig) -> list[np.ndarray]:
-    """The ids of sub-mixes, each a list of indices into all segments."""
-    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
-    segments = [
-        example["targets"]
-        for example in _segment_dataset(encoded, spans, config).as_numpy_iterator()
-    ]
+def merge(dataset: tf.data.Dataset, config: TokenizerConfig) -> tf.data.Dataset:
     codec = build_codec(config)
-
-    def generate():
-        for mix in mixes:
-            tracks = [segments[index] for index in mix]
-            length = max(map(len, tracks))
-            yield {"targets": [np.pad(t, (0, length - len(t))) for t in tracks]}
-
-    signature = {"targets": tf.TensorSpec([None, None], tf.int32)}
-    dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
-    dataset = dataset.map(
+    return dataset.map(
         lambda example: {
             "targets": run_length_encoding.merge_run_length_encoded_targets(
                 targets=example["targets"], codec=codec
             )
         }
     )
-    return _finish(dataset, config)
 
 
-def _finish(dataset: tf.data.Dataset, config: TokenizerConfig) -> list[np.ndarray]:
-    dataset = run_length_encoding.remove_redundant_state_changes_fn(
+def without_repeats(
+    dataset: tf.data.Dataset, config: TokenizerConfig
+) -> tf.data.Dataset:
+    return run_length_encoding.remove_redundant_state_changes_fn(
         codec=build_codec(config), state_change_event_types=["velocity", "program"]
     )(dataset)
+
+
+def to_arrays(dataset: tf.data.Dataset) -> list[np.ndarray]:
     return [example["targets"] for example in dataset.as_numpy_iterator()]
+
+
+def to_dataset(arrays: list[np.ndarray]) -> tf.data.Dataset:
+    """The opposite of `to_arrays`."""
+    signature = {"targets": tf.TensorSpec([None] * arrays[0].ndim, tf.int32)}
+    return tf.data.Dataset.from_generator(
+        lambda: ({"targets": array} for array in arrays), output_signature=signature
+    )
+
+
+def segment_ids(recordings, spans, config: TokenizerConfig) -> list[np.ndarray]:
+    """The ids of all segments of `recordings`, pairs of notes and number of frames."""
+    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
+    dataset = run_length(extract(encoded, spans, config), config)
+    return to_arrays(without_repeats(dataset, config))
+
+
+def merged_ids(recordings, spans, mixes, config: TokenizerConfig) -> list[np.ndarray]:
+    """The ids of sub-mixes, each a list of indices into all segments."""
+    encoded = [encode(notes, num_frames, config) for notes, num_frames in recordings]
+    segments = to_arrays(run_length(extract(encoded, spans, config), config))
+    padded = to_dataset([pad([segments[index] for index in mix]) for mix in mixes])
+    return to_arrays(without_repeats(merge(padded, config), config))
+
+
+def pad(tracks: list[np.ndarray]) -> np.ndarray:
+    length = max(map(len, tracks))
+    return np.stack([np.pad(track, (0, length - len(track))) for track in tracks])
 
 
 def decode(segments, config: TokenizerConfig) -> tuple[Notes, int, int]:
