@@ -15,6 +15,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "export": "Write the weights of a training run to one file.",
+    "prepare": "Turn a published data set into TFRecords.",
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",
     "import": "Convert a published checkpoint into mt3x weights.",
 }

@@ -17,7 +17,7 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import seqio
@@ -25,6 +25,9 @@ import tensorflow as tf
 
 from mt3x import preprocessors
 from mt3x.codec import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
+from mt3x.instrument_metrics import instrument_scores, mean_instrument_scores
+from mt3x.instruments import Instruments
+from mt3x.notes import Notes
 from mt3x.pieces import unpack_notes
 from mt3x.sources import DataSet, RecordSource
 from mt3x.tokens import INVALID_ID, Tokenizer, TokenizerConfig
@@ -164,6 +167,9 @@ def add_task(
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
     }
 
+    def source(splits: Mapping[str, str]) -> Any:
+        return RecordSource(data, splits)
+
     def read(trim: bool) -> Any:
         return functools.partial(
             preprocessors.read_pieces,
@@ -185,7 +191,7 @@ def add_task(
     _TOKENS[name("train")] = tokens
     seqio.TaskRegistry.add(
         name("train"),
-        source=RecordSource(data, {"train": data.train, "eval": data.train_eval}),
+        source=source({"train": data.train, "eval": data.train_eval}),
         output_features=features,
         preprocessors=[
             read(trim=True),
@@ -204,7 +210,7 @@ def add_task(
     for split in data.evals:
         seqio.TaskRegistry.add(
             name(split.suffix),
-            source=RecordSource(data, {"eval": split.name}),
+            source=source({"eval": split.name}),
             output_features=features,
             preprocessors=[
                 read(trim="train" in split.name),
@@ -214,13 +220,32 @@ def add_task(
             postprocess_fn=functools.partial(
                 postprocess, tokenizer=tokenizer, frames=frames
             ),
-            metric_fns=[functools.partial(transcription_metrics, tokenizer=tokenizer)],
+            metric_fns=[
+                functools.partial(
+                    transcription_metrics, tokenizer=tokenizer, tracks=data.tracks
+                )
+            ],
         )
     seqio.MixtureRegistry.add(
         name("eval"),
         [name(split.suffix) for split in data.evals if split.in_mixture],
         default_rate=1,
     )
+
+
+def mixing_rate(task: seqio.Task, temperature: float = 1.0) -> float:
+    """The share of a task in a mixture: its training examples ** (1 / temperature).
+
+    They are counted by SeqIO's cache of the task, or by what `mt3x prepare` wrote.
+
+    Raises:
+      ValueError: neither is there.
+    """
+    if task.cache_dir:
+        number = task.get_cached_stats("train")["examples"]
+    else:
+        number = cast(RecordSource, task.source).num_blocks()
+    return number ** (1 / temperature)
 
 
 def postprocess(
@@ -251,9 +276,39 @@ def transcription_metrics(
     targets: Sequence[Mapping[str, Any]],
     predictions: Sequence[Mapping[str, Any]],
     tokenizer: Tokenizer,
+    tracks: Mapping[str, Instruments] | None = None,
 ) -> dict[str, float]:
-    """A SeqIO metric function: MT3's metrics, the mean over the pieces."""
-    raise NotImplementedError
+    """A SeqIO metric function: `mt3x.instrument_metrics`, the mean over the pieces.
+
+    Args:
+      targets, predictions: what `postprocess` gave, in the order of the segments.
+      tokenizer: what the model writes.
+      tracks: instruments that are scored by themselves, too.
+
+    Returns:
+      The scores, and of all pieces together the `Invalid tokens` and `Dropped tokens`.
+    """
+    references: dict[int, Notes] = {}
+    segments: dict[int, list[tuple[float, np.ndarray]]] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        piece = target["unique_id"]
+        if target["ref_notes"] is not None:
+            references[piece] = target["ref_notes"]
+        segment = prediction["start_s"], prediction["ids"]
+        segments.setdefault(piece, []).append(segment)
+    scores, num_invalid, num_dropped = [], 0, 0
+    for piece, reference in references.items():
+        ordered = sorted(segments[piece], key=lambda segment: segment[0])
+        decoded = tokenizer.decode(ordered)
+        num_invalid += decoded.num_invalid
+        num_dropped += decoded.num_dropped
+        onsets_only = tokenizer.config.onsets_only
+        scores.append(instrument_scores(reference, decoded.notes, onsets_only, tracks))
+    return {
+        **mean_instrument_scores(scores),
+        "Invalid tokens": float(num_invalid),
+        "Dropped tokens": float(num_dropped),
+    }
 
 
 _Spec = seqio.FeatureConverter.FeatureSpec

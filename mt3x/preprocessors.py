@@ -19,12 +19,12 @@ import seqio
 import tensorflow as tf
 
 from mt3x.codec import EOS_ID, NUM_SPECIAL_IDS
+from mt3x.note_sequences import read_sequences
 from mt3x.notes import Notes
 from mt3x.pieces import (
     RecordLayout,
     decode_audio,
     pack_notes,
-    read_sequences,
     resample,
     unpack_notes,
 )
@@ -110,7 +110,7 @@ def read_pieces(
         if len(packed):
             notes = unpack_notes(packed[0])
         else:
-            notes = read_sequences(sequences, _instruments(layout, names, id))
+            notes = read_sequences(list(sequences), _instruments(layout, names, id))
         notes = trim_overlaps(notes) if trim else notes
         missing = hop_samples - len(samples_S) % hop_samples
         frames_TxW = np.pad(samples_S, (0, missing)).reshape(-1, hop_samples)
@@ -234,7 +234,7 @@ def random_chunks(
             "first_frame": block["first_frame"] + first,
         }
 
-    return choose(dataset)
+    return choose(dataset)  # pyright: ignore[reportCallIssue]
 
 
 def tokenize(
@@ -295,7 +295,7 @@ def mix_examples(
     dataset = dataset.shuffle(
         seqio.SHUFFLE_BUFFER_SIZE // max_examples, seed=seqio.utils._NEXT_MAP_SEED
     )
-    dataset = draw_size(dataset)
+    dataset = draw_size(dataset)  # pyright: ignore[reportCallIssue]
     padding = {"inputs": 0.0, "targets": NO_ID, "size": np.int64(0)}
     dataset = dataset.group_by_window(
         key_func=lambda example: example["size"],
@@ -360,4 +360,5 @@ def split_into_segments(
         firsts = tf.range(0, tf.shape(frames_TxW)[0], length)
         return tf.data.Dataset.from_tensor_slices(firsts).map(segment)
 
-    return dataset.enumerate().flat_map(segments)
+    pieces = dataset.enumerate()
+    return pieces.flat_map(segments)  # pyright: ignore[reportArgumentType]

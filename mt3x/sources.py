@@ -1,5 +1,6 @@
 """Where the records of a data set lie, and the source that reads them for SeqIO."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +8,14 @@ from dataclasses import dataclass, field
 import seqio
 import tensorflow as tf
 
+from mt3x.instruments import Instruments
 from mt3x.pieces import RecordLayout
 from mt3x.preprocessors import parse_record
 
 DATA_DIR_VARIABLE = "MT3X_DATA_DIR"
 RECORDS_NAME = "{split}-{shard:05d}-of-{num_shards:05d}.tfrecord"
-"""What `mt3x prepare` calls its shards."""
+MANIFEST_NAME = "manifest.json"
+"""What `mt3x prepare` calls its shards, and the list of them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class DataSet:
     train_eval: str = "validation"
     evals: Sequence[EvalSplit] = ()
     trim_overlaps: bool = False  # in training splits, of one program and pitch
+    tracks: Mapping[str, Instruments] | None = None  # scored by themselves, too
 
 
 class RecordSource(seqio.FileDataSource):
@@ -57,6 +61,24 @@ class RecordSource(seqio.FileDataSource):
     def list_shards(self, split: str) -> list[str]:
         return find_records(self._data, self._own_splits[split])
 
+    def num_blocks(self) -> int:
+        """How many blocks, each a training example per epoch, the train split has.
+
+        Raises:
+          ValueError: the records have no manifest.
+        """
+        folder = os.environ.get(DATA_DIR_VARIABLE, "")
+        path = os.path.join(folder, self._data.name, MANIFEST_NAME)
+        if not folder or not tf.io.gfile.exists(path):
+            raise ValueError(
+                f"how much {self._data.name} weighs in a mixture is not known: there is "
+                f"no {path}; make the records with `mt3x prepare {self._data.name}`, or "
+                "cache the task with seqio_cache_tasks"
+            )
+        with tf.io.gfile.GFile(path, "r") as file:
+            splits = json.loads(file.read())["splits"]
+        return splits[self._data.train]["blocks"]
+
 
 def find_records(data: DataSet, split: str) -> list[str]:
     """The files of a split.
@@ -78,6 +100,7 @@ def find_records(data: DataSet, split: str) -> list[str]:
             f"{folder}/{data.name}/{whole}-{shard}-of-?????.tfrecord",
             f"{folder}/{published.partition('/datasets/')[2]}",
         ]
+    patterns = [pattern for pattern in patterns if pattern and pattern[-1] != "/"]
     for pattern in patterns:
         files = sorted(tf.io.gfile.glob(pattern))
         if files:

@@ -3,13 +3,17 @@
 Notes have the program of their stem's Slakh class.
 """
 
+from mt3x.tasks.maestro import EVALS
+
 from mt3x.instruments import SLAKH_PROGRAMS
 from mt3x.pieces import RecordLayout
 from mt3x.pipeline import add_task
-from mt3x.sources import DataSet, EvalSplit
+from mt3x.sources import DataSet
 from mt3x.tokens import TokenizerConfig
 
-_BUCKET = "gs://mt3/data/datasets/slakh/slakh_multi_full"
+_START = "gs://mt3/data/datasets/slakh/slakh_multi_full"
+_TRAIN = f"{_START}_subsets_10_train_all_inst.tfrecord"
+_VALIDATION = f"{_START}_validation_all_inst.tfrecord"
 
 LAYOUT = RecordLayout(
     audio="mix",
@@ -23,21 +27,15 @@ LAYOUT = RecordLayout(
 SLAKH = DataSet(
     name="slakh",
     files={
-        "train": f"{_BUCKET}_subsets_10_train_all_inst.tfrecord-?????-of-02307",
-        "train_subset": f"{_BUCKET}_subsets_10_train_all_inst.tfrecord-00000-of-02307",
-        "validation": f"{_BUCKET}_validation_all_inst.tfrecord-?????-of-00168",
-        "validation_subset": f"{_BUCKET}_validation_all_inst.tfrecord-0000?-of-00168",
-        "test": f"{_BUCKET}_test_all_inst.tfrecord-?????-of-00109",
+        "train": f"{_TRAIN}-?????-of-02307",
+        "train_subset": f"{_TRAIN}-00000-of-02307",
+        "validation": f"{_VALIDATION}-?????-of-00168",
+        "validation_subset": f"{_VALIDATION}-0000?-of-00168",
+        "test": f"{_START}_test_all_inst.tfrecord-?????-of-00109",
     },
     layout=LAYOUT,
     train_eval="validation_subset",
-    evals=(
-        EvalSplit("train", "eval_train_full", in_mixture=False),
-        EvalSplit("train_subset", "eval_train"),
-        EvalSplit("validation", "validation_full", in_mixture=False),
-        EvalSplit("validation_subset", "validation"),
-        EvalSplit("test", "test", in_mixture=False),
-    ),
+    evals=EVALS,
     trim_overlaps=True,
 )
 

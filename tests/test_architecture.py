@@ -18,8 +18,9 @@ LEVELS = {
     1: "decoding features grammar losses models models.hppnet models.layers models.seq2seq "
     "models.transformer objectives reference search "
     "spectrogram",
-    2: "augment batches clips compose corpus datasets pianos pieces pipeline preprocessors "
-    "recipe records render sfz sources textures",
+    2: "augment batches clips compose corpus datasets label_files multitrack pianos "
+    "note_sequences pieces pipeline preprocessors published raw recipe records render "
+    "sfz sources textures",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate "
     "__main__",
@@ -30,12 +31,19 @@ UPWARDS = {("__init__", "transcribe")}
 ALLOWED = {
     0: {"numpy", "mido", "mir_eval", "soundfile", "soxr"},
     1: {"numpy", "jax", "flax"},
-    2: {"numpy", "soundfile", "soxr"},
+    2: {"numpy", "mido", "soundfile", "soxr"},
 }
 
 
 # The modules that wrap TensorFlow and SeqIO; others do not import them.
-DATA_MODULES = {"pieces", "pipeline", "preprocessors", "records", "sources"}
+DATA_MODULES = {
+    "multitrack",
+    "pieces",
+    "pipeline",
+    "preprocessors",
+    "records",
+    "sources",
+}
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
 

@@ -1,0 +1,25 @@
+"""URMP (Li et al. 2019): small classical ensembles, each part recorded by itself."""
+
+from mt3x.multitrack import URMP_PROGRAMS
+from mt3x.pieces import RecordLayout
+from mt3x.pipeline import add_task
+from mt3x.sources import DataSet, EvalSplit
+from mt3x.tokens import TokenizerConfig
+
+_START = "gs://mt3/data/datasets/urmp"
+
+URMP = DataSet(
+    name="urmp",
+    files={
+        "train": f"{_START}/train.tfrecord",
+        "validation": f"{_START}/validation.tfrecord",
+    },
+    layout=RecordLayout(
+        sequences="instrument_sequences",
+        names="inst_names",
+        instruments={name: (program, False) for name, program in URMP_PROGRAMS.items()},
+    ),
+    evals=(EvalSplit("train", "eval_train"), EvalSplit("validation", "validation")),
+)
+
+add_task(URMP, TokenizerConfig())
