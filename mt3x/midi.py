@@ -11,8 +11,9 @@ How notes are read, in detail:
 - Keys and pedals still down at the end of the file end with the file.
 - A note-on and note-off in one tick give a note of zero length.
 - Programs belong to a track's channel, or else to the channel; pedals to a channel.
-  Pedal changes come before notes of the same tick.
+  Pedal changes come before notes of the same tick. Without a program it is 0.
 - Channel 10 holds drums, which no pedal extends.
+- Pitch bends and all other messages are ignored.
 """
 
 import io

@@ -38,7 +38,7 @@ Notes that tokens cannot represent:
 - Of overlapping notes of one program and pitch, each new one ends the one before, and
   the first end ends what sounds. `trim_overlaps` resolves them beforehand.
 
-Decoding accepts any ids. `Tokenizer.decode` says what becomes of wrong ones.
+Decoding accepts any ids: `NoteDecoder` says what becomes of wrong ones.
 """
 
 import math
@@ -125,7 +125,7 @@ class _Rows(NamedTuple):
         return _Rows(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Events:
     """A whole recording's events, from which `Tokenizer.segment` takes its own."""
 
@@ -293,8 +293,8 @@ class Tokenizer:
     def decode(self, segments: Iterable[tuple[float, npt.ArrayLike]]) -> Decoded:
         """Join the segments of a recording: each its start in seconds and codec ids.
 
-        Segments are taken by their starts, which are rounded down to a step. See
-        `NoteDecoder` for what becomes of ids that make no sense.
+        Segments are taken in the order of their starts. See `NoteDecoder` for what
+        becomes of ids that make no sense.
         """
         ordered = sorted(segments, key=lambda segment: segment[0])
         decoder = NoteDecoder(self.config)
@@ -419,6 +419,8 @@ class NoteDecoder:
       listed before `tie` end at the segment's beginning. A segment without `tie`, or
       one cut short in its tie section, ends none: all its pitches count as listed.
     - What still sounds at the end ends at the time of the last event.
+    - Starts of segments are rounded down to a step. (MT3 takes off the remainder of a
+      division of floats, which puts some of them a whole step too early.)
     - Velocity and program stay in force over segments; the first has 100 and 0.
 
     What is skipped:

@@ -300,6 +300,14 @@ def test_programs_by_track_or_else_by_channel():
     }
 
 
+def test_pitch_bends_are_ignored_and_a_missing_program_is_a_piano():
+    bends = [(0, mido.Message("pitchwheel", pitch=4096))]
+    bends += [(50, mido.Message("pitchwheel", pitch=-8192))]
+    track = [(0, on(60)), *bends, (100, off(60))]
+    assert spans(midi_bytes(track)) == [(60, 0, 100)]
+    assert read_midi(midi_bytes(track)).program.tolist() == [0]
+
+
 def test_velocity_zero_is_note_off():
     assert spans(midi_bytes([(0, on(60)), (100, on(60, velocity=0))])) == [(60, 0, 100)]
 
