@@ -57,8 +57,12 @@ def task_clips(
 
     found = pipeline.find_task(task, module)
     num_frames = max(round(clip_s * sample_rate_hz / hop_samples), 1)
+    wrong = ValueError(
+        f"task {task} has no whole pieces in frames of {hop_samples} samples: name one "
+        "for evaluation"
+    )
     if "eval" not in found.splits:
-        raise ValueError(f"task {task} has no whole pieces: name one for evaluation")
+        raise wrong
     dataset = found.get_dataset(
         sequence_length={"inputs": num_frames, "targets": 1},
         split="eval",
@@ -67,15 +71,14 @@ def task_clips(
     clips: list[Clip] = []
     for segment in dataset.as_numpy_iterator():
         if "unique_id" not in segment or segment["inputs"].shape[1] != hop_samples:
-            raise ValueError(
-                f"task {task} has no whole pieces in frames of {hop_samples} samples: "
-                "name one for evaluation"
-            )
+            raise wrong
         if segment["first_frame"][0] == 0:
             notes = unpack_notes(segment["notes"][0])
             clips.append(_cut(segment["inputs"].ravel(), notes, sample_rate_hz))
         if len(clips) == max_clips:
             break
+    if not clips:
+        raise wrong
     return clips
 
 

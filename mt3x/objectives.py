@@ -288,7 +288,7 @@ class TokensObjective:
         parts = {
             "cross_entropy": (cross_entropy, weight),
             "z_loss": (penalty, weight),
-            "accuracy": (jnp.sum(weights_BxL * is_right_BxL), weight),
+            "accuracy": (jnp.sum(weights_BxL, where=is_right_BxL), weight),
         }
         return cross_entropy + penalty, weight, parts
 

@@ -14,7 +14,7 @@ import contextlib
 import difflib
 import functools
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -24,13 +24,9 @@ import seqio
 import tensorflow as tf
 
 from mt3x import preprocessors
-from mt3x.codec import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
-from mt3x.instrument_metrics import instrument_scores, mean_instrument_scores
-from mt3x.instruments import Instruments
-from mt3x.notes import Notes
-from mt3x.pieces import unpack_notes
 from mt3x.sources import DataSet, RecordSource
-from mt3x.tokens import INVALID_ID, Tokenizer, TokenizerConfig
+from mt3x.task_outputs import EventVocabulary, postprocess, transcription_metrics
+from mt3x.tokens import Tokenizer, TokenizerConfig
 
 
 @dataclass(frozen=True)
@@ -66,49 +62,6 @@ def train_options(options: TrainOptions) -> Iterator[None]:
         yield
     finally:
         _OPTIONS.reset(token)
-
-
-class EventVocabulary(seqio.Vocabulary):
-    """Codec ids <-> model ids; others decode to INVALID_ID, and EOS is left out."""
-
-    def __init__(self, num_classes: int):
-        self._num_classes = num_classes
-        super().__init__(extra_ids=NUM_EXTRA_IDS)
-
-    @property
-    def eos_id(self) -> int:
-        return EOS_ID
-
-    @property
-    def unk_id(self) -> int:
-        return UNK_ID
-
-    @property
-    def _base_vocab_size(self) -> int:
-        return NUM_SPECIAL_IDS + self._num_classes
-
-    def _encode(self, s: Iterable[int]) -> list[int]:
-        return [id + NUM_SPECIAL_IDS for id in s]
-
-    def _decode(self, ids: Iterable[int]) -> list[int]:
-        return [
-            id - NUM_SPECIAL_IDS if id >= NUM_SPECIAL_IDS else INVALID_ID
-            for id in ids
-            if id != EOS_ID
-        ]
-
-    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        return s + NUM_SPECIAL_IDS
-
-    def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-        return tf.where(ids >= NUM_SPECIAL_IDS, ids - NUM_SPECIAL_IDS, INVALID_ID)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, EventVocabulary):
-            return False
-        return self._num_classes == other._num_classes
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def task_name(
@@ -218,7 +171,7 @@ def add_task(
                 preprocessors.split_into_segments,
             ],
             postprocess_fn=functools.partial(
-                postprocess, tokenizer=tokenizer, frames=frames
+                postprocess, frame_rate_hz=frames.frame_rate_hz
             ),
             metric_fns=[
                 functools.partial(
@@ -246,69 +199,6 @@ def mixing_rate(task: seqio.Task, temperature: float = 1.0) -> float:
     else:
         number = cast(RecordSource, task.source).num_blocks()
     return number ** (1 / temperature)
-
-
-def postprocess(
-    tokens: Sequence[int],
-    example: Mapping[str, Any],
-    is_target: bool,
-    tokenizer: Tokenizer,
-    frames: FrameConfig,
-) -> dict[str, Any]:
-    """A segment's codec ids, or its reference, with what puts it in its place.
-
-    The segment's start is given in seconds, rounded down to a step. Reference notes are
-    those of the whole piece; segments but the first have None.
-    """
-    unique_id = int(example["unique_id"][0])
-    if is_target:
-        packed, first_frame = example["notes"][0], int(example["first_frame"][0])
-        notes = unpack_notes(packed) if first_frame == 0 else None
-        return {"unique_id": unique_id, "ref_notes": notes}
-    return {
-        "unique_id": unique_id,
-        "start_s": int(example["first_frame"][0]) / frames.frame_rate_hz,
-        "ids": np.asarray(tokens, np.int32),
-    }
-
-
-def transcription_metrics(
-    targets: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Mapping[str, Any]],
-    tokenizer: Tokenizer,
-    tracks: Mapping[str, Instruments] | None = None,
-) -> dict[str, float]:
-    """A SeqIO metric function: `mt3x.instrument_metrics`, the mean over the pieces.
-
-    Args:
-      targets, predictions: what `postprocess` gave, in the order of the segments.
-      tokenizer: what the model writes.
-      tracks: instruments that are scored by themselves, too.
-
-    Returns:
-      The scores, and of all pieces together the `Invalid tokens` and `Dropped tokens`.
-    """
-    references: dict[int, Notes] = {}
-    segments: dict[int, list[tuple[float, np.ndarray]]] = {}
-    for target, prediction in zip(targets, predictions, strict=True):
-        piece = target["unique_id"]
-        if target["ref_notes"] is not None:
-            references[piece] = target["ref_notes"]
-        segment = prediction["start_s"], prediction["ids"]
-        segments.setdefault(piece, []).append(segment)
-    scores, num_invalid, num_dropped = [], 0, 0
-    for piece, reference in references.items():
-        ordered = sorted(segments[piece], key=lambda segment: segment[0])
-        decoded = tokenizer.decode(ordered)
-        num_invalid += decoded.num_invalid
-        num_dropped += decoded.num_dropped
-        onsets_only = tokenizer.config.onsets_only
-        scores.append(instrument_scores(reference, decoded.notes, onsets_only, tracks))
-    return {
-        **mean_instrument_scores(scores),
-        "Invalid tokens": float(num_invalid),
-        "Dropped tokens": float(num_dropped),
-    }
 
 
 _Spec = seqio.FeatureConverter.FeatureSpec
@@ -390,11 +280,19 @@ def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
     """A task or mixture by its name, once the module that registers it is imported.
 
     Raises:
-      ValueError: there is none of that name; says which are close.
+      ValueError: there is none of that name, or no such module.
     """
     # The device is the model's: TensorFlow would take all of its memory.
     tf.config.set_visible_devices([], "GPU")
-    importlib.import_module(module)
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ValueError(
+            f"there is no module {module}, which was to register {task}: name one "
+            "that Python finds"
+        ) from error
     known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     if task not in known:
         close = difflib.get_close_matches(task, known, n=3) or sorted(known)
