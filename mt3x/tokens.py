@@ -255,7 +255,7 @@ class Tokenizer:
         track_R = np.where(rows.step_R == 0, -track_R, track_R)
         rows = rows.take(np.lexsort((track_R, rows.step_R)))
         if self.config.use_ties and not self.config.mt3_ties:
-            is_tied = rows.velocity_R == NONE
+            is_tied = rows.velocity_R == NONE  # no velocity comes before `tie`
             tied = rows.take(is_tied & (rows.head_R != self._tie_id))
             notes = np.unique(np.stack([tied.program_R, tied.head_R]), axis=1)
             section = self._tie_section(*notes)
@@ -360,13 +360,14 @@ class Tokenizer:
         is_event = type_L != SHIFT
         ids_L, type_L = ids_L[is_event], type_L[is_event]
         shift_L = np.diff(total_L[is_event], prepend=0)
-        is_tied = np.cumsum(type_L[::-1] == TIE)[::-1] > 0
-        is_drum, is_tie = type_L == DRUM, type_L == TIE
-        program_L = np.where(is_drum | is_tie, NONE, _latest(ids_L, type_L == PROGRAM))
-        velocity_L = np.where(is_tied, NONE, _latest(ids_L, type_L == VELOCITY))
-        step_L = np.maximum(_latest(shift_L, shift_L > 0), 0)
-        rows = _Rows(step_L, program_L, velocity_L, ids_L)
-        return rows.take(is_drum | is_tie | (type_L == PITCH))
+        is_pitch = type_L == PITCH
+        rows = _Rows(
+            np.maximum(_latest(shift_L, shift_L > 0), 0),
+            np.where(is_pitch, _latest(ids_L, type_L == PROGRAM), NONE),
+            _latest(ids_L, type_L == VELOCITY),
+            ids_L,
+        )
+        return rows.take(is_pitch | (type_L == DRUM) | (type_L == TIE))
 
     def _check(self, ids_L: npt.ArrayLike) -> None:
         ids_L = np.asarray(ids_L)
@@ -384,11 +385,9 @@ def _spans(
     """From each beginning until the next row of its key: first, last, row."""
     row_R = np.flatnonzero(~is_drum_R)
     row_R = row_R[np.argsort(key_R[row_R], kind="stable")]
-    step_R, key_R, is_onset_R = step_R[row_R], key_R[row_R], is_onset_R[row_R]
-    is_followed = np.append(key_R[:-1] == key_R[1:], False)[: len(row_R)]
-    last_R = np.where(is_followed, np.roll(step_R, -1), np.iinfo(np.int64).max)
-    sounding = is_onset_R & (step_R < last_R)
-    return step_R[sounding], last_R[sounding], row_R[sounding]
+    # There is a next row of the key: the note's own end, if no other comes before it.
+    onset = np.flatnonzero(is_onset_R[row_R])
+    return step_R[row_R[onset]], step_R[row_R[onset + 1]], row_R[onset]
 
 
 def _without_repeats(ids_R: np.ndarray) -> np.ndarray:

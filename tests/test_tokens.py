@@ -441,6 +441,14 @@ def test_events_beyond_the_segment_are_dropped():
     assert tokenizer.decode([(0.0, ids)]).num_dropped == 0
 
 
+def test_segments_come_in_any_order():
+    tokenizer = Tokenizer(TokenizerConfig())
+    segments = split(tokenizer, SOME, 500, 100)
+    ours = tokenizer.decode(reversed(segments))
+    assert ours.notes.equals(tokenizer.decode(segments).notes)
+    assert ours.num_invalid == 0
+
+
 def test_nothing():
     tokenizer = Tokenizer(TokenizerConfig())
     assert tokenizer.decode([]).notes.equals(Notes.empty())
@@ -506,6 +514,8 @@ def test_overlapping_notes():
 def test_trimming_keeps_other_instruments_apart():
     same = Notes([0, 0, 1, 1], [2] * 4, [60] * 4, None, [0, 5, 5, 5], [0, 0, 0, 1])
     assert trim_overlaps(same).offset_s.tolist() == [2, 1, 2, 2]
+    apart = Notes([0, 5], [1, 6], [60, 60])
+    assert trim_overlaps(apart).equals(apart)
     at_once = Notes([0, 0], [1, 2], [60, 60], [10, 20])
     assert trim_overlaps(at_once).velocity.tolist() == [20]
 
