@@ -33,7 +33,7 @@ def ids_of(tokenizer: Tokenizer, *events: tuple[str, int]) -> list[int]:
 
 
 def words(tokenizer: Tokenizer, ids) -> str:
-    """Ids as one readable line: `pitch60 shift3`, and an initial for velocity."""
+    """Ids as one readable line: `pitch60 shift3`."""
     events = map(tokenizer.codec.decode, ids)
     return " ".join(f"{event.type}{event.value}" for event in events)
 
@@ -222,6 +222,21 @@ def test_mt3_ties_after_the_last_event():
         tokenizer = Tokenizer(TokenizerConfig(mt3_ties=mt3_ties))
         ids = tokenizer.segment(tokenizer.events(notes, 500), 400, 100)
         assert words(tokenizer, ids) == expected
+
+
+def test_mt3_ties_change_no_other_segment():
+    for seed in range(20):
+        notes, num_frames = inputs.recording(seed)
+        last_s = max(notes.offset_s[~notes.is_drum].max(initial=0), notes.onset_s[-1])
+        ours, theirs = (
+            split(Tokenizer(TokenizerConfig(mt3_ties=mt3_ties)), notes, num_frames, 50)
+            for mt3_ties in (False, True)
+        )
+        for (start_s, ids), (_, expected) in zip(ours, theirs, strict=True):
+            if start_s <= last_s:
+                assert ids.tolist() == expected.tolist()
+            else:
+                assert len(ids) == 1
 
 
 def test_tie_sections_of_a_mix_become_one():
