@@ -20,7 +20,7 @@ LEVELS = {
     "spectrogram",
     2: "augment batches clips compose corpus datasets label_files multitrack pianos "
     "note_sequences pieces pipeline preprocessors published raw recipe records render "
-    "sfz sources textures",
+    "sfz sources task_outputs textures",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
     "prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate "
     "__main__",
@@ -161,7 +161,8 @@ HEAVY = "tensorflow seqio gin t5x note_seq torch optax orbax tensorstore tensorb
         ("mt3x", HEAVY + " jax numpy"),
         ("mt3x.cli", HEAVY + " jax numpy"),
         ("mt3x.evaluate", HEAVY + " jax"),
-        ("mt3x.transcribe", HEAVY + " matplotlib"),
+        ("mt3x.transcribe", HEAVY + " apache_beam matplotlib"),
+        ("mt3x.commands.transcribe", HEAVY + " jax"),
         ("mt3x.train", "tensorflow gin torch soundfile soxr mido mir_eval matplotlib"),
         ("mt3x.experiment", "tensorflow gin torch soundfile mido mir_eval"),
     ],

@@ -12,7 +12,7 @@ import mido
 import numpy as np
 import pytest
 import soundfile
-from small import SMALL, random_params, save_small_weights
+from small import SMALL, SMALL_TOKENS, random_params, save_small_weights
 
 from mt3x import cli
 from mt3x.checkpoints import save_weights
@@ -25,6 +25,12 @@ RATE = 16000
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return save_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def token_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tokens.safetensors"
+    return save_small_weights(path, SMALL_TOKENS)
 
 
 @pytest.fixture
@@ -285,6 +291,42 @@ def test_a_checkpoint_of_another_model(run, tmp_path):
         assert err.startswith("error: ") and f"{name}.safetensors" in err
         assert err.count("\n") == 1 and "Traceback" not in err
     assert "a.mid" not in files()
+
+
+def test_token_models_write_all_but_rolls(run, token_weights):
+    formats = "midi,csv,json,plot,sonify"
+    options = ("--model", "mt3", "-i", "Drums,strings", "--beams", "2")
+    code, _, err = run(
+        "a.wav", "-f", formats, "-d", "out", *options, checkpoint=token_weights
+    )
+    assert (code, err.count("error")) == (0, 0), err
+    assert len(files(Path("out"))) == 5
+    code, _, err = run("a.wav", "-f", "rolls", checkpoint=token_weights)
+    assert code == 1 and "without rolls" in err
+    assert not Path("a.npz").exists()
+
+
+@pytest.mark.parametrize("model", ["mt3", "ismir2021"])
+def test_models_without_a_checkpoint_say_how_to_get_one(run, model):
+    code, _, err = run("a.wav", "--model", model, checkpoint=None)
+    assert code == 1 and err.count("\n") == 1
+    assert f"mt3x import t5x gs://mt3/checkpoints/{model}" in err
+    assert "--checkpoint" in err
+    assert files() == ["a.wav"]
+
+
+def test_what_is_of_the_other_kind_of_model(run, weights, token_weights):
+    for args, checkpoint, message in [
+        (["--model", "mt3"], weights, "a piano model, not mt3"),
+        (["--model", "piano"], token_weights, "a token model, not piano"),
+        (["-i", "drums"], weights, "instruments is an option of token models"),
+        (["--onset-threshold", "0.5"], token_weights, "of piano models"),
+    ]:
+        code, _, err = run("a.wav", *args, checkpoint=checkpoint)
+        assert code == 1 and message in err and err.count("\n") == 1
+    code, _, err = run("a.wav", "-i", "piano,kazoo", checkpoint=token_weights)
+    assert code == 2 and "'kazoo' is no instrument" in err
+    assert files() == ["a.wav"]
 
 
 def test_pictures_without_matplotlib_fail_before_work_starts(run, monkeypatch):
