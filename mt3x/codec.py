@@ -24,12 +24,18 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "DRUM",
     "EOS_ID",
     "EVENT_TYPES",
     "NUM_EXTRA_IDS",
     "NUM_SPECIAL_IDS",
     "PAD_ID",
+    "PITCH",
+    "PROGRAM",
+    "SHIFT",
+    "TIE",
     "UNK_ID",
+    "VELOCITY",
     "Codec",
     "Event",
     "VocabConfig",
@@ -43,6 +49,7 @@ MAX_VELOCITY = 127
 
 EVENT_TYPES = ("shift", "pitch", "velocity", "tie", "program", "drum")
 """In the order of their ids."""
+SHIFT, PITCH, VELOCITY, TIE, PROGRAM, DRUM = range(len(EVENT_TYPES))
 
 
 class Event(NamedTuple):

@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
-    0: "audio codec files instrument_metrics instruments metrics midi notes plot rolls "
-    "sonify tokens windows",
+    0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
+    "notes plot rolls sonify tokens windows",
     1: "decoding features grammar losses models models.hppnet models.layers models.seq2seq "
     "models.transformer objectives reference search "
     "spectrogram",
