@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from small import save_small_weights
+from small import SMALL_TOKENS, save_small_weights
 from toy import ToyBatches, ToyObjective
 
 from mt3x import checkpoints
@@ -124,4 +124,8 @@ def test_export_with_decoding_chosen_after_training(tmp_path):
     for wrong in ("onset_thresold=0.5", "onset_threshold=2"):
         result = invoke(export_command, trained, tmp_path / "v", "--decoding", wrong)
         assert isinstance(result.exception, ValueError)
+    tokens = save_small_weights(tmp_path / "tokens.safetensors", SMALL_TOKENS)
+    result = invoke(export_command, tokens, tmp_path / "v", *change)
+    assert isinstance(result.exception, ValueError)
+    assert "piano models" in str(result.exception)
     assert not (tmp_path / "v").exists()

@@ -49,6 +49,8 @@ def command(
     metadata = weights.metadata | texts
     config = dict(weights.config)
     if decoding:
+        if "decoding" not in config:
+            raise ValueError(f"{run_dir}: --decoding is for piano models")
         config["decoding"] = {**config["decoding"], **decoding}
         PianoConfig.from_dict(config)  # says which name or value is wrong
     checkpoints.save_weights(out, weights.params, config, metadata, overwrite=overwrite)
