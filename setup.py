@@ -20,6 +20,7 @@ EXTRAS = {
     "av": ["av>=12"],
     "data": [
         "apache-beam>=2.60",
+        "google-crc32c>=1.5",  # without it SeqIO can not cache tasks
         "note-seq==0.0.5",
         "pyyaml>=6",
         # Newer ones need a protobuf that tensorflow refuses.

@@ -340,6 +340,7 @@ class TaskBatches:
         split: str = "train",
         options: TrainOptions | None = None,
         use_cached: bool = False,
+        shuffle_buffer: int = seqio.SHUFFLE_BUFFER_SIZE,
         span_steps: int = 2000,
         module: str = "mt3x.tasks",
     ):
@@ -354,6 +355,8 @@ class TaskBatches:
           split: "train", or "eval" for chunks of validation pieces.
           options: sub-mixes and the like.
           use_cached: read what SeqIO has cached (`seqio.add_global_cache_dirs`).
+          shuffle_buffer: examples that are held back (of each task) to be shuffled;
+            the first batch, and each span's, waits for them.
           span_steps: how often the stream begins anew.
           module: registers the task when it is imported.
 
@@ -364,11 +367,13 @@ class TaskBatches:
             ("batch_size", batch_size),
             ("num_frames", num_frames),
             ("max_tokens", max_tokens),
+            ("shuffle_buffer", shuffle_buffer),
             ("span_steps", span_steps),
         ]:
             if value < 1:
                 raise ValueError(f"{name} must be at least 1: {value}")
         find_task(task, module)
+        self._provider = _with_buffer(seqio.get_mixture_or_task(task), shuffle_buffer)
         self.task, self.batch_size, self.split = task, batch_size, split
         self.seed, self.span_steps = seed, span_steps
         self._lengths = {"inputs": num_frames, "targets": max_tokens}
@@ -395,7 +400,7 @@ class TaskBatches:
         mixed = np.random.SeedSequence([self.seed, span]).generate_state(1)[0]
         with train_options(self._options):
             dataset = seqio.get_dataset(
-                mixture_or_task_name=self.task,
+                mixture_or_task_name=self._provider,
                 task_feature_lengths=self._lengths,
                 feature_converter=TokensFeatureConverter(),
                 dataset_split=self.split,
@@ -407,3 +412,16 @@ class TaskBatches:
             )
         dataset = dataset.batch(self.batch_size, drop_remainder=True).skip(skip)
         return dataset.prefetch(2).as_numpy_iterator()
+
+
+def _with_buffer(
+    provider: seqio.Task | seqio.Mixture, shuffle_buffer: int
+) -> seqio.Task | seqio.Mixture:
+    """The same task or mixture with another shuffle buffer."""
+    if isinstance(provider, seqio.Task):
+        return provider.replace(shuffle_buffer_size=shuffle_buffer)
+    tasks = [
+        (_with_buffer(task, shuffle_buffer), provider.get_rate(task))
+        for task in provider.tasks
+    ]
+    return seqio.Mixture(provider.name, tasks)

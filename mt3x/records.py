@@ -113,6 +113,13 @@ def prepare(
     options, folder = options or RecordOptions(), os.fspath(folder)
     shards = plan_shards(sources, folder, pieces_per_shard)
     tf.io.gfile.makedirs(folder)
+    ours = {shard.path for shard in shards}
+    others = set(tf.io.gfile.glob(os.path.join(folder, "*.tfrecord"))) - ours
+    if others:
+        raise ValueError(
+            f"{min(others)} is none of the files that are to be made; name another "
+            "folder, or remove it"
+        )
     missing = [shard for shard in shards if not is_finished(shard, options)]
     if started is not None:
         started(shards)

@@ -32,7 +32,7 @@ class DataSet:
     """A data set's records: where they are and how they are read."""
 
     name: str
-    files: Mapping[str, str]  # split -> MT3's pattern of files
+    files: Mapping[str, str]  # split -> MT3's pattern of files, "" where none
     layout: RecordLayout = field(default_factory=RecordLayout)  # MT3's
     train: str = "train"
     train_eval: str = "validation"
@@ -70,10 +70,11 @@ class RecordSource(seqio.FileDataSource):
         folder = os.environ.get(DATA_DIR_VARIABLE, "")
         path = os.path.join(folder, self._data.name, MANIFEST_NAME)
         if not folder or not tf.io.gfile.exists(path):
+            name = self._data.name
             raise ValueError(
-                f"how much {self._data.name} weighs in a mixture is not known: there is "
-                f"no {path}; make the records with `mt3x prepare {self._data.name}`, or "
-                "cache the task with seqio_cache_tasks"
+                f"the share of {name} in a mixture is not known: there is no {path}; "
+                f"make the records with `mt3x prepare {name}`, or cache the tasks with "
+                "seqio_cache_tasks"
             )
         with tf.io.gfile.GFile(path, "r") as file:
             splits = json.loads(file.read())["splits"]
@@ -92,15 +93,13 @@ def find_records(data: DataSet, split: str) -> list[str]:
     """
     published = data.files[split]
     folder = os.environ.get(DATA_DIR_VARIABLE)
-    patterns = [published]
+    patterns = [published] if published else []
     if folder:
         whole, subset, _ = split.partition("_subset")
         shard = "00000" if subset else "?????"
-        patterns = [
-            f"{folder}/{data.name}/{whole}-{shard}-of-?????.tfrecord",
-            f"{folder}/{published.partition('/datasets/')[2]}",
-        ]
-    patterns = [pattern for pattern in patterns if pattern and pattern[-1] != "/"]
+        below = [f"{data.name}/{whole}-{shard}-of-?????.tfrecord"]
+        below += [pattern.partition("/datasets/")[2] for pattern in patterns]
+        patterns = [os.path.join(folder, pattern) for pattern in below]
     for pattern in patterns:
         files = sorted(tf.io.gfile.glob(pattern))
         if files:

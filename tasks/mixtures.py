@@ -3,16 +3,20 @@
 import functools
 
 import seqio
+from mt3x.tasks import cerberus4, guitarset, maestro, musicnet, slakh, urmp
 
 from mt3x.pipeline import mixing_rate, task_name
 from mt3x.tokens import TokenizerConfig
 
-MEGA = ("maestrov3", "guitarset", "urmp", "musicnet_em", "cerberus4", "slakh")
+MEGA = (
+    *(maestro.MAESTRO_V3, guitarset.GUITARSET, urmp.URMP),
+    *(musicnet.MUSICNET_EM, cerberus4.CERBERUS4, slakh.SLAKH),
+)
 TEMPERATURE = 10 / 3
 
 for _suffix, _of_each in {"train": "train", "eval": "validation"}.items():
     seqio.MixtureRegistry.add(
         task_name("mega", TokenizerConfig(), _suffix),
-        [task_name(name, TokenizerConfig(), _of_each) for name in MEGA],
+        [task_name(data.name, TokenizerConfig(), _of_each) for data in MEGA],
         default_rate=functools.partial(mixing_rate, temperature=TEMPERATURE),
     )

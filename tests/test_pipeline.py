@@ -1,22 +1,29 @@
 """Records to examples: the same frames and tokens as MT3's own preprocessors."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+import seqio
 import tensorflow as tf
 
 from mt3x import preprocessors
+from mt3x.instruments import SLAKH_PROGRAMS
 from mt3x.multitrack import URMP_PROGRAMS
+from mt3x.notes import Notes
 from mt3x.pieces import RecordLayout
 from mt3x.tokens import Tokenizer, TokenizerConfig, VocabConfig
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def layouts():
-    from mt3x.instruments import SLAKH_PROGRAMS
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
+
+def layouts():
     slakh = {name: (program, False) for name, program in SLAKH_PROGRAMS.items()}
     return {
         "maestro": RecordLayout(),
@@ -80,6 +87,7 @@ def test_chunks_are_mt3s():
     check_chunks(expected, Tokenizer(TokenizerConfig(mt3_ties=True)))
 
 
+@pytest.mark.filterwarnings("ignore")  # MT3's own
 @pytest.mark.parametrize("num_velocity_bins", [1, 127])
 def test_chunks_are_mt3s_live(num_velocity_bins, monkeypatch):
     pytest.importorskip("mt3.preprocessors", reason="the mt3 package is not installed")
@@ -89,3 +97,132 @@ def test_chunks_are_mt3s_live(num_velocity_bins, monkeypatch):
     expected = make(1, noise=0.1, num_velocity_bins=num_velocity_bins)
     vocab = VocabConfig(num_velocity_bins=num_velocity_bins)
     check_chunks(expected, Tokenizer(TokenizerConfig(vocab=vocab, mt3_ties=True)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_block_notes_give_the_tokens_of_all_notes(seed):
+    rng = np.random.default_rng(seed)
+    onset_s = rng.uniform(0, 60, 120)
+    notes = Notes(
+        onset_s,
+        onset_s + rng.choice([0.0, 0.1, 3.0, 30.0], 120),
+        rng.integers(60, 64, 120),
+        program=rng.integers(0, 2, 120),
+        is_drum=rng.random(120) < 0.2,
+    )
+    num_frames = 5000
+    tokenizer = Tokenizer(TokenizerConfig(mt3_ties=bool(seed % 2)))
+    events = tokenizer.events(notes, num_frames, 125.0)
+    for block in range(0, num_frames, preprocessors.BLOCK_FRAMES):
+        kept = preprocessors.block_notes(notes, block, num_frames, 125.0)
+        assert len(kept) < len(notes)
+        of_block = tokenizer.events(kept, num_frames, 125.0)
+        end = min(block + preprocessors.BLOCK_FRAMES, num_frames)
+        for first in [block, *rng.integers(block, end, 5).tolist(), end - 1]:
+            length = min(256, end - first)
+            np.testing.assert_array_equal(
+                tokenizer.segment(of_block, first, length),
+                tokenizer.segment(events, first, length),
+            )
+
+
+def test_block_notes_of_nothing():
+    assert len(preprocessors.block_notes(Notes.empty(), 0, 10, 125.0)) == 0
+
+
+def examples(number, rng):
+    """Chunks of different lengths with tokens of a note or two."""
+    tokenizer = Tokenizer(TokenizerConfig())
+    for index in range(number):
+        length = int(rng.integers(20, 40))
+        onset_s = rng.uniform(0, 0.1, 2)
+        notes = Notes(onset_s, onset_s + 0.05, [40 + index % 60, 100], program=[1, 2])
+        events = tokenizer.events(notes, length)
+        yield {
+            "inputs": rng.standard_normal((length, 4)).astype(np.float32),
+            "targets": tokenizer.segment(events, 0, length),
+        }
+
+
+def chunk_dataset(made):
+    signature = {
+        "inputs": tf.TensorSpec([None, 4], tf.float32),
+        "targets": tf.TensorSpec([None], tf.int32),
+    }
+    return tf.data.Dataset.from_generator(
+        lambda: iter(made), output_signature=signature
+    )
+
+
+def test_mixes_are_exact_sums_of_1_to_n_examples(rng):
+    """Whose audio is added, by its tokens, which are the merged ones."""
+    made = list(examples(60, rng))
+    tokenizer = Tokenizer(TokenizerConfig())
+    with seqio.utils.map_seed_manager(5):
+        dataset = preprocessors.mix_examples(chunk_dataset(made), tokenizer, 3)
+    mixes = list(dataset.as_numpy_iterator())
+    first_pitch = tokenizer.codec.ranges["pitch"][0]
+    sizes = []
+    for mix in mixes:
+        heard = mix["targets"] - first_pitch
+        parts = [e for i, e in enumerate(made) if 40 + i % 60 in heard.tolist()]
+        sizes.append(len(parts))
+        length = max(len(part["inputs"]) for part in parts)
+        sum_TxW = np.zeros((length, 4), np.float32)
+        for part in parts:
+            sum_TxW[: len(part["inputs"])] += part["inputs"]
+        peak = np.abs(sum_TxW).max()
+        np.testing.assert_allclose(mix["inputs"], sum_TxW / peak, rtol=1e-5, atol=1e-6)
+        orders = [
+            tokenizer.merge([part["targets"] for part in order])
+            for order in itertools.permutations(parts)
+        ]
+        assert any(np.array_equal(mix["targets"], order) for order in orders)
+    assert sum(sizes) == 60 and set(sizes) == {1, 2, 3}
+
+
+def test_silence_stays_silence(rng):
+    made = [{"inputs": np.zeros((5, 4), np.float32), "targets": np.zeros(0, np.int32)}]
+    with seqio.utils.map_seed_manager(5):
+        dataset = preprocessors.mix_examples(
+            chunk_dataset(made), Tokenizer(TokenizerConfig(use_ties=False)), 1
+        )
+    (mix,) = dataset.as_numpy_iterator()
+    assert not mix["inputs"].any() and len(mix["targets"]) == 0
+
+
+def test_too_long_is_left_out_or_refused():
+    made = [
+        {
+            "inputs": np.zeros((2, 4), np.float32),
+            "targets": np.arange(n, dtype=np.int32),
+        }
+        for n in (5, 8, 7)
+    ]
+    lengths = {"inputs": 2, "targets": 8}
+    dataset = preprocessors.drop_or_refuse_too_long(
+        chunk_dataset(made), lengths, skip=True
+    )
+    kept = [len(e["targets"]) for e in dataset.as_numpy_iterator()]
+    assert kept == [5, 7]  # and EOS
+    dataset = preprocessors.drop_or_refuse_too_long(
+        chunk_dataset(made), lengths, skip=False
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 7 tokens"):
+        list(dataset)
+
+
+def test_chunks_cover_every_frame_alike():
+    block = {
+        "inputs": np.arange(50, dtype=np.float32)[:, None],
+        "first_frame": np.int32(100),
+    }
+    dataset = tf.data.Dataset.from_tensors(block).repeat(2000)
+    with seqio.utils.map_seed_manager(1):
+        dataset = preprocessors.random_chunks(dataset, {"inputs": 20})
+    counts = np.zeros(50)
+    for chunk in dataset.as_numpy_iterator():
+        inside = chunk["inputs"][:, 0].astype(int)
+        assert chunk["first_frame"] == 100 + inside[0] and 1 <= len(inside) <= 20
+        counts[inside] += 1
+    assert counts.min() > 0.8 * counts.mean() and counts.max() < 1.2 * counts.mean()
