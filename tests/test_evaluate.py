@@ -284,6 +284,17 @@ def test_instruments_add_scores_of_all_pieces(run, band):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_several_programs_of_either_side_count(tmp_path):
+    two = Notes([0.5, 1.0], [0.9, 2.0], [60, 62], None, [0, 40])
+    one = Notes(two.onset_s, two.offset_s, two.pitch)
+    for name, notes in (("one", one), ("two", two)):
+        notes.to_midi(tmp_path / f"{name}.mid")
+    for ref, est in (("one", "two"), ("two", "one"), ("one", "one")):
+        pair = Pair("a", tmp_path / f"{ref}.mid", tmp_path / f"{est}.mid")
+        result = evaluate_pair(pair, EvaluationConfig())
+        assert (result.instruments is not None) == (ref != est)
+
+
 def test_full_adds_them_to_one_program(run, folders):
     _, plain, _ = run(*folders, "--json", "-")
     assert "instruments" not in plain
