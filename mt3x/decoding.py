@@ -8,8 +8,8 @@ A step function tells the logits of the next token:
 encoded inputs). `tokens_B` stand at `positions_B`, which may differ between rows; the
 token at position 0 is `PAD_ID`. A row at position 0 begins anew, whatever its leaves
 held of a former sequence. `length` is static and larger than every position: the model
-need attend over no more than that many positions. It grows as sequences do (64, 128,
-256, ...), so that few programs are compiled.
+need attend over no more than that many positions. It grows as sequences do (256, 512,
+1024, ...), so that few programs are compiled.
 
 Functions that carry arrays, such as parameters, should come as
 `jax.tree_util.Partial(function, arrays)`; the arrays are then inputs of the compiled
@@ -47,7 +47,7 @@ from mt3x.search import (
 PyTree = Any
 StepFn = Callable[..., tuple[jax.Array, PyTree]]
 
-MIN_LENGTH = 64
+MIN_LENGTH = 256
 
 
 class Constraint(Protocol):
@@ -237,7 +237,7 @@ def _advance(step_fn, rows, rng, num_idle, config, constraint, length) -> Rows:
 
 
 def _lengths(max_tokens: int) -> list[int]:
-    """64, 128, 256, ... and the most that is needed."""
+    """256, 512, 1024, ... and the most that is needed."""
     lengths = [MIN_LENGTH]
     while lengths[-1] < max_tokens:
         lengths.append(2 * lengths[-1])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mt3x import decoding
 from mt3x.decoding import DecodingConfig, generate, generate_stream
 from mt3x.search import NEVER, restrict
 
@@ -18,6 +19,11 @@ import beam_inputs as toy  # noqa: E402
 
 TABLE = toy.table()
 MAX_TOKENS = 96  # two lengths: 64 and this
+
+
+@pytest.fixture(autouse=True)
+def short_lengths(monkeypatch):
+    monkeypatch.setattr(decoding, "MIN_LENGTH", 64)
 
 
 def start(seeds_B):

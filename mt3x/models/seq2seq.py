@@ -36,6 +36,9 @@ REMAT_POLICIES: Mapping[str, Any] = {
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
+# Positions in the first piece of a past. Most segments are shorter than two of these.
+FIRST_PIECE = 256
+
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
@@ -90,7 +93,7 @@ class LayerCache(NamedTuple):
     """What a decoder layer keeps between steps.
 
     Its own past comes in pieces, so that a step reads the filled ones and no others:
-    64 positions, then as many as all before, 64, 128, 256 and so on.
+    256 positions, then as many as all before, 256, 512 and so on.
     """
 
     past: tuple[KeysValues, ...]
@@ -106,7 +109,7 @@ Cache = tuple[LayerCache, ...]
 
 def _pieces(max_tokens: int) -> list[int]:
     """Sizes of the pieces of a past."""
-    ends = [0, 64]
+    ends = [0, FIRST_PIECE]
     while ends[-1] < max_tokens:
         ends.append(2 * ends[-1])
     ends[-1] = max_tokens
