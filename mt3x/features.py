@@ -1,11 +1,14 @@
-"""Constant-Q spectrogram in JAX: the only implementation, for training and inference.
+"""Spectrograms in JAX: the only implementation, for training and for inference.
 
-The transform is nnAudio's `CQT` (Cheuk et al. 2020, the CQT1992v2 kernels: periodic
-Hann windows of ceil(Q fs / f) samples, L1 norm, centred frames, reflect padding, scaled
-by the square root of the window's length), which HPPNet was trained on. Its direct form
-correlates each frame with kernels of up to 65536 samples. Here every octave is computed
-at its own sample rate: one FFT of the clip is cut at each octave's Nyquist frequency
-(an exact resampling), and a frame then needs about a thousand samples per octave.
+The constant-Q transform, for HPPNet, is nnAudio's `CQT` (Cheuk et al. 2020, the
+CQT1992v2 kernels: periodic Hann windows of ceil(Q fs / f) samples, L1 norm, centred
+frames, reflect padding, scaled by the square root of the window's length). Its direct
+form correlates each frame with kernels of up to 65536 samples. Here every octave is
+computed at its own sample rate: one FFT of the clip is cut at each octave's Nyquist
+frequency (an exact resampling), and a frame then needs about a thousand samples per
+octave.
+
+The log-mel spectrogram, for MT3, is ddsp's `compute_logmel` (Engel et al. 2020).
 """
 
 import math
@@ -180,6 +183,11 @@ class LogMelConfig:
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
+        if self.hop_samples > self.fft_samples:
+            raise ValueError(
+                f"hop_samples {self.hop_samples} is above fft_samples "
+                f"{self.fft_samples}: samples between windows would be lost"
+            )
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
             raise ValueError(
                 f"fmin_hz {self.fmin_hz} and fmax_hz {self.fmax_hz} must lie in order "
@@ -193,21 +201,27 @@ class LogMelConfig:
 
 @lru_cache(maxsize=8)
 def _mel_weights(config: LogMelConfig) -> np.ndarray:
-    """Triangles KxF from FFT bins to mel bands, as tf.signal's."""
-    hz_K = np.linspace(0.0, config.sample_rate_hz / 2, config.fft_samples // 2 + 1)
-    low, high = _hz_to_mel(config.fmin_hz), _hz_to_mel(config.fmax_hz)
-    edges = np.linspace(low, high, config.num_bins + 2)
+    """Triangles KxF from FFT bins to mel bands, as tf.signal's.
+
+    Computed in float32 and in TensorFlow's order: near the edges of a narrow triangle
+    the rounding is seen, and models were trained on it.
+    """
+    nyquist_hz = config.sample_rate_hz / 2
+    hz_K = np.linspace(0, nyquist_hz, config.fft_samples // 2 + 1, dtype=np.float32)
+    low, high = _hz_to_mel(np.float32([config.fmin_hz, config.fmax_hz]))
+    edges = np.linspace(low, high, config.num_bins + 2, dtype=np.float32)
     mel_Kx1 = _hz_to_mel(hz_K)[:, None]
     rising = (mel_Kx1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mel_Kx1) / (edges[2:] - edges[1:-1])
-    weights_KxF = np.maximum(0.0, np.minimum(rising, falling))
-    weights_KxF[0] = 0.0
-    return weights_KxF.astype(np.float32)
+    weights_KxF = np.maximum(0, np.minimum(rising, falling))
+    weights_KxF[0] = 0
+    return weights_KxF
 
 
-def _hz_to_mel(hz):
-    """HTK's mel scale."""
-    return 1127.0 * np.log1p(hz / 700.0)
+def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
+    """HTK's mel scale; the logarithm alone rounded once."""
+    ratio = 1 + hz / np.float32(700)
+    return np.float32(1127) * np.log(ratio.astype(np.float64)).astype(np.float32)
 
 
 def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
@@ -234,10 +248,21 @@ def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
     index_TxW = hop * np.arange(num_frames)[:, None] + np.arange(size)
     window_W = np.float32(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size))
     spectrum_BxTxK = jnp.fft.rfft(padded_BxS[:, index_TxW] * window_W)
-    mags_BxTxF = jnp.einsum(
-        "btk,kf->btf",
-        jnp.abs(spectrum_BxTxK),
-        _mel_weights(config),
-        precision=jax.lax.Precision.HIGHEST,
-    )
+    mags_BxTxK = jnp.abs(spectrum_BxTxK)
+    weights_KxF = _mel_weights(config)
+    # Triangles are narrow: 64 at a time need few of the FFT's bins.
+    parts = []
+    for first in range(0, config.num_bins, 64):
+        part_KxF = weights_KxF[:, first : first + 64]
+        used = np.flatnonzero(part_KxF.any(axis=1))
+        begin, end = (used[0], used[-1] + 1) if len(used) else (0, 1)
+        parts.append(
+            jnp.einsum(
+                "btk,kf->btf",
+                mags_BxTxK[..., begin:end],
+                part_KxF[begin:end],
+                precision=jax.lax.Precision.HIGHEST,
+            )
+        )
+    mags_BxTxF = jnp.concatenate(parts, axis=-1)
     return jnp.log(jnp.where(mags_BxTxF > 0, mags_BxTxF, config.floor))

@@ -167,12 +167,16 @@ def tokens_config(model: Seq2SeqConfig, name: str | None = None) -> TokensConfig
     sizes = {
         key: Codec(config.tokens.vocab).num_embeddings for key, config in MODELS.items()
     }
+    known = ", ".join(f"{key} has {size}" for key, size in sizes.items())
     fits = [key for key, size in sizes.items() if size == model.vocab_size]
-    if not fits or name not in (None, *fits):
+    if not fits:
         raise ValueError(
-            f"a vocabulary of {model.vocab_size} is none of "
-            f"{name or 'a published model'}: "
-            + ", ".join(f"{key} has {size}" for key, size in sizes.items())
+            f"its vocabulary of {model.vocab_size} is that of no published model: "
+            + known
+        )
+    if name not in (None, *fits):
+        raise ValueError(
+            f"its vocabulary of {model.vocab_size} is not that of {name}: {known}"
         )
     return dataclasses.replace(MODELS[name or fits[0]], model=model)
 

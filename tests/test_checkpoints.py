@@ -181,3 +181,48 @@ def test_weights_file_needs_no_orbax(weights_file):
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_checkpoint_folder(tmp_path):
+    path = tmp_path / "model"
+    checkpoints.save_checkpoint(path, PARAMS, CONFIG, {"licence": "CC0"})
+    params, config, metadata = checkpoints.load(path)
+    assert config == CONFIG
+    assert metadata == {"licence": "CC0"}
+    checkpoints.check_params(params, PARAMS, path)
+    for name, value in checkpoints.flatten(params).items():
+        np.testing.assert_array_equal(value, checkpoints.flatten(PARAMS)[name])
+    other = {"a": np.ones(2, np.float32)}
+    with pytest.raises(FileExistsError, match="exists already; give --overwrite"):
+        checkpoints.save_checkpoint(path, other, {})
+    assert checkpoints.load(path).config == CONFIG
+    with pytest.raises(ValueError, match="a is not finite"):
+        nan = {"a": np.float32([np.nan])}
+        checkpoints.save_checkpoint(path, nan, {}, overwrite=True)
+    assert checkpoints.load(path).config == CONFIG
+    checkpoints.save_checkpoint(path, other, {}, overwrite=True)
+    assert checkpoints.load(path).params.keys() == {"a"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_other_folders_are_not_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(FileExistsError, match="photos is no checkpoint"):
+        checkpoints.save_checkpoint(tmp_path / "photos", PARAMS, {}, overwrite=True)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        checkpoints.save_checkpoint(tmp_path / "a" / "b", PARAMS, {})
+    assert [p.name for p in tmp_path.rglob("*")] == ["photos", "cat.jpg"]
+
+
+# A failed read leaves TensorStore's other reads without their event loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("item", ["config", "weights"])
+def test_damaged_checkpoint_folder(tmp_path, item):
+    checkpoints.save_checkpoint(tmp_path / "model", PARAMS, CONFIG)
+    files = [p for p in (tmp_path / "model" / item).rglob("*") if p.is_file()]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:5])
+    with pytest.raises(ValueError, match="model: damaged checkpoint") as error:
+        checkpoints.load(tmp_path / "model")
+    assert "\n" not in str(error.value)

@@ -18,7 +18,7 @@ CONFIG = Seq2SeqConfig(
     emb_dim=8,
     num_heads=2,
     head_dim=4,
-    num_encoder_layers=2,
+    num_encoder_layers=1,
     num_decoder_layers=2,
     mlp_dim=12,
     input_depth=6,
@@ -26,12 +26,14 @@ CONFIG = Seq2SeqConfig(
 BATCH, FRAMES, LENGTH = 3, 5, 7
 
 
+def init(config):
+    shapes = jnp.zeros((1, 2, config.input_depth)), jnp.zeros((1, 2), jnp.int32)
+    return jax.jit(Seq2Seq(config).init)(jax.random.key(0), *shapes)["params"]
+
+
 @pytest.fixture(scope="module")
 def params():
-    params = Seq2Seq(CONFIG).init(
-        jax.random.key(0), jnp.zeros((1, 2, 6)), jnp.zeros((1, 2), jnp.int32)
-    )["params"]
-    return inputs.moved(jax.tree.map(np.asarray, params))
+    return inputs.moved(jax.tree.map(np.asarray, init(CONFIG)))
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +83,28 @@ def test_steps_equal_the_whole_sequence(params, feats_BxTxF, tokens_BxL, logits_
 
 
 def test_long_sequences_in_pieces(params, monkeypatch):
-    """Positions on both sides of the pieces' ends, at lengths that end with them."""
-    monkeypatch.setattr(seq2seq, "FIRST_PIECE", 64)
+    """Steps up to the first piece's end see no others; those behind cross an end."""
     feats_1xTxF = jax.random.normal(jax.random.key(3), (1, FRAMES, 6))
-    tokens_1xL = jax.random.randint(jax.random.key(4), (1, 140), 1, 24)
-    ref_LxV = apply(CONFIG, params, feats_1xTxF, tokens_1xL)[0]
-    cache = start(params, feats_1xTxF, 140)
+    tokens_1xL = jax.random.randint(jax.random.key(4), (1, 20), 1, 24)
+    monkeypatch.setattr(seq2seq, "FIRST_PIECE", 8)
+    cache = start(params, feats_1xTxF, 20)
     sizes = [piece.keys_BxHxKxC.shape[2] for piece in cache[0].past]
-    assert sizes == [64, 64, 12]
-    for n in range(140):
-        length = 64 if n < 64 else 128 if n < 128 else 140
-        logits, cache = step(params, cache, tokens_1xL[:, n], positions(n), length)
-        np.testing.assert_allclose(logits[0], ref_LxV[n], atol=1e-5)
+    assert sizes == [8, 8, 4]
+
+    @jax.jit
+    def run(cache):
+        model, logits = Seq2Seq(CONFIG).bind({"params": params}), []
+        for begin, length in ((0, 8), (8, 20)):
+
+            def one(cache, n, length=length):
+                return model.step(cache, tokens_1xL[:, n], n[None], length)[::-1]
+
+            cache, part_Lx1xV = jax.lax.scan(one, cache, jnp.arange(begin, length))
+            logits.append(part_Lx1xV[:, 0])
+        return jnp.concatenate(logits)
+
+    ref_LxV = apply(CONFIG, params, feats_1xTxF, tokens_1xL)[0]
+    np.testing.assert_allclose(run(cache), ref_LxV, atol=1e-5)
 
 
 def test_rows_have_their_own_positions(params, feats_BxTxF, tokens_BxL, logits_BxLxV):
@@ -253,10 +265,7 @@ def test_initial_values():
     config = dataclasses.replace(
         CONFIG, emb_dim=64, num_heads=4, head_dim=16, mlp_dim=96
     )
-    params = jax.jit(Seq2Seq(config).init)(
-        jax.random.key(0), jnp.zeros((1, 2, 6)), jnp.zeros((1, 2), jnp.int32)
-    )["params"]
-    flat = {name: np.asarray(value) for name, value in flatten(params).items()}
+    flat = {name: np.asarray(value) for name, value in flatten(init(config)).items()}
     layer = "decoder/layers_1/self_attention"
     expected = {
         f"{layer}/query/kernel": 1 / 8 / 4,
@@ -322,13 +331,13 @@ def mt3_variables(pair, mt3_data):
 def test_parameters_of_mt3_have_the_same_names(pair, mt3_variables, mt3_data):
     ours = jax.eval_shape(Seq2Seq(pair[1]).init, jax.random.key(0), *mt3_data[:2])
     shapes = {k: v.shape for k, v in flatten(ours["params"]).items()}
-    theirs = {k: v.shape for k, v in flatten(variables["params"]).items()}
+    theirs = {k: v.shape for k, v in flatten(mt3_variables["params"]).items()}
     assert shapes == theirs
 
 
 def test_whole_sequences_as_mt3(pair, mt3_variables, mt3_data):
     with jax.numpy_dtype_promotion("standard"):
-        ref = pair[0].apply(variables, *mt3_data, enable_dropout=False)
+        ref = pair[0].apply(mt3_variables, *mt3_data, enable_dropout=False)
     est = apply(pair[1], mt3_variables["params"], *mt3_data[:2])
     scored = mt3_data[2] > 0
     np.testing.assert_allclose(est[scored], np.asarray(ref)[scored], atol=1e-4)
@@ -336,7 +345,7 @@ def test_whole_sequences_as_mt3(pair, mt3_variables, mt3_data):
 
 def test_steps_as_mt3(pair, mt3_variables, mt3_data):
     """Their cache is filled by one token at a time, as T5X's decoding does."""
-    (theirs, config), (feats, inputs_BxL, _) = pair, data
+    (theirs, config), (feats, inputs_BxL, _) = pair, mt3_data
     model = Seq2Seq(config)
     zeros_BxL, ones_Bx1 = np.zeros_like(inputs_BxL), np.ones((2, 1), np.int32)
     with jax.numpy_dtype_promotion("standard"):
@@ -344,15 +353,15 @@ def test_steps_as_mt3(pair, mt3_variables, mt3_data):
             jax.random.key(0), feats, zeros_BxL, zeros_BxL, decode=True
         )["cache"]
         encoded = theirs.apply(
-            variables, feats, enable_dropout=False, method=theirs.encode
+            mt3_variables, feats, enable_dropout=False, method=theirs.encode
         )
-    own = model.apply(variables, encoded, inputs_BxL.shape[1], method="start")
+    own = model.apply(mt3_variables, encoded, inputs_BxL.shape[1], method="start")
     run = jax.jit(partial(model.apply, method="step"))
 
     @jax.jit
     def run_theirs(cache, tokens_Bx1):
         return theirs.apply(
-            {**variables, "cache": cache},
+            {**mt3_variables, "cache": cache},
             encoded,
             feats,
             tokens_Bx1,
@@ -368,5 +377,5 @@ def test_steps_as_mt3(pair, mt3_variables, mt3_data):
         with jax.numpy_dtype_promotion("standard"):
             ref, changed = run_theirs(cache, inputs_BxL[:, n : n + 1])
         cache = changed["cache"]
-        est, own = run(variables, own, inputs_BxL[:, n], positions(n, n))
+        est, own = run(mt3_variables, own, inputs_BxL[:, n], positions(n, n))
         np.testing.assert_allclose(est, ref[:, 0], atol=1e-4)

@@ -1,0 +1,169 @@
+"""Import of a checkpoint that T5X wrote with MT3's network: parity, damage, names."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from golden import t5x_inputs as inputs
+
+from mt3x import checkpoints
+from mt3x.commands.import_ import command
+from mt3x.models.seq2seq import SIZES, Seq2Seq, Seq2SeqConfig
+from mt3x.objectives import TokensConfig, TokensObjective
+from mt3x.t5x_checkpoints import guess_config, read_t5x, store_spec, tokens_config
+
+GOLDEN = Path(__file__).parent / "golden"
+CONFIG = Seq2SeqConfig(
+    vocab_size=1536, input_depth=inputs.INPUT_DEPTH, **inputs.NETWORK
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with tarfile.open(GOLDEN / "t5x_tiny.tar.gz") as tar:
+        tar.extractall(tmp_path / "run", filter="data")
+    return tmp_path / "run" / f"checkpoint_{inputs.STEP}"
+
+
+def convert(*args):
+    """Run `mt3x import t5x`; raise what it raises."""
+    result = CliRunner().invoke(command, ["t5x", *map(str, args)])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_logits_are_those_of_mt3(folder):
+    params, step = read_t5x(folder)
+    assert step == inputs.STEP
+    config = guess_config(params, head_dim=4)
+    assert config == CONFIG
+    logits_BxLxV = jax.jit(Seq2Seq(config).apply)(
+        {"params": params}, inputs.feats(), inputs.tokens()
+    )
+    with np.load(GOLDEN / "t5x_tiny.npz") as golden:
+        ref_BxLxV = golden["logits"]
+    est_BxLxV = logits_BxLxV[..., :: inputs.EVERY]
+    np.testing.assert_allclose(est_BxLxV, ref_BxLxV, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["out", "out.safetensors"])
+def test_import(folder, tmp_path, name):
+    out = tmp_path / name
+    report = convert(folder.parent, out, "--head-dim", 4)
+    assert "1 + 2 layers of width 8" in report and "step 4321" in report
+    weights = checkpoints.load(out)
+    assert TokensConfig.from_dict(weights.config) == TokensConfig(model=CONFIG)
+    assert weights.metadata == {"source": str(folder.parent), "step": "4321"}
+    expected = jax.eval_shape(
+        TokensObjective(TokensConfig(model=CONFIG)).init, jax.random.key(0)
+    )
+    checkpoints.check_params(weights.params, expected, out)
+    ref = checkpoints.flatten(read_t5x(folder)[0])
+    for name, array in checkpoints.flatten(weights.params).items():
+        np.testing.assert_array_equal(array, ref[name])
+    with pytest.raises(FileExistsError, match=r"out.*exists already.*--overwrite"):
+        convert(folder, out, "--head-dim", 4)
+    convert(folder, out, "--head-dim", 4, "--overwrite")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([out.name, "run"])
+
+
+def test_published_models_are_told_by_their_vocabulary():
+    mt3 = tokens_config(SIZES["small"])
+    assert (mt3.num_frames, mt3.max_tokens) == (256, 1024)
+    assert mt3.tokens.use_ties and mt3.tokens.program_granularity == "full"
+    ismir2021 = tokens_config(Seq2SeqConfig(vocab_size=1664))
+    assert (ismir2021.num_frames, ismir2021.max_tokens) == (512, 1024)
+    assert ismir2021.tokens.vocab.num_velocity_bins == 127
+    assert not ismir2021.tokens.use_ties
+    with pytest.raises(ValueError, match=r"1536 is not that of ismir2021.*has 1664"):
+        tokens_config(SIZES["small"], "ismir2021")
+    with pytest.raises(ValueError, match=r"1280 is that of no published model"):
+        tokens_config(Seq2SeqConfig(vocab_size=1280))
+
+
+def test_sizes_are_guessed():
+    for size in SIZES.values():
+        shapes = jax.eval_shape(
+            Seq2Seq(size).init,
+            jax.random.key(0),
+            jax.ShapeDtypeStruct((1, 2, 512), np.float32),
+            jax.ShapeDtypeStruct((1, 2), np.int32),
+        )
+        assert guess_config(shapes["params"]) == size
+    with pytest.raises(ValueError, match="not made of heads of 100"):
+        guess_config(shapes["params"], head_dim=100)
+    with pytest.raises(ValueError, match=r"no matrix encoder/.*among its 1 param"):
+        guess_config({"decoder": {"bias": np.zeros(3)}})
+
+
+def test_newest_step_of_a_run(folder):
+    folder.rename(folder.with_name("checkpoint_90"))
+    (folder.parent / "checkpoint_100").mkdir()
+    (folder.parent / "checkpoint_101.tmp-7").mkdir()
+    assert store_spec(folder.parent)["path"].endswith("/checkpoint_100/")
+    with pytest.raises(FileNotFoundError, match="no file `checkpoint`"):
+        read_t5x(folder.parent)
+
+
+def test_buckets():
+    spec = {"driver": "gcs", "bucket": "mt3", "path": "checkpoints/mt3/"}
+    assert store_spec("gs://mt3/checkpoints/mt3") == spec
+    assert store_spec("gs://mt3/checkpoints/mt3/") == spec
+    with pytest.raises(ValueError, match="gs://mt3: give gs://BUCKET/FOLDER"):
+        store_spec("gs://mt3")
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*gs://mt3/checkpoints/mt3"):
+        convert(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_foreign_file(folder, tmp_path):
+    for data in (b"", b"\xff" * 30, b"\x81\xa1a\x01"):
+        (folder / "checkpoint").write_bytes(data)
+        with pytest.raises(ValueError, match=r"checkpoint_4321: the file `checkpoint`"):
+            convert(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+ARRAY = "target.encoder.layers_0.mlp.wo.kernel"
+
+
+@pytest.mark.parametrize("file", [".zarray", "0.0"])
+def test_lost_file(folder, file):
+    (folder / ARRAY / file).unlink()
+    with pytest.raises(ValueError, match=r"encoder/layers_0/mlp/wo/kernel is.*again"):
+        read_t5x(folder)
+
+
+def test_cut_file(folder):
+    file = folder / ARRAY / "0.0"
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="mlp/wo/kernel is damaged or incomplete"):
+        read_t5x(folder)
+
+
+def test_mixed_checkpoints(folder):
+    file = folder / ARRAY / ".zarray"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps({**described, "shape": [12, 9], "chunks": [12, 9]}))
+    with pytest.raises(
+        ValueError, match=r"wo/kernel is float32\[12, 9\].*says float32\[12, 8\]"
+    ):
+        read_t5x(folder)
+
+
+def test_another_network(folder, tmp_path):
+    """One whose parameters have other names: the error says which."""
+    data = (folder / "checkpoint").read_bytes()
+    renamed = data.replace(b"\xacencoder_norm", b"\xacencoder_nora")
+    assert renamed != data
+    (folder / "checkpoint").write_bytes(renamed)
+    with pytest.raises(ValueError, match=r"encoder_norm/scale is missing; .*unknown"):
+        convert(folder, tmp_path / "out", "--head-dim", 4)
+    assert not (tmp_path / "out").exists()
