@@ -1,9 +1,10 @@
 """What tokens may follow each other: masks for decoding, on the device.
 
-`Grammar` is a `mt3x.decoding.Constraint` over model ids. It allows the sequences that
+`Grammar` is a `mt3x.decoding.Constraint` over model ids. It allows all that
 `mt3x.tokens.Tokenizer` writes for notes of which no two overlap in program and pitch
-(after the granularity is applied), and those alone but for the order of events of one
-time. In detail, a segment is
+(after the granularity is applied), and what differs from it in the order of events of
+one time. (MT3's tie sections in the midst of a sub-mix, `mt3_ties`, are not allowed.)
+A segment is
 
     [ ties ]  events of step 0  ( shifts  events )*  EOS
 

@@ -167,7 +167,7 @@ def choose_beams(rows: Rows, log_probs_BxKxV, config: DecodingConfig) -> Rows:
     ends_BxC = token_BxC == EOS_ID
 
     penalized_BxC = scores_BxC / _brevity_penalty(position_Bx1 + 1, config.beam_alpha)
-    ended_BxC = jnp.where(ends_BxC & (scores_BxC > NEVER / 2), penalized_BxC, NEVER)
+    ended_BxC = jnp.where(ends_BxC, penalized_BxC, NEVER)
     ended_scores_BxK, best_BxK = jax.lax.top_k(
         jnp.concatenate([rows.ended_scores_BxK, ended_BxC], axis=1), beams
     )

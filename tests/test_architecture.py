@@ -15,14 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 LEVELS = {
     0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
     "notes plot rolls sonify tokens windows",
-    1: "decoding features grammar losses models models.hppnet models.layers models.seq2seq "
-    "models.transformer objectives reference search "
-    "spectrogram",
+    1: "decoding features grammar losses models models.hppnet models.layers "
+    "models.seq2seq models.transformer objectives reference search spectrogram",
     2: "augment batches clips compose corpus datasets label_files multitrack pianos "
     "note_sequences pieces pipeline preprocessors published raw recipe records render "
     "sfz sources task_outputs textures",
-    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate experiment jobs journal partitioning "
-    "prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate "
+    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate "
+    "experiment jobs journal partitioning prefetch run_checkpoints run_folder t5x_checkpoints train transcribe validate "
     "__main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.

@@ -220,7 +220,9 @@ def test_golden_beams_are_of_this_t5x():
     import make_beams
 
     golden = np.load(GOLDEN / "beams.npz")
-    for name, array in make_beams.golden().items():
+    with jax.numpy_dtype_promotion("standard"):
+        found = make_beams.golden()
+    for name, array in found.items():
         np.testing.assert_allclose(golden[name], array, rtol=1e-5, err_msg=name)
 
 
@@ -326,9 +328,12 @@ def test_items_are_taken_as_slots_become_free():
     config = DecodingConfig(max_tokens=MAX_TOKENS)
     stream = generate_stream(start, step, items(), 3, config)
     assert pulled == []
+    numbers = []
     for number, _ in enumerate(stream):
+        numbers.append(len(pulled))
         assert len(pulled) <= number + 3
-    assert len(pulled) == len(SEEDS_B)
+    # Each slot for itself.
+    assert {3, 4, 5, 6} <= set(numbers) and numbers[-1] == len(SEEDS_B)
 
 
 def test_nothing_to_decode():
