@@ -14,6 +14,7 @@ import contextlib
 import difflib
 import functools
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -389,12 +390,22 @@ class TaskBatches:
 
         Raises:
           FileNotFoundError: there are no records; says where they are looked for.
+          ValueError: a record is damaged, or of another layout.
         """
         span, offset = divmod(step, self.span_steps)
         if step != self._next_step or offset == 0:
             self._batches = self._stream(span, skip=offset)
         self._next_step = step + 1
-        return next(self._batches)
+        try:
+            return next(self._batches)
+        except tf.errors.OpError as error:
+            self._next_step = -1
+            # The first line has the reason, behind the names of TensorFlow's nodes.
+            reason = (error.message or str(error)).strip().splitlines()[0]
+            reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
+            raise ValueError(f"{self.task}: a record can not be used: {reason}") from (
+                error
+            )
 
     def _stream(self, span: int, skip: int) -> Iterator[dict[str, np.ndarray]]:
         mixed = np.random.SeedSequence([self.seed, span]).generate_state(1)[0]

@@ -103,6 +103,11 @@ def read_pieces(
         names: np.ndarray,
         id: bytes,
     ) -> tuple[np.ndarray, bytes]:
+        if not len(files) and not rate_hz > 0:
+            raise ValueError(
+                f"record {id.decode()!r} has no audio where it is looked for; it is of "
+                "another layout"
+            )
         if len(files):
             samples_S = decode_audio(files[0], sample_rate_hz)
         else:

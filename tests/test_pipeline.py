@@ -102,20 +102,21 @@ def test_chunks_are_mt3s_live(num_velocity_bins, monkeypatch):
 @pytest.mark.parametrize("seed", range(20))
 def test_block_notes_give_the_tokens_of_all_notes(seed):
     rng = np.random.default_rng(seed)
-    onset_s = rng.uniform(0, 60, 120)
+    number = 120 if seed < 10 else 8
+    onset_s = rng.uniform(0, 60, number)
     notes = Notes(
         onset_s,
-        onset_s + rng.choice([0.0, 0.1, 3.0, 30.0], 120),
-        rng.integers(60, 64, 120),
-        program=rng.integers(0, 2, 120),
-        is_drum=rng.random(120) < 0.2,
+        onset_s + rng.choice([0.0, 0.1, 3.0, 30.0], number),
+        rng.integers(60, 64, number),
+        program=rng.integers(0, 2, number),
+        is_drum=rng.random(number) < 0.2,
     )
     num_frames = 5000
     tokenizer = Tokenizer(TokenizerConfig(mt3_ties=bool(seed % 2)))
     events = tokenizer.events(notes, num_frames, 125.0)
     for block in range(0, num_frames, preprocessors.BLOCK_FRAMES):
         kept = preprocessors.block_notes(notes, block, num_frames, 125.0)
-        assert len(kept) < len(notes)
+        assert len(kept) < len(notes) or number < 10
         of_block = tokenizer.events(kept, num_frames, 125.0)
         end = min(block + preprocessors.BLOCK_FRAMES, num_frames)
         for first in [block, *rng.integers(block, end, 5).tolist(), end - 1]:

@@ -252,6 +252,37 @@ def test_missing_records_say_what_to_do(monkeypatch, tmp_path):
             TaskBatches(name, 1).batch(0)
 
 
+BAD_RECORDS = {
+    "damaged": "can not be used: truncated record",
+    "other layout": "record 'x' has no audio .* another layout",
+    "unknown instrument": "record x: unknown instrument 'Theremin'",
+}
+
+
+@pytest.mark.parametrize("what", BAD_RECORDS)
+def test_bad_records_are_named_in_one_line(monkeypatch, tmp_path, data_dir, what):
+    (tmp_path / "slakh").mkdir()
+    path = tmp_path / "slakh" / "train-00000-of-00001.tfrecord"
+    data = (data_dir / "slakh" / "train-00000-of-00002.tfrecord").read_bytes()
+    if what == "damaged":
+        path.write_bytes(data[:5000])
+    else:
+        example = tf.train.Example()
+        feature = example.features.feature
+        feature["track_id"].bytes_list.value.append(b"x")
+        feature["inst_names"].bytes_list.value.append(b"Theremin")
+        feature["mix"].float_list.value.extend([0.0] * 256)
+        if what == "unknown instrument":
+            feature["audio_sample_rate"].int64_list.value.append(16000)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(example.SerializeToString())
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
+    batches = TaskBatches(TASK, 1, 64, 96, shuffle_buffer=4)
+    with pytest.raises(ValueError, match=BAD_RECORDS[what]) as raised:
+        batches.batch(0)
+    assert "\n" not in str(raised.value)
+
+
 def test_mt3s_records_are_found_below_the_folder(monkeypatch, tmp_path, data_dir):
     for path in data_dir.glob("slakh/test-*"):
         number = path.name[5:10]
