@@ -183,7 +183,7 @@ def read_slakh_metadata(path: Path) -> dict[str, dict]:
     try:
         stems = yaml.safe_load(path.read_text(encoding="utf-8"))["stems"]
         for about in stems.values():
-            int(about["program_num"]), bool(about["is_drum"])
+            _ = int(about["program_num"]), bool(about["is_drum"])
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ValueError(f"{path}: not Slakh's metadata ({reason})") from error
