@@ -68,8 +68,9 @@ class Transcriber:
             package's weights, a piano model.
           onset_threshold, frame_threshold: probabilities from 0 to 1 that replace the
             checkpoint's (see `mt3x.rolls.RollDecodingConfig`); of piano models.
-          instruments: the only ones to write; of token models, whose decoding is
-            constrained to them.
+          instruments: those that there are; of token models, whose decoder can then
+            choose no others (and may take what others play for theirs; to pick some
+            of all that is played, select from the notes).
           constrain: choose only tokens that make sense (see `mt3x.grammar`); of token
             models.
           beams: width of the beam search; of token models, by default 1, which takes

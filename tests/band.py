@@ -7,7 +7,7 @@ import numpy as np
 from mt3x.notes import Notes
 
 RATE = 16000
-SONG_S = 2.4
+SONG_S = 1.6
 # Amplitudes of the partials of piano, bass and violin, and their ranges.
 PARTIALS = {0: [1, 0.5, 0.25, 0.12], 33: [1, 0.8, 0.1], 40: [0.3, 0.6, 1, 0.8, 0.6]}
 RANGES = {0: (60, 72), 33: (36, 48), 40: (72, 84)}

@@ -40,24 +40,24 @@ objectives.TokensConfig.features = @features.LogMelConfig()
 features.LogMelConfig.num_bins = 96
 features.LogMelConfig.fft_samples = 1024
 objectives.TokensConfig.num_frames = 64
-objectives.TokensConfig.max_tokens = 56
+objectives.TokensConfig.max_tokens = 48
 
 experiment.Experiment.train = @train.TrainConfig()
 experiment.Experiment.validation = @experiment.ValidationConfig()
 experiment.TaskConfig.task = 'band_notes_ties_ms1vb1_train'
 experiment.TaskConfig.module = 'band_tasks'
-experiment.TaskConfig.batch_size = 8
+experiment.TaskConfig.batch_size = 16
 experiment.ValidationConfig.task = 'band_notes_ties_ms1vb1_songs'
 experiment.ValidationConfig.module = 'band_tasks'
-train.TrainConfig.steps = 1600
+train.TrainConfig.steps = 900
 train.TrainConfig.learning_rate = 3e-3
 train.TrainConfig.schedule = 'cosine'
 train.TrainConfig.warmup_steps = 100
 train.TrainConfig.optimizer = 'adamw'
 train.TrainConfig.gradient_clip_norm = 1.0
 train.TrainConfig.score = 'note_offset_program_f1'
-train.TrainConfig.eval_interval = 1600
-train.TrainConfig.checkpoint_interval = 1600
+train.TrainConfig.eval_interval = 900
+train.TrainConfig.checkpoint_interval = 900
 """
 
 
@@ -97,7 +97,7 @@ def test_a_tiny_model_learns_songs_by_heart(folder):
     """Random chunks through the SeqIO task, then transcription by the commands."""
     done = mt3x(folder, "train", "--gin_file=band.gin", "--run-dir=run")
     assert done.returncode == 0, done.stderr
-    assert "best note_offset_program_f1 1.0000 at step 1600" in done.stderr
+    assert "best note_offset_program_f1 1.0000 at step 900" in done.stderr
     done = mt3x(
         folder, "transcribe", "audio", "--model", "mt3", "-c", "run", "-d", "est"
     )
@@ -106,7 +106,8 @@ def test_a_tiny_model_learns_songs_by_heart(folder):
     assert done.returncode == 0, done.stderr
     text = (folder / "scores.json").read_text()
     pieces = json.loads(text)["pieces"]
-    scores = [piece["Onset + offset + program F1 (full)"] for piece in pieces]
+    name = "Onset + offset + program F1 (full)"
+    scores = [piece["instruments"][name] for piece in pieces]
     assert scores == [1.0] * NUM_SONGS
 
     only = mt3x(
@@ -122,7 +123,8 @@ def test_a_tiny_model_learns_songs_by_heart(folder):
     )
     assert only.returncode == 0, only.stderr
     bass = read_midi(folder / "b.mid")
-    assert len(bass) and set(bass.program) == {33} and not bass.is_drum.any()
+    assert len(bass) and set(bass.program) <= set(range(32, 40))
+    assert not bass.is_drum.any()
 
 
 def test_wrong_tasks_are_refused(folder, monkeypatch):

@@ -116,8 +116,9 @@ class Formats(click.ParamType):
     "-i",
     "--instruments",
     type=InstrumentList(),
-    help="The only instruments to write, separated by commas: families (piano, "
-    "strings, ...), drums, program numbers or names of General MIDI. Of token models.",
+    help="The instruments that there are, separated by commas: families (piano, "
+    "strings, ...), drums, program numbers or names of General MIDI. The decoder can "
+    "choose no others, and may take one for another. Of token models.",
 )
 @click.option(
     "--constrain",
