@@ -35,8 +35,6 @@ def random_params(config: PianoConfig | TokensConfig = SMALL) -> dict:
     )
 
 
-def save_small_weights(
-    path: Path, config: PianoConfig | TokensConfig = SMALL
-) -> Path:
+def save_small_weights(path: Path, config: PianoConfig | TokensConfig = SMALL) -> Path:
     save_weights(path, random_params(config), config.to_dict())
     return path
