@@ -89,7 +89,7 @@ def transcription_metrics(
     """A SeqIO metric function: `mt3x.instrument_metrics`, the mean over the pieces.
 
     Args:
-      targets, predictions: what `postprocess` gave, in the order of the segments.
+      targets, predictions: what `postprocess` gave for the same segments.
       tokenizer: what the model writes.
       tracks: instruments that are scored by themselves, too.
 
@@ -106,8 +106,7 @@ def transcription_metrics(
         segments.setdefault(piece, []).append(segment)
     scores, num_invalid, num_dropped = [], 0, 0
     for piece, reference in references.items():
-        ordered = sorted(segments[piece], key=lambda segment: segment[0])
-        decoded = tokenizer.decode(ordered)
+        decoded = tokenizer.decode(segments[piece])
         num_invalid += decoded.num_invalid
         num_dropped += decoded.num_dropped
         onsets_only = tokenizer.config.onsets_only

@@ -35,14 +35,10 @@ ALLOWED = {
 
 
 # The modules that wrap TensorFlow and SeqIO; others do not import them.
-DATA_MODULES = {
-    "multitrack",
-    "pieces",
-    "pipeline",
-    "preprocessors",
-    "records",
-    "sources",
-}
+DATA_MODULES = set(
+    "multitrack note_sequences pieces pipeline preprocessors records sources "
+    "task_outputs commands.prepare".split()
+)
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
 
