@@ -76,6 +76,8 @@ class TaskConfig:
     max_examples_per_mix: int | None = None
     # Read what SeqIO has cached of the task.
     use_cached: bool = False
+    # Examples among which each next one is drawn; the first batch waits for them.
+    shuffle_buffer: int = 1000
     seed: int = 0
 
     def make_batches(self, objective: TokensConfig) -> Any:
@@ -98,6 +100,7 @@ class TaskConfig:
                 program_granularity=objective.tokens.program_granularity,
             ),
             use_cached=self.use_cached,
+            shuffle_buffer=self.shuffle_buffer,
             module=self.module,
         )
 

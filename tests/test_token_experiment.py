@@ -47,6 +47,7 @@ experiment.Experiment.validation = @experiment.ValidationConfig()
 experiment.TaskConfig.task = 'band_notes_ties_ms1vb1_train'
 experiment.TaskConfig.module = 'band_tasks'
 experiment.TaskConfig.batch_size = 16
+experiment.TaskConfig.shuffle_buffer = 64
 experiment.ValidationConfig.task = 'band_notes_ties_ms1vb1_songs'
 experiment.ValidationConfig.module = 'band_tasks'
 train.TrainConfig.steps = 1000
