@@ -10,6 +10,7 @@ B batch, L queries, K keys, H heads, C channels of a head, D width.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -119,13 +120,19 @@ class Attention(nn.Module):
         self, past: Sequence[KeysValues], x_BxD: jax.Array, positions_B: jax.Array
     ) -> tuple[KeysValues, ...]:
         """Write each row's key and value at its own position of the past's pieces."""
-        rows_B, heads = jnp.arange(len(x_BxD)), slice(None)
+        rows_B = jnp.arange(len(x_BxD))
         key_BxHxC = self._split(self.key(x_BxD))
         value_BxHxC = self._split(self.value(x_BxD))
+        if len(x_BxD) == 1:
+            # XLA's CPU backend would copy the past instead of writing a single row into
+            # it. The same row twice is written in place.
+            twice = partial(jnp.repeat, repeats=2, axis=0)
+            rows_B, positions_B = twice(rows_B), twice(positions_B)
+            key_BxHxC, value_BxHxC = twice(key_BxHxC), twice(value_BxHxC)
 
         def write(array_BxHxKxC: jax.Array, new_BxHxC: jax.Array, first: int):
             # Positions of other pieces fall outside of this one and are dropped.
-            at = array_BxHxKxC.at[rows_B, heads, positions_B - first]
+            at = array_BxHxKxC.at[rows_B, :, positions_B - first]
             return at.set(new_BxHxC, mode="drop", wrap_negative_indices=False)
 
         after, first = [], 0
