@@ -208,7 +208,7 @@ def _mel_weights(config: LogMelConfig) -> np.ndarray:
     """
     nyquist_hz = config.sample_rate_hz / 2
     hz_K = np.linspace(0, nyquist_hz, config.fft_samples // 2 + 1, dtype=np.float32)
-    low, high = _hz_to_mel(np.float32([config.fmin_hz, config.fmax_hz]))
+    low, high = _hz_to_mel(np.array([config.fmin_hz, config.fmax_hz], np.float32))
     edges = np.linspace(low, high, config.num_bins + 2, dtype=np.float32)
     mel_Kx1 = _hz_to_mel(hz_K)[:, None]
     rising = (mel_Kx1 - edges[:-2]) / (edges[1:-1] - edges[:-2])
