@@ -5,6 +5,7 @@ Subcommand `NAME` is the click command `command` of `mt3x/commands/NAME.py`, so 
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 
@@ -48,6 +49,8 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 1."""
+    # TensorFlow reads data on the CPU here; it reports every GPU that it can not use.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         group.main(standalone_mode=True)
     except (ValueError, OSError) as error:
