@@ -11,6 +11,7 @@ import pytest
 from mt3x.checkpoints import flatten
 from mt3x.models import seq2seq
 from mt3x.models.seq2seq import SIZES, Seq2Seq, Seq2SeqConfig
+from mt3x.models.transformer import attend
 
 CONFIG = Seq2SeqConfig(
     vocab_size=24,
@@ -186,6 +187,19 @@ def test_padded_frames_are_attended_to(params, feats_BxTxF, tokens_BxL, logits_B
         CONFIG, params, jnp.pad(feats_BxTxF, ((0, 0), (0, 2), (0, 0))), tokens_BxL
     )
     assert np.abs(padded - logits_BxLxV).max() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_accelerators_is_that_of_cpus(causal, dtype, monkeypatch):
+    keys = jax.random.split(jax.random.key(7), 3)
+    data = [jax.random.normal(key, (2, 6, 2, 4), dtype) for key in keys]
+    ref = attend(*data, causal)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    est = attend(*data, causal)
+    assert est.dtype == ref.dtype == dtype
+    atol = 1e-6 if dtype == jnp.float32 else 0.02
+    np.testing.assert_allclose(np.float32(est), np.float32(ref), atol=atol)
 
 
 @partial(jax.jit, static_argnums=0)

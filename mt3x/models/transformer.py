@@ -57,6 +57,37 @@ class RMSNorm(nn.Module):
         return (x * jax.lax.rsqrt(mean_square + 1e-6) * scale).astype(self.dtype)
 
 
+def attend(
+    query_BxLxHxC: jax.Array,
+    keys_BxKxHxC: jax.Array,
+    values_BxKxHxC: jax.Array,
+    causal: bool,
+) -> jax.Array:
+    """Attention with logits as they are: mixed values BxLxHxC; softmax in float32.
+
+    On accelerators it is JAX's own. On a CPU that is slower than two matrix products: a
+    training step of the small model on 2 x 1024 tokens takes 13.1 s with it and 9.0 s
+    with these.
+    """
+    if jax.default_backend() != "cpu":
+        # It mixes bfloat16 with float32 and is not made for strict promotion.
+        with jax.numpy_dtype_promotion("standard"):
+            return jax.nn.dot_product_attention(
+                query_BxLxHxC, keys_BxKxHxC, values_BxKxHxC, scale=1.0, is_causal=causal
+            )
+    logits_BxHxLxK = jnp.einsum(
+        "blhc,bkhc->bhlk",
+        query_BxLxHxC,
+        keys_BxKxHxC,
+        preferred_element_type=jnp.float32,
+    )
+    if causal:
+        seen_LxK = jnp.tril(jnp.ones(logits_BxHxLxK.shape[2:], bool))
+        logits_BxHxLxK = jnp.where(seen_LxK, logits_BxHxLxK, -jnp.inf)
+    weights_BxHxLxK = jax.nn.softmax(logits_BxHxLxK).astype(values_BxKxHxC.dtype)
+    return jnp.einsum("bhlk,bkhc->blhc", weights_BxHxLxK, values_BxKxHxC)
+
+
 class KeysValues(NamedTuple):
     """Keys and values of K positions."""
 
@@ -99,15 +130,12 @@ class Attention(nn.Module):
         query_BxLxHxC = self._split(self.query(x_BxLxD))
         keys_BxKxHxC = self._split(self.key(memory_BxKxD))
         values_BxKxHxC = self._split(self.value(memory_BxKxD))
-        # It mixes bfloat16 with float32 and is not made for strict promotion.
-        with jax.numpy_dtype_promotion("standard"):
-            mixed_BxLxHxC = jax.nn.dot_product_attention(
-                query_BxLxHxC,
-                keys_BxKxHxC,
-                self.drop(values_BxKxHxC, deterministic),
-                scale=1.0,
-                is_causal=causal,
-            )
+        mixed_BxLxHxC = attend(
+            query_BxLxHxC,
+            keys_BxKxHxC,
+            self.drop(values_BxKxHxC, deterministic),
+            causal,
+        )
         return self.out(mixed_BxLxHxC.reshape(*x_BxLxD.shape[:2], -1))
 
     def keys_values(self, memory_BxKxD: jax.Array) -> KeysValues:
