@@ -282,7 +282,7 @@ def test_outputs_that_cannot_be_written(run):
 
 def test_a_checkpoint_of_another_model(run, tmp_path):
     wider = dataclasses.replace(SMALL, model=HPPNetConfig(channels=6, stem_channels=4))
-    save_small_weights(Path("other.safetensors"), wider)
+    save_weights("other.safetensors", random_params(), wider.to_dict())
     save_weights("strange.safetensors", random_params(), {"vocabulary": 5})
     Path("text.safetensors").write_text("no weights")
     for name in ("other", "strange", "text", "missing"):

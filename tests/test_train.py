@@ -422,6 +422,7 @@ def test_bad_settings(fields):
 
 BARE = """
 import sys
+import flax.linen  # brings rich, which flax needs for tables of layers
 for name in "rich tensorboardX gin mir_eval soundfile soxr mido scipy.signal".split():
     sys.modules[name] = None
 sys.path.insert(0, {tests!r})
