@@ -1,8 +1,9 @@
 """Examples per second of the training pipeline and of MT3's on the same records.
 
     python bench/pipeline.py write RECORDS    # pieces in MT3's layout and in ours
+    python bench/pipeline.py compare RECORDS  # where the mt3 package is installed
     python bench/pipeline.py mt3x RECORDS     # --form flac, wav: mt3x's own layout
-    python bench/pipeline.py mt3 RECORDS      # where the mt3 package is installed
+    python bench/pipeline.py mt3 RECORDS
 
 Pieces are 4 minutes of 8 instruments, 40 notes a second: a dense Slakh mix. Both read
 whole records, choose a chunk of 256 frames in each block of 2000 and give inputs and
@@ -13,6 +14,9 @@ done before the clock runs, as where SeqIO has cached a task.
 
 import argparse
 import os
+import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -176,9 +180,24 @@ def measure(dataset, seconds: float) -> None:
     )
 
 
+def compare(arguments: list[str]) -> None:
+    """Both, in processes of their own: they register tasks of one name."""
+    found = []
+    for what in ("mt3x", "mt3"):
+        command = [sys.executable, __file__, what, *arguments]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        line = done.stdout.strip()
+        print(f"{what}: {line}")
+        found.append(
+            [float(x) for x in re.findall(r"([\d.]+) (?:per second|ms)", line)]
+        )
+    (rate, cpu_ms), (mt3_rate, mt3_cpu_ms) = found
+    print(f"ratio {rate / mt3_rate:.1f}, by CPU time {mt3_cpu_ms / cpu_ms:.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["write", "mt3x", "mt3"])
+    parser.add_argument("what", choices=["write", "compare", "mt3x", "mt3"])
     parser.add_argument("records", type=Path)
     parser.add_argument("--number", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=20.0)
@@ -188,6 +207,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "write":
         write(options.records, options.number)
+    elif options.what == "compare":
+        compare(sys.argv[2:])
     elif options.what == "mt3x":
         dataset = mt3x_dataset(options.records / options.form, options.cached)
         measure(dataset, options.seconds)
