@@ -6,6 +6,7 @@ segments come out in their order.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -55,7 +56,6 @@ class AudioToTokens:
         self.config = config
         self._decoding = decoding or DecodingConfig(max_tokens=config.max_tokens)
         self._constraint = constraint
-        self._device = device
         self._num_slots = num_slots or NUM_SLOTS[device.platform]
         params = jax.device_put(params, device)
         start, step = _functions(config, precision)
@@ -76,23 +76,26 @@ class AudioToTokens:
                 segments.append(num_frames)
                 yield {"frames": frames_TxW, "num_frames": np.int32(num_frames)}
 
-        with jax.default_device(self._device):
-            for index, tokens_L in generate_stream(
-                self._start,
-                self._step,
-                items(),
-                self._num_slots,
-                self._decoding,
-                self._constraint,
-            ):
-                waiting[index] = tokens_L
-                while next_index in waiting:
-                    yield Segment(
-                        next_index * self.config.num_frames / frame_rate_hz,
-                        segments[next_index] / frame_rate_hz,
-                        waiting.pop(next_index),
-                    )
-                    next_index += 1
+        stream = items()
+        first = list(itertools.islice(stream, self._num_slots))
+        # No more slots than a short recording fills, in few sizes: each is compiled.
+        num_slots = min(self._num_slots, 1 << (len(first) - 1).bit_length())
+        for index, tokens_L in generate_stream(
+            self._start,
+            self._step,
+            itertools.chain(first, stream),
+            num_slots,
+            self._decoding,
+            self._constraint,
+        ):
+            waiting[index] = tokens_L
+            while next_index in waiting:
+                yield Segment(
+                    next_index * self.config.num_frames / frame_rate_hz,
+                    segments[next_index] / frame_rate_hz,
+                    waiting.pop(next_index),
+                )
+                next_index += 1
 
     def decode(
         self,
