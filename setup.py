@@ -20,6 +20,8 @@ EXTRAS = {
     "av": ["av>=12"],
     "data": [
         "apache-beam>=2.60",
+        # pydub, which note-seq imports, uses what Python 3.13 has no more.
+        "audioop-lts; python_version >= '3.13'",
         "google-crc32c>=1.5",  # without it SeqIO can not cache tasks
         "note-seq==0.0.5",
         "pyyaml>=6",
