@@ -156,5 +156,5 @@ EXPECTED = {
     "urmp": "folders such as 01_Jupiter_vn_vc with AuMix_*.wav are expected",
     "musicnet": "train_data/*.wav, train_labels/*.csv, test_data, ... are expected",
     "musicnet_em": "MusicNet's folders and musicnet_em/*.mid are expected",
-    "maps": "folders such as ENSTDkCl/MUS with MAPS_MUS-*.wav and .txt are expected",
+    "maps": "folders such as ENSTDkCl/MUS with MAPS_MUS-*.wav and .mid are expected",
 }

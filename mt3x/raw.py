@@ -5,6 +5,7 @@ used is left out, never half read. Pitch bends have no effect on notes; they are
 reported too (`MINOR` problems).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(ABC):
     """One piece of a data set, not read yet."""
 
     id: str
@@ -66,8 +67,9 @@ class Source:
             return Loaded(None, problems)
         return Loaded(piece, problems)
 
+    @abstractmethod
     def _read(self, options: ReadOptions, problems: list[Problem]) -> Piece:
-        raise NotImplementedError
+        """The piece; what is wrong with parts of it is added to `problems`."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,15 @@ class StemsSource(Source):
             self.id, samples_S, rate_hz, notes, tuple(stem for _, stem in stems)
         )
 
+    @abstractmethod
     def _mix(self, folder: Path) -> Path:
-        raise NotImplementedError
+        """The mix's audio file."""
 
+    @abstractmethod
     def _parts(
         self, folder: Path, options: ReadOptions, problems: list[Problem]
     ) -> tuple[list[tuple[Path, Stem]], int]:
         """Audio file and stem without audio of each part, and how many are left out."""
-        raise NotImplementedError
 
 
 def mix_samples(parts: Iterable[np.ndarray]) -> np.ndarray:
