@@ -30,6 +30,8 @@ from mt3x import codec
 from mt3x import experiment
 from mt3x import features
 from mt3x import objectives
+from mt3x import optimizers
+from mt3x import partitioning
 from mt3x import rolls
 from mt3x import tokens
 from mt3x import train

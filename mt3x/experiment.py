@@ -205,7 +205,7 @@ class Experiment:
         return cls(
             objective=config_from_dict(config["objective"]),
             data=kind(**data),
-            train=TrainConfig(**config["train"]),
+            train=TrainConfig.from_dict(config["train"]),
             validation=ValidationConfig(**validation),
         )
 

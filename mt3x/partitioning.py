@@ -1,11 +1,22 @@
-"""Where arrays live: one device mesh and one table of logical axes.
+"""Where arrays live: one device mesh and two tables of logical axes.
 
 The mesh has the axes `data` (copies of the model, each with its part of the batch) and
-`model` (parts of one copy). Code names the logical axes of an array, and the table
-says which mesh axis, if any, each is split over.
+`model` (parts of one copy). `PARAM_AXES` names the logical axes of parameters, and
+`AXIS_RULES` says which mesh axis, if any, each is split over:
+
+    MeshConfig()                            data parallel: whole parameters everywhere
+    MeshConfig(fully_sharded=True)          ZeRO-3: parameters, averages and optimizer
+                                            over `data`
+    MeshConfig(model=4)                     tensor parallel: heads, mlp and vocab over
+                                            `model`
+    MeshConfig(model=4, fully_sharded=True) both
+
+What is computed is the same in all of them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,20 +30,54 @@ AXIS_RULES: Mapping[str, str | None] = {
     "batch": "data",
     "time": None,
     "embed": None,
+    "bins": None,
     "heads": "model",
     "mlp": "model",
     "vocab": "model",
 }
 
+# End of a parameter's path (a regular expression) -> its logical axes. Others, those of
+# HPPNet among them, have none and are split by `fully_sharded` alone.
+PARAM_AXES: Mapping[str, tuple[str, ...]] = {
+    r"attention/(query|key|value)/kernel": ("embed", "heads"),
+    r"attention/out/kernel": ("heads", "embed"),
+    r"mlp/wi(_\d+)?/kernel": ("embed", "mlp"),
+    r"mlp/wo/kernel": ("mlp", "embed"),
+    r"token_embedder/embedding": ("vocab", "embed"),
+    r"logits_dense/kernel": ("embed", "vocab"),
+    r"continuous_inputs_projection/kernel": ("bins", "embed"),
+    r"norm/scale": ("embed",),
+}
 
-def make_mesh(model_parts: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-    """Arrange the devices as (data, model); the default is data parallel alone."""
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How the devices are used; all of them are."""
+
+    # Parts that one copy of the model is split into (tensor parallelism).
+    model: int = 1
+    # Split parameters, their averages and the optimizer's state over `data` too, and
+    # gather each parameter where it is used (ZeRO-3, Rajbhandari et al. 2020).
+    fully_sharded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model < 1:
+            raise ValueError(f"model={self.model} must be at least 1")
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """Arrange the devices as (data, model).
+
+    Raises:
+      ValueError: `config.model` does not divide their number.
+    """
     devices = jax.devices() if devices is None else devices
-    if model_parts < 1 or len(devices) % model_parts:
+    if len(devices) % config.model:
         raise ValueError(
-            f"model_parts={model_parts} does not divide the {len(devices)} devices"
+            f"model={config.model} does not divide the {len(devices)} devices; choose "
+            "a divisor"
         )
-    return Mesh(np.asarray(devices).reshape(-1, model_parts), MESH_AXES)
+    return Mesh(np.asarray(devices).reshape(-1, config.model), MESH_AXES)
 
 
 def sharding(mesh: Mesh, *logical_axes: str | None) -> NamedSharding:
@@ -47,19 +92,90 @@ def sharding(mesh: Mesh, *logical_axes: str | None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
+def param_axes(path: str, ndim: int) -> tuple[str | None, ...]:
+    """Logical axes of the parameter at `a/b/kernel`, None for those without a name."""
+    for pattern, axes in PARAM_AXES.items():
+        if re.search(rf"{pattern}$", path) and len(axes) == ndim:
+            return axes
+    return (None,) * ndim
+
+
+def state_shardings(mesh: Mesh, config: MeshConfig, state: Any) -> Any:
+    """A sharding for each array of a training state.
+
+    Averages and moments end in the path of their parameter and lie as it does. An axis
+    that does not divide stays whole.
+
+    Args:
+      mesh: from `make_mesh`.
+      config: says what is split.
+      state: tree of arrays or ShapeDtypeStructs.
+    """
+
+    def place(path: Any, leaf: Any) -> NamedSharding:
+        axes = param_axes(
+            jax.tree_util.keystr(path, simple=True, separator="/"), leaf.ndim
+        )
+        return NamedSharding(mesh, _spec(mesh, config, axes, leaf.shape))
+
+    return jax.tree_util.tree_map_with_path(place, state)
+
+
+def _spec(
+    mesh: Mesh, config: MeshConfig, axes: Sequence[str | None], shape: Sequence[int]
+) -> PartitionSpec:
+    spec: list[str | None] = []
+    for axis, size in zip(axes, shape, strict=True):
+        split = AXIS_RULES[axis] if axis is not None else None
+        fits = split is not None and size % mesh.shape[split] == 0
+        spec.append(split if fits else None)
+    # Vectors are not worth gathering.
+    if config.fully_sharded and len(shape) > 1:
+        free = [n for n, used in enumerate(spec) if used is None]
+        fit = [n for n in free if shape[n] % mesh.shape["data"] == 0]
+        if fit:
+            spec[max(fit, key=lambda n: shape[n])] = "data"
+    return PartitionSpec(*spec)
+
+
+def data_shard(mesh: Mesh) -> tuple[int, int]:
+    """This process's part of the batch, as (number, of how many).
+
+    Processes that hold the same rows of the mesh, as when a copy of the model spans
+    them, read the same part.
+    """
+    rows_of: dict[int, set[int]] = {}
+    for (row, _), device in np.ndenumerate(mesh.devices):
+        rows_of.setdefault(device.process_index, set()).add(row)
+    parts = sorted({tuple(sorted(rows)) for rows in rows_of.values()})
+    if sum(map(len, parts)) != mesh.shape["data"]:
+        raise ValueError(
+            f"the processes share parts of rows of the mesh {dict(mesh.shape)}; "
+            "choose a model axis that divides a process's devices or is a multiple"
+        )
+    mine = tuple(sorted(rows_of[jax.process_index()]))
+    return parts.index(mine), len(parts)
+
+
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Put host arrays with a leading batch axis on the mesh, split over `data`."""
-    parts = mesh.shape["data"]
+    """Put host arrays with a leading batch axis on the mesh, split over `data`.
+
+    With several processes each gives its own part (`data_shard`).
+    """
+    number, count = data_shard(mesh)
+    del number
+    parts = mesh.shape["data"] // count
     for name, array in batch.items():
         if np.ndim(array) < 1 or len(array) % parts:
             raise ValueError(
                 f"batch array {name!r} of shape {np.shape(array)} does not split over "
                 f"{parts} devices; make the batch size a multiple of {parts}"
             )
-    # One call for the whole batch: the copies to the devices overlap.
-    return jax.device_put(dict(batch), sharding(mesh, "batch"))
-
-
-def shard_state(mesh: Mesh, state: Any) -> Any:
-    """Put a tree of arrays on the mesh, a whole copy on each device."""
-    return jax.device_put(state, sharding(mesh))
+    split = sharding(mesh, "batch")
+    if count == 1:
+        # One call for the whole batch: the copies to the devices overlap.
+        return jax.device_put(dict(batch), split)
+    return {
+        name: jax.make_array_from_process_local_data(split, np.asarray(array))
+        for name, array in batch.items()
+    }

@@ -9,29 +9,31 @@ the losses of a run that was not, bit for bit on the same machine.
 """
 
 import collections
-import dataclasses
 import functools
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from mt3x import checkpoints, partitioning, run_folder
 from mt3x.journal import Journal
+from mt3x.optimizers import OptimizerConfig
+from mt3x.partitioning import MeshConfig
 from mt3x.prefetch import prefetched
 from mt3x.run_checkpoints import RunCheckpoints
+from mt3x.train_step import Objective, StepConfig, init_state, train_step
 
 # A change of these does not change what a step computes, so a run may go on with it.
 FREE_FIELDS = (
+    "mesh/model",
+    "mesh/fully_sharded",
     "log_interval",
     "checkpoint_interval",
     "eval_interval",
@@ -39,31 +41,6 @@ FREE_FIELDS = (
     "early_stop_patience",
     "prefetch",
 )
-
-
-class Objective(Protocol):
-    """Where a model meets its data; `mt3x.objectives` has the real ones."""
-
-    @property
-    def config(self) -> Any:
-        """A dataclass with `to_dict()`: all that the weights depend on.
-
-        `features.sample_rate_hz`, where it has that, is the rate of `samples`.
-        """
-        ...
-
-    def init(self, rng: jax.Array) -> Any:
-        """New parameters."""
-        ...
-
-    def loss(
-        self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array
-    ) -> tuple[jax.Array, jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
-        """Sum of losses, its weight, and parts as name -> (sum, weight).
-
-        `rng` is for dropout and the like, and another one for each call.
-        """
-        ...
 
 
 class Batches(Protocol):
@@ -75,33 +52,11 @@ class Batches(Protocol):
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(StepConfig):
     """How to train; what to train is the objective's config."""
 
-    # Updates in total, those before a resume included.
-    steps: int = 100_000
-    learning_rate: float = 6e-4
-    # constant; exponential: x decay_rate every decay_steps, in stairs; cosine: to 0.
-    schedule: str = "exponential"
-    decay_rate: float = 0.98
-    decay_steps: int = 10_000
-    # Linear rise of the learning rate from 0, in front of the schedule.
-    warmup_steps: int = 0
-    # adam, or adamw: decoupled weight decay on arrays of two axes and more.
-    optimizer: str = "adam"
-    weight_decay: float = 0.01
-    # Clips the gradient's global norm before the update; None: not at all.
-    gradient_clip_norm: float | None = 3.0
-    # Decay of the average of the parameters that is validated and exported; None: no
-    # average. It starts low and rises as (1 + step) / (10 + step).
-    ema_decay: float | None = None
-    # Arithmetic of forward and backward pass: float32 or bfloat16. An experiment makes
-    # its objective with it; parameters and updates stay float32.
-    dtype: str = "float32"
-    # Parts of a batch whose gradients are summed, to train in less memory.
-    microbatches: int = 1
-    # Seed of the initial parameters.
-    seed: int = 0
+    # Devices as data x model, and how parameters lie on them.
+    mesh: MeshConfig = field(default_factory=MeshConfig)
     # Weights file or run folder to start from instead of random parameters.
     init_weights: str | None = None
     log_interval: int = 50
@@ -117,31 +72,22 @@ class TrainConfig:
     prefetch: int = 2
 
     def __post_init__(self) -> None:
-        allowed = {
-            "schedule": ("constant", "exponential", "cosine"),
-            "optimizer": ("adam", "adamw"),
-            "dtype": ("float32", "bfloat16"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is none of {', '.join(values)}"
-                )
+        super().__post_init__()
         for name in (
-            *("steps", "decay_steps", "microbatches", "log_interval", "keep"),
+            *("log_interval", "keep"),
             *("checkpoint_interval", "eval_interval", "prefetch"),
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.warmup_steps < self.steps:
-            raise ValueError(
-                f"warmup_steps={self.warmup_steps} must lie in 0..steps={self.steps}"
-            )
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
 
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """From what `to_dict` gave."""
+        parts = {
+            "optimizer": OptimizerConfig(**values["optimizer"]),
+            "mesh": MeshConfig(**values["mesh"]),
+        }
+        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True)
@@ -153,131 +99,6 @@ class Outcome:
     reason: str
     best_step: int | None
     best_score: float | None
-
-
-def make_schedule(config: TrainConfig) -> optax.Schedule:
-    """Learning rate of the update that follows `step` updates."""
-    rate = config.learning_rate
-    if config.schedule == "constant":
-        schedule = optax.constant_schedule(rate)
-    elif config.schedule == "exponential":
-        schedule = optax.exponential_decay(
-            init_value=rate,
-            transition_steps=config.decay_steps,
-            decay_rate=config.decay_rate,
-            staircase=True,
-        )
-    else:
-        schedule = optax.cosine_decay_schedule(
-            init_value=rate, decay_steps=config.steps - config.warmup_steps
-        )
-    if not config.warmup_steps:
-        return schedule
-    warmup = optax.linear_schedule(
-        init_value=0.0, end_value=rate, transition_steps=config.warmup_steps
-    )
-    return optax.join_schedules([warmup, schedule], boundaries=[config.warmup_steps])
-
-
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """Clip first, then update: the clipped gradient is what the optimizer sees."""
-    schedule = make_schedule(config)
-    if config.optimizer == "adam":
-        update = optax.adam(learning_rate=schedule)
-    else:
-        update = optax.adamw(
-            learning_rate=schedule,
-            weight_decay=config.weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-        )
-    if config.gradient_clip_norm is None:
-        return update
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip_norm), update)
-
-
-def init_state(config: TrainConfig, objective: Objective) -> dict[str, Any]:
-    """Training state of step 0: `weights` (params, ema) and `optimizer`."""
-    params = objective.init(jax.random.key(config.seed))
-    if config.init_weights is not None:
-        given = checkpoints.load(config.init_weights).params
-        checkpoints.check_params(given, params, config.init_weights)
-        params = jax.tree.map(jnp.asarray, given)
-    weights = {"params": params}
-    if config.ema_decay is not None:
-        weights["ema"] = jax.tree.map(jnp.copy, params)
-    optimizer = {
-        "step": jnp.zeros((), jnp.int32),
-        "opt_state": make_optimizer(config).init(params),
-    }
-    return {"weights": weights, "optimizer": optimizer}
-
-
-def train_step(
-    config: TrainConfig, objective: Objective, state: Any, batch: Any
-) -> tuple[Any, dict[str, jax.Array]]:
-    """One update; pure. The loss is a sum over the batch, divided once by its weight.
-
-    Returns:
-      The new state, and scalars: loss, its parts, learning_rate, gradient_norm.
-    """
-    params = state["weights"]["params"]
-    step = state["optimizer"]["step"]
-    rng = jax.random.fold_in(jax.random.key(config.seed), step)
-    grad_sum, (loss_sum, weight, parts) = _gradient_sum(
-        config, objective, params, batch, rng
-    )
-    grad = jax.tree.map(lambda g: g / weight, grad_sum)
-    # optax mixes integer counts with floats, which strict promotion forbids.
-    with jax.numpy_dtype_promotion("standard"):
-        learning_rate = make_schedule(config)(step)
-        updates, opt_state = make_optimizer(config).update(
-            grad, state["optimizer"]["opt_state"], params
-        )
-    params = optax.apply_updates(params, updates)
-    weights = {"params": params}
-    if config.ema_decay is not None:
-        count = step.astype(jnp.float32)
-        decay = jnp.minimum(config.ema_decay, (1.0 + count) / (10.0 + count))
-        weights["ema"] = jax.tree.map(
-            lambda mean, new: decay * mean + (1.0 - decay) * new,
-            state["weights"]["ema"],
-            params,
-        )
-    scalars = {"loss": loss_sum / weight}
-    scalars |= {name: total / count for name, (total, count) in parts.items()}
-    scalars["learning_rate"] = jnp.asarray(learning_rate, jnp.float32)
-    squares = [jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grad)]
-    scalars["gradient_norm"] = jnp.sqrt(sum(squares, start=jnp.zeros(())))
-    optimizer = {"step": step + 1, "opt_state": opt_state}
-    return {"weights": weights, "optimizer": optimizer}, scalars
-
-
-def _gradient_sum(
-    config: TrainConfig, objective: Objective, params: Any, batch: Any, rng: jax.Array
-) -> tuple[Any, Any]:
-    """Gradient of the loss's sum and (sum, weight, parts), over all microbatches."""
-
-    def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, Any]:
-        loss_sum, weight, parts = objective.loss(params, part, rng)
-        return loss_sum, (loss_sum, weight, parts)
-
-    gradient = jax.grad(loss_fn, has_aux=True)
-    count = config.microbatches
-    if count == 1:
-        return gradient(params, batch, rng)
-
-    def split(x: jax.Array) -> jax.Array:
-        # Strided, so that a part takes its share from each device of the batch.
-        return x.reshape(x.shape[0] // count, count, *x.shape[1:]).swapaxes(0, 1)
-
-    def add_part(total: Any, part_and_rng: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, gradient(params, *part_and_rng)), None
-
-    parts = jax.tree.map(split, dict(batch)), jax.random.split(rng, count)
-    first = jax.tree.map(lambda x: x[0], parts)
-    shapes = jax.eval_shape(gradient, params, *first)
-    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    return jax.lax.scan(add_part, zero, parts)[0]
 
 
 def train(
@@ -311,7 +132,9 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(run_dir), _signals() as signals:
         # A cosine ends where the run ends; the other schedules know no end.
-        free = FREE_FIELDS + (() if config.schedule == "cosine" else ("steps",))
+        free = FREE_FIELDS
+        if config.optimizer.schedule != "cosine":
+            free += ("steps",)
         run_folder.write_config(
             run_dir,
             {
@@ -340,20 +163,23 @@ class _Run:
     ) -> None:
         self.config = config
         self.evaluate = evaluate
-        self.mesh = partitioning.make_mesh()
+        self.mesh = partitioning.make_mesh(config.mesh)
         features = getattr(objective.config, "features", None)
         self.sample_rate_hz = getattr(features, "sample_rate_hz", None)
+        params = _given_params(config, objective)
+        init = functools.partial(init_state, config, objective)
+        shapes = jax.eval_shape(init, params)
+        placed = partitioning.state_shardings(self.mesh, config.mesh, shapes)
         whole = partitioning.sharding(self.mesh)
         self.update = jax.jit(
             functools.partial(train_step, config, objective),
-            in_shardings=(whole, partitioning.sharding(self.mesh, "batch")),
-            out_shardings=(whole, whole),
+            in_shardings=(placed, partitioning.sharding(self.mesh, "batch")),
+            out_shardings=(placed, whole),
             donate_argnums=0,
         )
-        # An output of jit owns its buffers, which donation needs.
-        self.state = jax.jit(lambda s: s, out_shardings=whole)(
-            init_state(config, objective)
-        )
+        # Each device makes its part. An output of jit owns its buffers, which donation
+        # needs.
+        self.state = jax.jit(init, out_shardings=placed)(params)
         self.step = 0
         # What must survive a kill besides the state; JSON.
         self.progress: dict[str, Any] = {
@@ -504,6 +330,16 @@ class _Run:
                 self.journal.add_picture(self.step, f"valid/{name}", value)
         # Validation is no part of the training rate.
         self._clock_s += time.perf_counter() - begin_s
+
+
+def _given_params(config: TrainConfig, objective: Objective) -> Any:
+    """The parameters to start from, or None for random ones."""
+    if config.init_weights is None:
+        return None
+    given = checkpoints.load(config.init_weights).params
+    expected = jax.eval_shape(objective.init, jax.random.key(0))
+    checkpoints.check_params(given, expected, config.init_weights)
+    return given
 
 
 @contextmanager

@@ -16,7 +16,8 @@ LEVELS = {
     0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
     "notes plot rolls sonify tokens windows",
     1: "decoding features grammar losses models models.hppnet models.layers "
-    "models.seq2seq models.transformer objectives reference search spectrogram",
+    "models.seq2seq models.transformer objectives optimizers reference search "
+    "spectrogram train_step",
     2: "augment batches clips compose corpus datasets label_files multitrack pianos "
     "note_sequences pieces pipeline preprocessors published raw recipe records render "
     "sfz sources task_outputs textures",
@@ -29,7 +30,7 @@ UPWARDS = {("__init__", "transcribe")}
 # Third-party packages that a level's modules may import when they are imported.
 ALLOWED = {
     0: {"numpy", "mido", "mir_eval", "soundfile", "soxr"},
-    1: {"numpy", "jax", "flax"},
+    1: {"numpy", "jax", "flax", "optax"},
     2: {"numpy", "mido", "soundfile", "soxr"},
 }
 

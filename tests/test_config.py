@@ -101,12 +101,12 @@ def test_bindings_win_and_need_no_import():
 def test_files_are_found_here_first(tmp_path, monkeypatch):
     (tmp_path / "own.gin").write_text(
         "from __gin__ import dynamic_registration\n"
-        "from mt3x import train\n"
+        "from mt3x import optimizers\n"
         "include 'train.gin'\n"
-        "train.TrainConfig.learning_rate = 0.5\n"
+        "optimizers.OptimizerConfig.learning_rate = 0.5\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert config.load(["own.gin"]).train.learning_rate == 0.5
+    assert config.load(["own.gin"]).train.optimizer.learning_rate == 0.5
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_files_are_found_here_first(tmp_path, monkeypatch):
         ("train.Trainer.steps=1", "has no attribute Trainer"),
         ("train.TrainConfig.steps=", "Unable to parse"),
         ("train.TrainConfig.steps=-3", "steps=-3 must be at least 1"),
-        ("train.TrainConfig.schedule='linear'", "none of constant"),
+        ("optimizers.OptimizerConfig.schedule='linear'", "none of constant"),
         ("rolls.RollLabelConfig.onset_radius_frames=2", "without effect"),
         ("x/train.TrainConfig.steps=1", "without effect: x/"),
     ],

@@ -17,9 +17,11 @@ from mt3x.journal import read_curve
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.notes import Notes
 from mt3x.objectives import PianoConfig, PianoObjective
+from mt3x.optimizers import OptimizerConfig
 from mt3x.rolls import RollLabelConfig, notes_to_rolls
 from mt3x.sonify import sonify
-from mt3x.train import TrainConfig, init_state, train_step
+from mt3x.train import TrainConfig
+from mt3x.train_step import init_state, train_step
 from mt3x.validate import RollValidation
 
 CLIP_SAMPLES = 320 * 64
@@ -66,8 +68,7 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
     experiment = make_experiment(
         corpus,
         steps=240,
-        learning_rate=1e-2,
-        schedule="cosine",
+        optimizer=OptimizerConfig(learning_rate=1e-2, schedule="cosine"),
         log_interval=40,
         eval_interval=80,
         checkpoint_interval=240,

@@ -21,6 +21,7 @@ from mt3x import codec
 from mt3x import experiment
 from mt3x import features
 from mt3x import objectives
+from mt3x import optimizers
 from mt3x import train
 from mt3x.models import seq2seq
 
@@ -43,6 +44,7 @@ objectives.TokensConfig.num_frames = 32
 objectives.TokensConfig.max_tokens = 32
 
 experiment.Experiment.train = @train.TrainConfig()
+train.TrainConfig.optimizer = @optimizers.OptimizerConfig()
 experiment.Experiment.validation = @experiment.ValidationConfig()
 experiment.TaskConfig.task = 'band_notes_ties_ms1vb1_train'
 experiment.TaskConfig.module = 'band_tasks'
@@ -51,11 +53,11 @@ experiment.TaskConfig.shuffle_buffer = 64
 experiment.ValidationConfig.task = 'band_notes_ties_ms1vb1_songs'
 experiment.ValidationConfig.module = 'band_tasks'
 train.TrainConfig.steps = 800
-train.TrainConfig.learning_rate = 3e-3
-train.TrainConfig.schedule = 'cosine'
-train.TrainConfig.warmup_steps = 100
-train.TrainConfig.optimizer = 'adamw'
-train.TrainConfig.gradient_clip_norm = 1.0
+optimizers.OptimizerConfig.learning_rate = 3e-3
+optimizers.OptimizerConfig.schedule = 'cosine'
+optimizers.OptimizerConfig.warmup_steps = 100
+optimizers.OptimizerConfig.name = 'adamw'
+optimizers.OptimizerConfig.gradient_clip_norm = 1.0
 train.TrainConfig.score = 'note_offset_program_f1'
 train.TrainConfig.eval_interval = 800
 train.TrainConfig.checkpoint_interval = 800

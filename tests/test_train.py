@@ -10,25 +10,19 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from toy import ToyBatches, ToyConfig, ToyObjective
 
 from mt3x import checkpoints
 from mt3x.journal import read_curve
-from mt3x.train import (
-    TrainConfig,
-    init_state,
-    make_schedule,
-    train,
-    train_step,
-)
+from mt3x.optimizers import OptimizerConfig
+from mt3x.train import TrainConfig, train
 
+OPTIMIZER = OptimizerConfig(learning_rate=1e-2, schedule="constant")
 CONFIG = TrainConfig(
     steps=6,
-    learning_rate=1e-2,
-    schedule="constant",
+    optimizer=OPTIMIZER,
     log_interval=1,
     checkpoint_interval=3,
     eval_interval=100,
@@ -37,14 +31,6 @@ CONFIG = TrainConfig(
 
 def losses(run_dir):
     return [row["loss"] for row in read_curve(run_dir / "learning_curve.csv")]
-
-
-def one_step(config, batch=None, objective=None):
-    objective = objective or ToyObjective()
-    state = init_state(config, objective)
-    batch = ToyBatches().batch(0) if batch is None else batch
-    batch = jax.tree.map(jnp.asarray, batch)
-    return state, *train_step(config, objective, state, batch)
 
 
 def test_loss_falls_and_folder_is_complete(tmp_path):
@@ -66,122 +52,6 @@ def test_loss_falls_and_folder_is_complete(tmp_path):
     }
 
 
-def test_update_is_adam_on_the_clipped_mean_gradient():
-    """The first step by hand: Adam's first update is lr * sign(g) for any scale."""
-    config = dataclasses.replace(CONFIG, gradient_clip_norm=1e-7)
-    objective = ToyObjective()
-    batch = jax.tree.map(jnp.asarray, ToyBatches().batch(0))
-    state, new, scalars = one_step(config)
-
-    def mean_loss(params):
-        total, weight, _ = objective.loss(params, batch)
-        return total / weight
-
-    params = state["weights"]["params"]
-    grads = jax.grad(mean_loss)(params)
-    norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(grads)))
-    np.testing.assert_allclose(scalars["gradient_norm"], norm, rtol=1e-5)
-    np.testing.assert_allclose(scalars["loss"], mean_loss(params), rtol=1e-6)
-    # Adam's epsilon is 1e-8: after clipping it is no longer small beside g, so the
-    # update shows whether the clipping came first.
-    for p, g, q in zip(
-        jax.tree.leaves(params),
-        jax.tree.leaves(grads),
-        jax.tree.leaves(new["weights"]["params"]),
-        strict=True,
-    ):
-        clipped = np.asarray(g) * 1e-7 / norm
-        step = config.learning_rate * clipped / (np.abs(clipped) + 1e-8)
-        np.testing.assert_allclose(np.asarray(p) - np.asarray(q), step, atol=2e-6)
-        assert np.max(np.abs(step)) < 0.95 * config.learning_rate
-
-
-class Dropping(ToyObjective):
-    """Its loss is a random number: that of the key it was given."""
-
-    def loss(self, params, batch, rng):
-        total, weight, _ = super().loss(params, batch)
-        drawn = jax.random.uniform(rng)
-        return total, weight, {"drawn": (drawn, jnp.float32(1))}
-
-
-@pytest.mark.parametrize("microbatches", [1, 2])
-def test_each_step_and_microbatch_draws_anew(microbatches):
-    config = dataclasses.replace(CONFIG, microbatches=microbatches)
-    objective = Dropping()
-    state = init_state(config, objective)
-    batch = jax.tree.map(jnp.asarray, ToyBatches().batch(0))
-    drawn = []
-    for _ in range(3):
-        state, scalars = train_step(config, objective, state, batch)
-        drawn.append(float(scalars["drawn"]))
-    assert len(set(drawn)) == 3
-    _, scalars = train_step(config, objective, init_state(config, objective), batch)
-    assert float(scalars["drawn"]) == drawn[0]
-    if microbatches == 2:
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), 0), 2)
-        want = np.mean([jax.random.uniform(key) for key in keys])
-        assert drawn[0] == pytest.approx(want)
-
-
-def test_microbatches_change_nothing():
-    _, whole, whole_scalars = one_step(CONFIG)
-    _, parts, parts_scalars = one_step(dataclasses.replace(CONFIG, microbatches=4))
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-7)
-    for name, value in whole_scalars.items():
-        np.testing.assert_allclose(value, parts_scalars[name], rtol=1e-5)
-
-
-def test_average_of_parameters():
-    config = dataclasses.replace(CONFIG, ema_decay=0.9)
-    state, new, _ = one_step(config)
-    old = state["weights"]["params"]["out"]["kernel"]
-    params = new["weights"]["params"]["out"]["kernel"]
-    # Step 0: min(0.9, 1 / 10).
-    np.testing.assert_allclose(
-        new["weights"]["ema"]["out"]["kernel"], 0.1 * old + 0.9 * params, rtol=1e-6
-    )
-
-
-def test_weight_decay_spares_biases():
-    objective = ToyObjective()
-    batch = {"samples": np.zeros((2, 8), np.float32)}
-    batch["target"] = np.zeros((2, 8), np.float32)
-    config = dataclasses.replace(CONFIG, optimizer="adamw", weight_decay=0.5)
-    state = init_state(config, objective)
-    # The output is 0, as its target: no gradient, and only decay moves parameters.
-    state["weights"]["params"]["hidden"]["bias"] = jnp.ones(16)
-    state["weights"]["params"]["out"]["kernel"] = jnp.zeros((16, 8))
-    new, _ = train_step(config, objective, state, jax.tree.map(jnp.asarray, batch))
-    before, after = state["weights"]["params"], new["weights"]["params"]
-    np.testing.assert_allclose(
-        after["hidden"]["kernel"], before["hidden"]["kernel"] * (1 - 1e-2 * 0.5)
-    )
-    np.testing.assert_array_equal(after["hidden"]["bias"], before["hidden"]["bias"])
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        (TrainConfig(schedule="constant"), {0: 6e-4, 99_999: 6e-4}),
-        (
-            TrainConfig(),
-            {0: 6e-4, 9_999: 6e-4, 10_000: 6e-4 * 0.98, 25_000: 6e-4 * 0.98**2},
-        ),
-        (
-            TrainConfig(schedule="cosine", steps=1_100, warmup_steps=100),
-            {0: 0.0, 50: 3e-4, 100: 6e-4, 600: 3e-4, 1_100: 0.0},
-        ),
-    ],
-)
-def test_schedules(config, expected):
-    with jax.numpy_dtype_promotion("standard"):
-        for step, rate in expected.items():
-            value = make_schedule(config)(jnp.asarray(step))
-            np.testing.assert_allclose(value, rate, rtol=1e-5, atol=1e-10)
-
-
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
@@ -196,7 +66,7 @@ def die(params):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig(**{config!r}), ToyObjective(), ToyBatches(), run_dir, die)
+train(TrainConfig.from_dict({config!r}), ToyObjective(), ToyBatches(), run_dir, die)
 """
 
 
@@ -325,8 +195,9 @@ def test_pictures_reach_tensorboard(tmp_path):
 
 def test_another_config_is_refused(tmp_path):
     train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
-    other = dataclasses.replace(CONFIG, learning_rate=1.0)
-    with pytest.raises(ValueError, match=r"train.learning_rate 0.01 -> 1.0"):
+    optimizer = dataclasses.replace(OPTIMIZER, learning_rate=1.0)
+    other = dataclasses.replace(CONFIG, optimizer=optimizer)
+    with pytest.raises(ValueError, match=r"train.optimizer.learning_rate 0.01 -> 1.0"):
         train(other, ToyObjective(), ToyBatches(), tmp_path)
     with pytest.raises(ValueError, match=r"objective.width 16 -> 4"):
         train(CONFIG, ToyObjective(ToyConfig(width=4)), ToyBatches(), tmp_path)
@@ -367,13 +238,17 @@ def test_start_from_weights(tmp_path):
     params = jax.tree.map(lambda x: x + 1, ToyObjective().init(jax.random.key(1)))
     file = tmp_path / "w.safetensors"
     checkpoints.save_weights(file, params, {})
-    config = dataclasses.replace(CONFIG, init_weights=str(file))
-    state = init_state(config, ToyObjective())
+    optimizer = dataclasses.replace(OPTIMIZER, learning_rate=0.0)
+    config = dataclasses.replace(
+        CONFIG, steps=1, init_weights=str(file), optimizer=optimizer
+    )
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "run")
     np.testing.assert_array_equal(
-        state["weights"]["params"]["out"]["kernel"], params["out"]["kernel"]
+        checkpoints.load(tmp_path / "run").params["out"]["kernel"],
+        params["out"]["kernel"],
     )
     with pytest.raises(ValueError, match="another model"):
-        init_state(config, ToyObjective(ToyConfig(width=4)))
+        train(config, ToyObjective(ToyConfig(width=4)), ToyBatches(), tmp_path / "new")
 
 
 def test_batches_are_made_ahead_and_their_errors_come_out(tmp_path):
@@ -407,11 +282,9 @@ def test_batches_are_made_ahead_and_their_errors_come_out(tmp_path):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"schedule": "linear"},
-        {"optimizer": "sgd"},
         {"dtype": "float16"},
         {"steps": 0},
-        {"warmup_steps": 100, "steps": 100},
+        {"steps": 100, "optimizer": OptimizerConfig(warmup_steps=100)},
         {"ema_decay": 1.0},
     ],
 )
@@ -452,7 +325,7 @@ from toy import ToyBatches, ToyObjective
 from mt3x.train import TrainConfig, train
 
 assert len(jax.devices()) == 8
-config = TrainConfig(**{config!r})
+config = TrainConfig.from_dict({config!r})
 train(config, ToyObjective(), ToyBatches(), {run_dir!r})
 try:
     train(config, ToyObjective(), ToyBatches(batch_size=6), {run_dir!r} + "/odd")
