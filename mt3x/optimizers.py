@@ -1,8 +1,10 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -10,23 +12,28 @@ import optax
 class OptimizerConfig:
     """How a gradient changes the parameters."""
 
-    # adam, or adamw: decoupled weight decay on arrays of two axes and more.
+    # adam, adamw or adafactor.
     name: str = "adam"
+    # Of adafactor: relative to the size of each parameter.
     learning_rate: float = 6e-4
-    # constant; exponential: x decay_rate every decay_steps, in stairs; cosine: to 0.
+    # constant; exponential: x decay_rate every decay_steps, in stairs; cosine: to 0;
+    # rsqrt: / sqrt(max(step, warmup_steps)).
     schedule: str = "exponential"
     decay_rate: float = 0.98
     decay_steps: int = 10_000
-    # Linear rise of the learning rate from 0, in front of the schedule.
+    # Linear rise of the learning rate from 0, in front of the schedule; of rsqrt, which
+    # needs it: the steps before the rate falls.
     warmup_steps: int = 0
-    weight_decay: float = 0.01
+    # Of adamw and adafactor: the part of each parameter that is taken away in a step, x
+    # learning rate; vectors (biases, norms) are spared.
+    weight_decay: float = 0.0
     # Clips the gradient's global norm before the update; None: not at all.
     gradient_clip_norm: float | None = 3.0
 
     def __post_init__(self) -> None:
         allowed = {
-            "schedule": ("constant", "exponential", "cosine"),
-            "name": ("adam", "adamw"),
+            "schedule": ("constant", "exponential", "cosine", "rsqrt"),
+            "name": ("adam", "adamw", "adafactor"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -37,11 +44,22 @@ class OptimizerConfig:
             raise ValueError(f"decay_steps={self.decay_steps} must be at least 1")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
+        if self.schedule == "rsqrt" and not self.warmup_steps:
+            raise ValueError(
+                "warmup_steps=0 does not fit schedule='rsqrt', which begins at "
+                "learning_rate / sqrt(warmup_steps): give warmup_steps (T5: 10000)"
+            )
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate of the update that follows `step` updates, of `steps` in all."""
+    """Learning rate of the update that follows `step` updates, of `steps` in all.
+
+    In T5X's words `constant` is "constant * linear_warmup" and `rsqrt` "constant *
+    rsqrt_decay". (T5X has 1e-8 where a rise begins at 0.)
+    """
     rate = config.learning_rate
+    if config.schedule == "rsqrt":
+        return lambda step: rate / jnp.sqrt(jnp.maximum(step, config.warmup_steps))
     if config.schedule == "constant":
         schedule = optax.constant_schedule(rate)
     elif config.schedule == "exponential":
@@ -68,12 +86,42 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     schedule = make_schedule(config, steps)
     if config.name == "adam":
         update = optax.adam(learning_rate=schedule)
-    else:
+    elif config.name == "adamw":
         update = optax.adamw(
-            learning_rate=schedule,
-            weight_decay=config.weight_decay,
-            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+            learning_rate=schedule, weight_decay=config.weight_decay, mask=_is_decayed
         )
+    else:
+        update = _adafactor(schedule, config.weight_decay)
     if config.gradient_clip_norm is None:
         return update
     return optax.chain(optax.clip_by_global_norm(config.gradient_clip_norm), update)
+
+
+def _is_decayed(params: Any) -> Any:
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _adafactor(
+    schedule: optax.Schedule, weight_decay: float
+) -> optax.GradientTransformation:
+    """Adafactor with the numbers of T5X, as MT3 was trained.
+
+    Shazeer and Stern 2018 (arXiv:1804.04235), algorithms 4 and 5, with beta2 of step t
+    1 - t ** -0.8 and no momentum: the mean of squares is kept as that of rows and that
+    of columns, the update's RMS is clipped at 1, and the step is relative to the
+    parameter's RMS (1e-3 at least).
+
+    T5X factors by logical axes (`embed` is a row, others are columns) only arrays of
+    more than two axes, and all others by size: a matrix with both axes of at least 128.
+    MT3's parameters have two axes at most, so that size alone decides, embeddings
+    included. Arrays of more axes and no names, which T5X refuses (HPPNet's convolutions
+    have four) are factored over their two largest axes where both are at least 128; the
+    RMS is that of the whole array.
+    """
+    return optax.chain(
+        optax.scale_by_factored_rms(decay_rate=0.8, min_dim_size_to_factor=128),
+        optax.clip_by_block_rms(threshold=1.0),
+        optax.scale_by_param_block_rms(min_scale=1e-3),
+        optax.add_decayed_weights(weight_decay=weight_decay, mask=_is_decayed),
+        optax.scale_by_learning_rate(schedule),
+    )
