@@ -65,6 +65,28 @@ class Journal:
             self._bar.close()
 
 
+class NoJournal(Journal):
+    """Of the processes that are not the first one: keeps silent."""
+
+    def __init__(self, run_dir: Path, first_step: int, last_step: int) -> None:
+        del run_dir, first_step, last_step
+
+    def advance(self, step: int) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class LearningCurve:
     """Rows of step and scalars in a CSV file that is whole at any time."""
 

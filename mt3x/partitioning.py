@@ -138,6 +138,17 @@ def _spec(
     return PartitionSpec(*spec)
 
 
+def per_device(mesh: Mesh) -> NamedSharding:
+    """The sharding of a vector with one value for each device."""
+    return NamedSharding(mesh, PartitionSpec(MESH_AXES))
+
+
+def on_each_device(mesh: Mesh, flag: bool) -> jax.Array:
+    """A vector of the flag of each device's process."""
+    values = np.full(mesh.local_mesh.size, flag)
+    return jax.make_array_from_process_local_data(per_device(mesh), values)
+
+
 def data_shard(mesh: Mesh) -> tuple[int, int]:
     """This process's part of the batch, as (number, of how many).
 

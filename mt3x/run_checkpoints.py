@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mt3x import processes
 from mt3x.checkpoints import Source, first_line
 
 
@@ -91,7 +92,10 @@ class RunCheckpoints:
             # Orbax and TensorStore raise all kinds of exceptions on damaged files.
             except Exception as error:
                 report(f"checkpoint of step {step} is damaged ({first_line(error)})")
-                self._set_aside(step)
+                found = None
+            if processes.any_of(found is None):
+                processes.on_first(lambda step=step: self._set_aside(step))
+                self._manager.reload()
                 continue
             self._policy.best_step = found.progress["best_step"]
             return step, found.weights, found.optimizer, found.progress
@@ -114,7 +118,6 @@ class RunCheckpoints:
         taken = len(list(damaged.iterdir()))
         folder = self._run_dir / "checkpoints" / str(step)
         folder.rename(damaged / f"{step}-{taken}")
-        self._manager.reload()
 
 
 @dataclasses.dataclass

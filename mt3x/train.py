@@ -13,17 +13,18 @@ import functools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mt3x import checkpoints, partitioning, run_folder
-from mt3x.journal import Journal
+from mt3x import checkpoints, partitioning, processes, run_folder
+from mt3x.journal import Journal, NoJournal
 from mt3x.optimizers import OptimizerConfig
 from mt3x.partitioning import MeshConfig
 from mt3x.prefetch import prefetched
@@ -47,7 +48,11 @@ class Batches(Protocol):
     """Training data as a pure function of the step."""
 
     def batch(self, step: int) -> Mapping[str, np.ndarray]:
-        """Arrays with a leading batch axis."""
+        """Arrays with a leading batch axis: this process's part of the batch."""
+        ...
+
+    def ids(self, step: int) -> Sequence[str]:
+        """What the examples of `batch(step)` are; asked for to explain a failure."""
         ...
 
 
@@ -129,26 +134,27 @@ def train(
       OSError: another run uses the folder, or it can not be written.
     """
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(run_dir), _signals() as signals:
-        # A cosine ends where the run ends; the other schedules know no end.
-        free = FREE_FIELDS
-        if config.optimizer.schedule != "cosine":
-            free += ("steps",)
-        run_folder.write_config(
-            run_dir,
-            {
-                "objective": objective.config.to_dict(),
-                "train": config.to_dict(),
-                "data": dict(data_config or {}),
-            },
-            free=[f"train/{name}" for name in free],
-        )
-        run = _Run(config, objective, run_dir, evaluate)
-        try:
-            return run.loop(batches, signals)
-        finally:
-            run.close()
+    # A cosine ends where the run ends; the other schedules know no end.
+    free = FREE_FIELDS + (() if config.optimizer.schedule == "cosine" else ("steps",))
+    contents = {
+        "objective": objective.config.to_dict(),
+        "train": config.to_dict(),
+        "data": dict(data_config or {}),
+    }
+    with ExitStack() as stack:
+
+        def claim() -> None:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(run_folder.locked(run_dir))
+            run_folder.write_config(
+                run_dir, contents, free=[f"train/{name}" for name in free]
+            )
+
+        processes.on_first(claim)
+        signals = stack.enter_context(_signals())
+        run = _Run(config, objective, batches, run_dir, evaluate)
+        stack.callback(run.close)
+        return run.loop(signals)
 
 
 class _Run:
@@ -158,10 +164,12 @@ class _Run:
         self,
         config: TrainConfig,
         objective: Objective,
+        batches: Batches,
         run_dir: Path,
         evaluate: Callable[[Any], Mapping[str, Any]] | None,
     ) -> None:
         self.config = config
+        self.batches = batches
         self.evaluate = evaluate
         self.mesh = partitioning.make_mesh(config.mesh)
         features = getattr(objective.config, "features", None)
@@ -171,9 +179,18 @@ class _Run:
         shapes = jax.eval_shape(init, params)
         placed = partitioning.state_shardings(self.mesh, config.mesh, shapes)
         whole = partitioning.sharding(self.mesh)
+
+        def update(state: Any, batch: Any, asked_to_stop: jax.Array) -> Any:
+            state, scalars = train_step(config, objective, state, batch)
+            return state, scalars | {"asked_to_stop": jnp.any(asked_to_stop)}
+
         self.update = jax.jit(
-            functools.partial(train_step, config, objective),
-            in_shardings=(placed, partitioning.sharding(self.mesh, "batch")),
+            update,
+            in_shardings=(
+                placed,
+                partitioning.sharding(self.mesh, "batch"),
+                partitioning.per_device(self.mesh),
+            ),
             out_shardings=(placed, whole),
             donate_argnums=0,
         )
@@ -191,6 +208,7 @@ class _Run:
         }
         self.saver = RunCheckpoints(run_dir, config.keep)
         self.saved_step = -1
+        self.asked_to_stop = False
         notes: list[str] = []
         found = self.saver.restore(
             self.state["weights"], self.state["optimizer"], notes.append
@@ -200,31 +218,26 @@ class _Run:
             self.state = {"weights": weights, "optimizer": optimizer}
             self.saved_step = self.step
             notes.append(f"going on from step {self.step}")
-        self.journal = Journal(run_dir, self.step, config.steps)
+        self.journal = (Journal if processes.is_first() else NoJournal)(
+            run_dir, self.step, config.steps
+        )
         for line in notes:
             self.journal.say(line)
         self.unread: collections.deque[tuple[int, Any]] = collections.deque()
         self._clock_s = time.perf_counter()
         self._examples, self._audio_s = 0, 0.0
 
-    def loop(self, batches: Batches, signals: list[int]) -> Outcome:
+    def loop(self, signals: list[int]) -> Outcome:
         config = self.config
-        reason = "steps"
         with prefetched(
-            lambda step: partitioning.shard_batch(self.mesh, batches.batch(step)),
+            lambda step: partitioning.shard_batch(self.mesh, self.batches.batch(step)),
             range(self.step, config.steps),
             config.prefetch,
         ) as stream:
             for batch in stream:
-                self.state, scalars = self.update(self.state, batch)
-                self.step += 1
-                self._count(batch)
-                # Read a step late: the device works while the host waits.
-                self.unread.append((self.step, scalars))
-                if len(self.unread) > 1:
-                    self._record(*self.unread.popleft())
-                self.journal.advance(self.step)
-                last = self.step == config.steps or bool(signals)
+                self._advance(batch, asked_to_stop=bool(signals))
+                stopping = self._all_asked_to_stop(signals)
+                last = self.step == config.steps or stopping
                 if last or self.step % config.log_interval == 0:
                     self._read_all()
                 if self.evaluate is not None and (
@@ -232,23 +245,45 @@ class _Run:
                 ):
                     self._validate(self.evaluate)
                     self._save()
+                    stopping = self._all_asked_to_stop(signals)  # in the meantime
                 elif last or self.step % config.checkpoint_interval == 0:
                     self._save()
-                if signals:
-                    reason = "signal"
+                if stopping:
                     self.journal.say(
-                        f"stopped by signal {signals[0]} at step {self.step}; the same "
-                        "command goes on from here"
+                        f"stopped by a signal at step {self.step}; the same command "
+                        "goes on from here"
                     )
-                    break
+                    return self._outcome("signal")
                 patience = config.early_stop_patience
                 if patience and self.progress["evaluations_since_best"] >= patience:
-                    reason = "early stop"
                     self.journal.say(
                         f"stopped at step {self.step}: no better {config.score} since "
                         f"step {self.progress['best_step']}"
                     )
-                    break
+                    return self._outcome("early stop")
+        return self._outcome("steps")
+
+    def _advance(self, batch: Mapping[str, jax.Array], asked_to_stop: bool) -> None:
+        """Start a step, and read the scalars of the one before."""
+        flags = partitioning.on_each_device(self.mesh, asked_to_stop)
+        self.state, scalars = self.update(self.state, batch, flags)
+        self.step += 1
+        self._count(batch)
+        # Read a step late: the device works while the host waits.
+        self.unread.append((self.step, scalars))
+        if len(self.unread) > 1:
+            self._record(*self.unread.popleft())
+        self.journal.advance(self.step)
+
+    def _all_asked_to_stop(self, signals: list[int]) -> bool:
+        """Whether to stop here: the same answer in all processes.
+
+        A process alone knows it at once. Of several, one may have been asked; the flag
+        comes to all with the scalars, a step late.
+        """
+        return bool(signals) if jax.process_count() == 1 else self.asked_to_stop
+
+    def _outcome(self, reason: str) -> Outcome:
         self.saver.wait()
         return Outcome(
             self.step, reason, self.progress["best_step"], self.progress["best_score"]
@@ -268,12 +303,14 @@ class _Run:
     def _record(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Check a step's scalars and add them up; write a row at the log interval."""
         values = {name: float(value) for name, value in scalars.items()}
+        self.asked_to_stop |= bool(values.pop("asked_to_stop"))
         for name in ("loss", "gradient_norm"):
             if not np.isfinite(values[name]):
                 raise ValueError(
                     f"{name} is {values[name]} at step {step}; lower learning_rate or "
-                    "gradient_clip_norm, or look at that step's batch (the last "
-                    f"checkpoint is of step {self.saved_step})"
+                    "gradient_clip_norm, or look at that step's examples: "
+                    f"{', '.join(self.batches.ids(step - 1))} (the last checkpoint is "
+                    f"of step {self.saved_step})"
                 )
         sums = self.progress["sums"]
         for name, value in values.items():
@@ -311,7 +348,7 @@ class _Run:
         self._read_all()
         begin_s = time.perf_counter()
         weights = self.state["weights"]
-        results = evaluate(weights.get("ema", weights["params"]))
+        results = evaluate(processes.fetch(weights.get("ema", weights["params"])))
         scores = {k: float(v) for k, v in results.items() if np.ndim(v) == 0}
         if self.config.score not in scores:
             raise ValueError(

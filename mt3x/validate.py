@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mt3x import processes
 from mt3x.audio_to_tokens import AudioToTokens
 from mt3x.clips import Clip
 from mt3x.notes import Notes
@@ -64,15 +65,14 @@ class RollValidation:
 
     def __call__(self, params: Any) -> dict[str, Any]:
         scores, picture = [], None
-        for samples_S, ref in self._clips:
+        for samples_S, ref in processes.share(self._clips):
             rolls = self.rolls(params, samples_S)
             scores.append(_score(ref, rolls_to_notes(rolls, self._config.decoding)))
             if picture is None:
                 shown = rolls[: self._picture_frames]
                 target = notes_to_rolls(ref, shown.num_frames, self._config.labels)
                 picture = draw_rolls(target, shown)
-        means = {k: float(np.mean([s[k] for s in scores])) for k in scores[0]}
-        return {**means, "rolls": picture}
+        return {**processes.mean(scores, len(self._clips)), "rolls": picture}
 
     def rolls(self, params: Any, samples_S: np.ndarray) -> Rolls:
         """What the model sees in one clip."""
@@ -113,15 +113,15 @@ class TokenValidation:
         self._config = objective.config
         self._precision = str(jnp.dtype(objective.dtype))
         self._clips = clips
-        self._device = device or jax.devices()[0]
+        self._device = device or jax.local_devices()[0]
 
     def __call__(self, params: Any) -> dict[str, Any]:
         model = AudioToTokens(self._config, params, self._device, self._precision)
         scores = []
-        for samples_S, ref in self._clips:
+        for samples_S, ref in processes.share(self._clips):
             est = model.decode([samples_S]).notes
             scores.append(_score(ref, est) | _program_score(ref, est))
-        return {k: float(np.mean([s[k] for s in scores])) for k in scores[0]}
+        return processes.mean(scores, len(self._clips))
 
 
 def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:

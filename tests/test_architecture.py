@@ -22,7 +22,7 @@ LEVELS = {
     "note_sequences pieces pipeline preprocessors published raw recipe records render "
     "sfz sources task_outputs textures",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate "
-    "experiment jobs journal partitioning prefetch run_checkpoints "
+    "experiment jobs journal partitioning prefetch processes run_checkpoints "
     "run_folder t5x_checkpoints train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.

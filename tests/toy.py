@@ -67,3 +67,6 @@ class ToyBatches:
         if step == self.bad_step:
             target_BxS[0, 0] = np.nan
         return {"samples": x_BxS, "target": target_BxS}
+
+    def ids(self, step):
+        return [f"toy {step}.{row}" for row in range(self.batch_size)]
