@@ -344,9 +344,9 @@ def split_into_segments(
 ) -> tf.data.Dataset:
     """Pieces -> consecutive segments with what evaluation needs.
 
-    `unique_id` (of the piece, counted from 0), `first_frame`, and `notes` (packed; of
-    the piece's first segment alone, empty in the others). `targets` are EOS alone:
-    whole pieces are compared by notes.
+    `unique_id` (of the piece, counted from 0), its `id`, `first_frame`, and `notes`
+    (packed; of the piece's first segment alone, empty in the others). `targets` are EOS
+    alone: whole pieces are compared by notes.
     """
     length = sequence_length["inputs"]
 
@@ -358,6 +358,7 @@ def split_into_segments(
                 "inputs": frames_TxW[first : first + length],
                 "targets": tf.constant([EOS_ID], tf.int32),
                 "unique_id": tf.cast(index, tf.int32)[tf.newaxis],
+                "id": piece["id"][tf.newaxis],
                 "first_frame": first[tf.newaxis],
                 "notes": tf.where(first == 0, piece["notes"], "")[tf.newaxis],
             }
