@@ -21,8 +21,8 @@ LEVELS = {
     2: "augment batches clips compose corpus datasets label_files multitrack pianos "
     "note_sequences pieces pipeline preprocessors published raw recipe records render "
     "sfz sources task_outputs textures",
-    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config evaluate "
-    "experiment jobs journal partitioning prefetch processes run_checkpoints "
+    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config distributed "
+    "evaluate experiment jobs journal partitioning prefetch processes run_checkpoints "
     "run_folder t5x_checkpoints train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.

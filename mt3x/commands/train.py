@@ -12,7 +12,10 @@ HELP = """Train a model.
 
 Gin files are looked for as named and then in the package. The same command, or
 `mt3x train --run-dir DIR` alone, goes on with a run that was stopped. Ctrl-C and
-SIGTERM save first. --gin.NAME=VALUE sets one parameter (text values in quotes)."""
+SIGTERM save first. --gin.NAME=VALUE sets one parameter (text values in quotes).
+
+A job of several processes runs the command in each of them: by srun, on all workers of
+a Cloud TPU, or by hand with the last three options."""
 
 
 @click.command(
@@ -29,8 +32,34 @@ SIGTERM save first. --gin.NAME=VALUE sets one parameter (text values in quotes).
     help="Folder for checkpoints, learning curve and TensorBoard; one with a run goes "
     "on.",
 )
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    envvar="MT3X_COORDINATOR",
+    help="Where process 0 of a job of several processes listens.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    envvar="MT3X_PROCESSES",
+    help="How many processes the job has.",
+)
+@click.option(
+    "--process-id",
+    type=click.IntRange(min=0),
+    envvar="MT3X_PROCESS_ID",
+    help="The number of this one, from 0. Each option may come from the environment: "
+    "MT3X_COORDINATOR, MT3X_PROCESSES, MT3X_PROCESS_ID.",
+)
 @click.pass_context
-def command(context: click.Context, gin_files: tuple[str, ...], run_dir: Path) -> None:
+def command(
+    context: click.Context,
+    gin_files: tuple[str, ...],
+    run_dir: Path,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+) -> None:
     bindings = gin_bindings(context.args)
     if bindings and not gin_files:
         raise ValueError("--gin.NAME=VALUE needs a --gin_file that it changes")
@@ -41,6 +70,9 @@ def command(context: click.Context, gin_files: tuple[str, ...], run_dir: Path) -
             f"training needs {error.name}, which is not installed: "
             "pip install 'mt3x[train]'"
         ) from error
+    from mt3x import distributed
+
+    distributed.start(coordinator, processes, process_id)
     outcome = experiment.run(run_dir)
     best = ""
     if outcome.best_step is not None:
