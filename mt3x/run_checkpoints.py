@@ -6,9 +6,13 @@ items: `weights` (what inference uses: `params`, and `ema` when there is an aver
 early stopping, running sums).
 """
 
+import contextlib
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import gc
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,10 @@ class RunCheckpoints:
     def __init__(self, run_dir: Source, keep: int) -> None:
         import orbax.checkpoint as ocp
 
+        # Failures in Orbax's threads are raised by `save` and `wait`; the logs repeat
+        # each of them a dozen times.
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._ocp = ocp
         self._run_dir = Path(run_dir).absolute()
         self._policy = _NewestAndBest(keep)
@@ -49,18 +57,21 @@ class RunCheckpoints:
         """Start saving; `progress["best_step"]` (or None) is the step to keep.
 
         The caller may go on changing `progress` and donate the arrays.
+
+        Raises:
+          OSError: this checkpoint or the one before could not be written.
         """
         self._policy.best_step = progress["best_step"]
         args = self._ocp.args
-        self._manager.save(
-            step,
-            args=args.Composite(
-                weights=args.StandardSave(dict(weights)),
-                optimizer=args.StandardSave(optimizer),
-                # Written in the background, while the caller counts on.
-                progress=args.JsonSave(copy.deepcopy(dict(progress))),
-            ),
+        items = args.Composite(
+            weights=args.StandardSave(dict(weights)),
+            optimizer=args.StandardSave(optimizer),
+            # Written in the background, while the caller counts on.
+            progress=args.JsonSave(copy.deepcopy(dict(progress))),
         )
+        # An earlier step's failure to write comes out here.
+        with self._explained():
+            self._manager.save(step, args=items)
 
     def restore(
         self, weights: Any, optimizer: Any, report: Callable[[str], None]
@@ -106,11 +117,29 @@ class RunCheckpoints:
         return None
 
     def wait(self) -> None:
-        """Return when everything is written."""
-        self._manager.wait_until_finished()
+        """Return when everything is written, or raise OSError as `save` does."""
+        with self._explained():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         self._manager.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Failures to write as one line."""
+        try:
+            yield
+        # Orbax and TensorStore raise all kinds of exceptions on full disks.
+        except Exception as error:
+            folder = self._run_dir / "checkpoints"
+            steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()]
+            kept = f"that of step {max(steps)} is whole" if steps else "there is none"
+            gc.collect()  # else Orbax's open coroutines complain at exit
+            free_gb = shutil.disk_usage(folder).free / 1e9
+            raise OSError(
+                f"{folder}: a checkpoint could not be written ({first_line(error)}); "
+                f"{kept}; {free_gb:.1f} GB are free there: make room and start again"
+            ) from error
 
     def _set_aside(self, step: int) -> None:
         damaged = self._run_dir / "damaged"

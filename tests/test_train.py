@@ -139,7 +139,9 @@ def test_sigterm_saves_and_ends(tmp_path):
 
 
 def test_nan_stops_with_its_step(tmp_path):
-    with pytest.raises(ValueError, match=r"loss is nan at step 5;.*is of step 3"):
+    with pytest.raises(
+        ValueError, match=r"loss is nan at step 5;.*toy 4.0, .*of step 3"
+    ):
         train(CONFIG, ToyObjective(), ToyBatches(bad_step=4), tmp_path)
     assert (tmp_path / "checkpoints" / "3").is_dir()
     assert not (tmp_path / "checkpoints" / "5").exists()
@@ -232,6 +234,38 @@ def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
     assert "step 6 is damaged" in text and "going on from step 3" in text
     assert outcome.step == 6 and losses(tmp_path) == before
     assert newest.is_dir() and (tmp_path / "damaged").is_dir()
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, {tests!r})
+from toy import ToyBatches, ToyConfig, ToyObjective
+from mt3x.train import TrainConfig, train
+
+class Batches(ToyBatches):
+    def batch(self, step):
+        if step == 4:  # from here on no file can grow beyond 2 KB
+            while not __import__("pathlib").Path({run_dir!r}, "checkpoints/2").exists():
+                pass
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+        return super().batch(step)
+
+config = TrainConfig(steps=6, log_interval=100, checkpoint_interval=2, prefetch=1)
+try:
+    train(config, ToyObjective(ToyConfig(width=1024)), Batches(), {run_dir!r})
+except OSError as error:
+    print(error)
+"""
+
+
+def test_full_disk_is_told_in_one_line(tmp_path):
+    script = FULL.format(tests=str(Path(__file__).parent), run_dir=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "could not be written" in done.stdout and "step 2 is whole" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert checkpoints.load(tmp_path).metadata["step"] == "2"
 
 
 def test_start_from_weights(tmp_path):
