@@ -10,8 +10,10 @@ import tensorflow as tf
 from mt3x.codec import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
 from mt3x.instrument_metrics import instrument_scores, mean_instrument_scores
 from mt3x.instruments import Instruments
+from mt3x.metrics import mean_scores, score
 from mt3x.notes import Notes
 from mt3x.pieces import unpack_notes
+from mt3x.rolls import RollDecodingConfig, Rolls, rolls_to_notes
 from mt3x.tokens import INVALID_ID, Tokenizer
 
 
@@ -77,6 +79,60 @@ def postprocess(
         "unique_id": unique_id,
         "start_s": int(example["first_frame"][0]) / frame_rate_hz,
         "ids": np.asarray(tokens, np.int32),
+    }
+
+
+def postprocess_rolls(
+    rolls_Tx4xP: np.ndarray, example: Mapping[str, Any], is_target: bool
+) -> dict[str, Any]:
+    """A segment's rolls without those of padding, or its reference as `postprocess`."""
+    unique_id, first_frame = (
+        int(example["unique_id"][0]),
+        int(example["first_frame"][0]),
+    )
+    if is_target:
+        notes = unpack_notes(example["notes"][0]) if first_frame == 0 else None
+        return {"unique_id": unique_id, "ref_notes": notes}
+    return {
+        "unique_id": unique_id,
+        "first_frame": first_frame,
+        "rolls": np.asarray(rolls_Tx4xP, np.float32)[: len(example["inputs"])],
+    }
+
+
+def roll_metrics(
+    targets: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
+    frame_rate_hz: float,
+) -> dict[str, float]:
+    """A SeqIO metric function: `mt3x.metrics` of the decoded rolls, means over pieces.
+
+    Args:
+      targets, predictions: what `postprocess_rolls` gave for the same segments.
+      frame_rate_hz: of the rolls.
+
+    Returns:
+      `note_f1`, `note_precision`, `note_offset_f1`, `frame_f1` and so on.
+    """
+    references: dict[int, Notes] = {}
+    segments: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        piece = target["unique_id"]
+        if target["ref_notes"] is not None:
+            references[piece] = target["ref_notes"]
+        segment = prediction["first_frame"], prediction["rolls"]
+        segments.setdefault(piece, []).append(segment)
+    scores = []
+    for piece, reference in references.items():
+        in_order = sorted(segments[piece], key=lambda segment: segment[0])
+        rolls_Tx4xP = np.concatenate([rolls for _, rolls in in_order])
+        arrays = np.moveaxis(rolls_Tx4xP, 1, 0)
+        rolls = Rolls(*arrays, frame_rate_hz=frame_rate_hz)
+        scores.append(score(reference, rolls_to_notes(rolls, RollDecodingConfig())))
+    return {
+        f"{kind}_{name}": value
+        for kind, values in mean_scores(scores).to_dict().items()
+        for name, value in values.items()
     }
 
 

@@ -1,7 +1,7 @@
 """MAESTRO v1 and v3 (Hawthorne et al. 2019): piano recitals with their MIDI."""
 
 from mt3x.codec import VocabConfig
-from mt3x.pipeline import add_task
+from mt3x.pipeline import add_roll_task, add_task
 from mt3x.sources import DataSet, EvalSplit
 from mt3x.tokens import TokenizerConfig
 
@@ -39,3 +39,5 @@ VELOCITIES = TokenizerConfig(VocabConfig(num_velocity_bins=127), use_ties=False)
 add_task(MAESTRO_V1, VELOCITIES)
 add_task(MAESTRO_V3, VELOCITIES)
 add_task(MAESTRO_V3, TokenizerConfig())
+add_roll_task(MAESTRO_V1)
+add_roll_task(MAESTRO_V3)

@@ -5,7 +5,7 @@ uses, so chunks of the training pieces stand in for validation.
 """
 
 from mt3x.codec import VocabConfig
-from mt3x.pipeline import add_task
+from mt3x.pipeline import add_roll_task, add_task
 from mt3x.sources import DataSet, EvalSplit
 from mt3x.tokens import TokenizerConfig
 
@@ -18,3 +18,4 @@ MAPS = DataSet(
 
 add_task(MAPS, TokenizerConfig())
 add_task(MAPS, TokenizerConfig(VocabConfig(num_velocity_bins=127), use_ties=False))
+add_roll_task(MAPS)

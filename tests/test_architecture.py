@@ -14,16 +14,16 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
     0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
-    "notes plot rolls sonify tokens windows",
-    1: "decoding features grammar losses models models.hppnet models.layers "
+    "notes plot rolls sonify task_names tokens windows",
+    1: "decoding features grammar losses meters models models.hppnet models.layers "
     "models.seq2seq models.transformer objectives optimizers reference search "
     "spectrogram train_step",
-    2: "augment batches clips compose corpus datasets label_files multitrack pianos "
-    "note_sequences pieces pipeline preprocessors published raw recipe records render "
-    "sfz sources task_outputs textures",
+    2: "augment batches clips compose converters corpus datasets label_files multitrack pianos "
+    "note_sequences pieces pipeline preprocessors published raw recipe records render roll_tasks "
+    "sfz sources task_batches task_outputs task_registry textures token_tasks",
     3: "audio_to_rolls audio_to_tokens checkpoints cli commands config distributed "
     "evaluate experiment jobs journal partitioning prefetch processes run_checkpoints "
-    "run_folder t5x_checkpoints train transcribe validate __main__",
+    "run_folder sharded_step t5x_checkpoints task_evaluation train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}
@@ -38,7 +38,8 @@ ALLOWED = {
 # The modules that wrap TensorFlow and SeqIO; others do not import them.
 DATA_MODULES = set(
     "multitrack note_sequences pieces pipeline preprocessors records sources "
-    "task_outputs commands.prepare".split()
+    "task_outputs task_registry task_batches token_tasks roll_tasks converters "
+    "commands.prepare".split()
 )
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 

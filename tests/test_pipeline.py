@@ -142,6 +142,7 @@ def examples(number, rng):
         yield {
             "inputs": rng.standard_normal((length, 4)).astype(np.float32),
             "targets": tokenizer.segment(events, 0, length),
+            "id": f"example{index}",
         }
 
 
@@ -149,9 +150,10 @@ def chunk_dataset(made):
     signature = {
         "inputs": tf.TensorSpec([None, 4], tf.float32),
         "targets": tf.TensorSpec([None], tf.int32),
+        "id": tf.TensorSpec([], tf.string),
     }
     return tf.data.Dataset.from_generator(
-        lambda: iter(made), output_signature=signature
+        lambda: ({"id": "", **example} for example in made), output_signature=signature
     )
 
 
@@ -168,6 +170,8 @@ def test_mixes_are_exact_sums_of_1_to_n_examples(rng):
         heard = mix["targets"] - first_pitch
         parts = [e for i, e in enumerate(made) if 40 + i % 60 in heard.tolist()]
         sizes.append(len(parts))
+        ids = {part["id"] for part in parts}
+        assert set(mix["id"].decode().split(" + ")) == ids
         length = max(len(part["inputs"]) for part in parts)
         sum_TxW = np.zeros((length, 4), np.float32)
         for part in parts:

@@ -1,0 +1,142 @@
+"""Registered tasks: finding them, what they write, and what is set at run time."""
+
+import contextlib
+import difflib
+import importlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import cast
+
+import seqio
+import tensorflow as tf
+
+from mt3x.rolls import RollLabelConfig
+from mt3x.sources import RecordSource
+from mt3x.tokens import TokenizerConfig
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """How audio is cut into frames."""
+
+    sample_rate_hz: int = 16000
+    hop_samples: int = 128
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is set in gin files for tasks that are registered already."""
+
+    max_examples_per_mix: int | None = None  # mix 1 to this many examples; None: none
+    program_granularity: str | None = None  # instead of the task's
+    labels: RollLabelConfig | None = None  # instead of the roll task's
+
+
+# What the training tasks of add_task and add_roll_task write: tokens, or rolls of audio
+# that is cut into such frames.
+WRITTEN: dict[str, TokenizerConfig | FrameConfig] = {}
+_OPTIONS: ContextVar[TrainOptions] = ContextVar("options")
+
+
+@contextlib.contextmanager
+def train_options(options: TrainOptions) -> Iterator[None]:
+    """Data sets of training tasks that are made inside are made with `options`."""
+    token = _OPTIONS.set(options)
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(token)
+
+
+def options() -> TrainOptions:
+    """Those of the innermost `train_options`."""
+    return _OPTIONS.get(TrainOptions())
+
+
+def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
+    """A task or mixture by its name, once the module that registers it is imported.
+
+    Raises:
+      ValueError: there is none of that name, or no such module.
+    """
+    # The device is the model's: TensorFlow would take all of its memory.
+    tf.config.set_visible_devices([], "GPU")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ValueError(
+            f"there is no module {module}, which was to register {task}: name one "
+            "that Python finds"
+        ) from error
+    known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if task not in known:
+        close = difflib.get_close_matches(task, known, n=3) or sorted(known)
+        raise ValueError(
+            f"there is no task {task!r} in {module}; close to it are {', '.join(close)}"
+        )
+    return seqio.get_mixture_or_task(task)
+
+
+def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
+    """Whether a task writes the tokens that a model is made for.
+
+    Programs may be told apart in another way: training tasks are given the model's.
+
+    Raises:
+      ValueError: it does not; says how they differ.
+    """
+    for part in parts(find_task(task, module)):
+        written = WRITTEN.get(part.name, tokens)  # others' tasks: their owner knows
+        granularity = tokens.program_granularity
+        if isinstance(written, FrameConfig):
+            raise ValueError(f"task {part.name} writes rolls, not a token model's")
+        if replace(written, program_granularity=granularity) != tokens:
+            raise ValueError(
+                f"task {part.name} writes {written}, but the model is made for {tokens}"
+            )
+
+
+def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
+    """Whether a task gives clips with rolls, in the frames that a model is made for.
+
+    Raises:
+      ValueError: it does not; says how they differ.
+    """
+    for part in parts(find_task(task, module)):
+        written = WRITTEN.get(part.name, frames)
+        if isinstance(written, TokenizerConfig):
+            raise ValueError(
+                f"task {part.name} writes tokens, but piano models learn rolls: name a "
+                "task of add_roll_task, such as maestrov3_rolls_train"
+            )
+        if written != frames:
+            raise ValueError(
+                f"task {part.name} has {written}, but the model is made for {frames}"
+            )
+
+
+def parts(provider: seqio.Task | seqio.Mixture) -> Sequence[seqio.Task]:
+    """The tasks of a mixture; a task by itself."""
+    return provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
+
+
+def mixing_rate(task: seqio.Task, temperature: float = 1.0) -> float:
+    """The share of a task in a mixture: its training examples ** (1 / temperature).
+
+    They are counted by SeqIO's cache of the task, or by what `mt3x prepare` wrote.
+
+    Raises:
+      ValueError: neither is there.
+    """
+    if task.cache_dir:
+        number = task.get_cached_stats("train")["examples"]
+    else:
+        number = cast(RecordSource, task.source).num_blocks()
+    return number ** (1 / temperature)
