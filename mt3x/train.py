@@ -9,7 +9,6 @@ the losses of a run that was not, bit for bit on the same machine.
 """
 
 import collections
-import functools
 import signal
 import threading
 import time
@@ -20,16 +19,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mt3x import checkpoints, partitioning, processes, run_folder
 from mt3x.journal import Journal, NoJournal
+from mt3x.meters import Meter, matmul_flops, peak_flops
 from mt3x.optimizers import OptimizerConfig
 from mt3x.partitioning import MeshConfig
 from mt3x.prefetch import prefetched
 from mt3x.run_checkpoints import RunCheckpoints
-from mt3x.train_step import Objective, StepConfig, init_state, train_step
+from mt3x.sharded_step import make_sharded_step
+from mt3x.train_step import Objective, StepConfig
 
 # A change of these does not change what a step computes, so a run may go on with it.
 FREE_FIELDS = (
@@ -113,6 +113,7 @@ def train(
     run_dir: str | Path,
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
     data_config: Mapping[str, Any] | None = None,
+    trace_dir: str | Path | None = None,
 ) -> Outcome:
     """Train in a run folder, from its newest checkpoint where it has one.
 
@@ -127,6 +128,8 @@ def train(
       evaluate: takes parameters and returns scores by name; values that are arrays
         HxWx3 (uint8) are pictures for TensorBoard.
       data_config: what `batches` were made from, as JSON; recorded and compared.
+      trace_dir: folder for a profiler's trace of five early steps (TensorBoard and
+        Perfetto show it).
 
     Raises:
       ValueError: the folder's run has another config, the loss or the gradient is not
@@ -152,7 +155,8 @@ def train(
 
         processes.on_first(claim)
         signals = stack.enter_context(_signals())
-        run = _Run(config, objective, batches, run_dir, evaluate)
+        trace = None if trace_dir is None else Path(trace_dir)
+        run = _Run(config, objective, batches, run_dir, evaluate, trace)
         stack.callback(run.close)
         return run.loop(signals)
 
@@ -167,36 +171,14 @@ class _Run:
         batches: Batches,
         run_dir: Path,
         evaluate: Callable[[Any], Mapping[str, Any]] | None,
+        trace_dir: Path | None,
     ) -> None:
         self.config = config
         self.batches = batches
         self.evaluate = evaluate
         self.mesh = partitioning.make_mesh(config.mesh)
-        features = getattr(objective.config, "features", None)
-        self.sample_rate_hz = getattr(features, "sample_rate_hz", None)
-        params = _given_params(config, objective)
-        init = functools.partial(init_state, config, objective)
-        shapes = jax.eval_shape(init, params)
-        placed = partitioning.state_shardings(self.mesh, config.mesh, shapes)
-        whole = partitioning.sharding(self.mesh)
-
-        def update(state: Any, batch: Any, asked_to_stop: jax.Array) -> Any:
-            state, scalars = train_step(config, objective, state, batch)
-            return state, scalars | {"asked_to_stop": jnp.any(asked_to_stop)}
-
-        self.update = jax.jit(
-            update,
-            in_shardings=(
-                placed,
-                partitioning.sharding(self.mesh, "batch"),
-                partitioning.per_device(self.mesh),
-            ),
-            out_shardings=(placed, whole),
-            donate_argnums=0,
-        )
-        # Each device makes its part. An output of jit owns its buffers, which donation
-        # needs.
-        self.state = jax.jit(init, out_shardings=placed)(params)
+        step = make_sharded_step(config, config.mesh, objective, self.mesh)
+        self.update = step.update
         self.step = 0
         # What must survive a kill besides the state; JSON.
         self.progress: dict[str, Any] = {
@@ -211,21 +193,30 @@ class _Run:
         self.asked_to_stop = False
         notes: list[str] = []
         found = self.saver.restore(
-            self.state["weights"], self.state["optimizer"], notes.append
+            step.state["weights"], step.state["optimizer"], notes.append
         )
         if found is not None:
             self.step, weights, optimizer, self.progress = found
             self.state = {"weights": weights, "optimizer": optimizer}
             self.saved_step = self.step
             notes.append(f"going on from step {self.step}")
+        else:
+            self.state = step.init(_given_params(config, objective))
         self.journal = (Journal if processes.is_first() else NoJournal)(
             run_dir, self.step, config.steps
         )
         for line in notes:
             self.journal.say(line)
+        kinds = [device.device_kind for device in self.mesh.devices.flat]
+        features = getattr(objective.config, "features", None)
+        self.meter = Meter(
+            peak_flops=peak_flops(kinds, config.dtype),
+            sample_rate_hz=getattr(features, "sample_rate_hz", None),
+        )
         self.unread: collections.deque[tuple[int, Any]] = collections.deque()
-        self._clock_s = time.perf_counter()
-        self._examples, self._audio_s = 0, 0.0
+        self.trace_dir = trace_dir
+        self.traced_steps = range(self.step + 5, self.step + 10)
+        self.tracing = False
 
     def loop(self, signals: list[int]) -> Outcome:
         config = self.config
@@ -234,7 +225,7 @@ class _Run:
             range(self.step, config.steps),
             config.prefetch,
         ) as stream:
-            for batch in stream:
+            for batch in self.meter.watch(stream):
                 self._advance(batch, asked_to_stop=bool(signals))
                 stopping = self._all_asked_to_stop(signals)
                 last = self.step == config.steps or stopping
@@ -266,14 +257,35 @@ class _Run:
     def _advance(self, batch: Mapping[str, jax.Array], asked_to_stop: bool) -> None:
         """Start a step, and read the scalars of the one before."""
         flags = partitioning.on_each_device(self.mesh, asked_to_stop)
-        self.state, scalars = self.update(self.state, batch, flags)
+        if self.meter.peak_flops and self.meter.flops_per_step is None:
+            self.meter.flops_per_step = matmul_flops(
+                self.update, self.state, batch, flags
+            )
+        self._trace()
+        with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
+            self.state, scalars = self.update(self.state, batch, flags)
         self.step += 1
-        self._count(batch)
+        self.meter.count(batch)
         # Read a step late: the device works while the host waits.
         self.unread.append((self.step, scalars))
         if len(self.unread) > 1:
             self._record(*self.unread.popleft())
         self.journal.advance(self.step)
+
+    def _trace(self) -> None:
+        """Begin or end the trace of some steps, where one is asked for."""
+        if self.trace_dir is None:
+            return
+        if self.step == self.traced_steps.start:
+            jax.profiler.start_trace(str(self.trace_dir))
+            self.tracing = True
+        elif self.step == self.traced_steps.stop:
+            jax.block_until_ready(self.state)
+            jax.profiler.stop_trace()
+            self.tracing = False
+            self.journal.say(
+                f"trace of {len(self.traced_steps)} steps: {self.trace_dir}"
+            )
 
     def _all_asked_to_stop(self, signals: list[int]) -> bool:
         """Whether to stop here: the same answer in all processes.
@@ -290,15 +302,10 @@ class _Run:
         )
 
     def close(self) -> None:
+        if self.tracing:
+            jax.profiler.stop_trace()
         self.saver.close()
         self.journal.close()
-
-    def _count(self, batch: Mapping[str, jax.Array]) -> None:
-        examples = len(next(iter(batch.values())))
-        self._examples += examples
-        for name in ("samples", "encoder_input_tokens"):
-            if self.sample_rate_hz and name in batch:
-                self._audio_s += batch[name].size / self.sample_rate_hz
 
     def _record(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Check a step's scalars and add them up; write a row at the log interval."""
@@ -321,13 +328,7 @@ class _Run:
         row = {"loss": 0.0} | {k: v / self.progress["count"] for k, v in sums.items()}
         row["learning_rate"] = values["learning_rate"]
         self.progress |= {"sums": {}, "count": 0}
-        now_s = time.perf_counter()
-        elapsed_s = max(now_s - self._clock_s, 1e-9)
-        row["examples_per_s"] = self._examples / elapsed_s
-        if self._audio_s:
-            row["audio_s_per_s"] = self._audio_s / elapsed_s
-        self._clock_s, self._examples, self._audio_s = now_s, 0, 0.0
-        self.journal.add(step, row)
+        self.journal.add(step, row | self.meter.read())
 
     def _read_all(self) -> None:
         while self.unread:
@@ -365,8 +366,7 @@ class _Run:
         for name, value in results.items():
             if np.ndim(value) == 3:
                 self.journal.add_picture(self.step, f"valid/{name}", value)
-        # Validation is no part of the training rate.
-        self._clock_s += time.perf_counter() - begin_s
+        self.meter.paused(time.perf_counter() - begin_s)
 
 
 def _given_params(config: TrainConfig, objective: Objective) -> Any:

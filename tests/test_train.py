@@ -195,6 +195,16 @@ def test_pictures_reach_tensorboard(tmp_path):
     assert b"valid/rolls" in data and b"valid/note_f1" in data
 
 
+@pytest.mark.parametrize("steps", [7, 12])
+def test_trace_of_some_steps(tmp_path, capfd, steps):
+    """Also of a run that ends meanwhile."""
+    config = dataclasses.replace(CONFIG, steps=steps, checkpoint_interval=100)
+    folder = tmp_path / "trace"
+    train(config, ToyObjective(), ToyBatches(), tmp_path / "run", trace_dir=folder)
+    assert list(folder.rglob("*.xplane.pb"))
+    assert ("trace of 5 steps" in capfd.readouterr().err) == (steps == 12)
+
+
 def test_another_config_is_refused(tmp_path):
     train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
     optimizer = dataclasses.replace(OPTIMIZER, learning_rate=1.0)

@@ -1,0 +1,61 @@
+"""The training step compiled for a mesh: what is computed, and where it lies."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from mt3x import partitioning
+from mt3x.partitioning import MeshConfig
+from mt3x.train_step import Objective, StepConfig, init_state, train_step
+
+
+class ShardedStep(NamedTuple):
+    """Jitted functions of one run."""
+
+    # ShapeDtypeStructs with shardings: what a checkpoint is restored into.
+    state: Any
+    # Parameters or None -> the state of step 0, of which each device makes its part.
+    init: Callable[[Any], Any]
+    # State (donated), batch, a flag for each device -> state, scalars; the scalar
+    # `asked_to_stop` tells all processes whether a flag was set.
+    update: Callable[[Any, Any, Any], tuple[Any, dict[str, jax.Array]]]
+
+
+def make_sharded_step(
+    config: StepConfig, mesh_config: MeshConfig, objective: Objective, mesh: Mesh
+) -> ShardedStep:
+    """Jit the step for a mesh; nothing is compiled or allocated yet."""
+    init = functools.partial(init_state, config, objective)
+    shapes = jax.eval_shape(init)
+    placed = partitioning.state_shardings(mesh, mesh_config, shapes)
+    state = jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=where
+        ),
+        shapes,
+        placed,
+    )
+
+    def update(state: Any, batch: Any, flags: jax.Array) -> Any:
+        state, scalars = train_step(config, objective, state, batch)
+        return state, scalars | {"asked_to_stop": jnp.any(flags)}
+
+    return ShardedStep(
+        state=state,
+        # An output of jit owns its buffers, which donation needs.
+        init=jax.jit(init, out_shardings=placed),
+        update=jax.jit(
+            update,
+            in_shardings=(
+                placed,
+                partitioning.sharding(mesh, "batch"),
+                partitioning.per_device(mesh),
+            ),
+            out_shardings=(placed, partitioning.sharding(mesh)),
+            donate_argnums=0,
+        ),
+    )
