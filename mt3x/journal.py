@@ -8,6 +8,7 @@ row is one line of text on the error stream.
 """
 
 import csv
+import importlib.util
 import io
 import sys
 import time
@@ -58,6 +59,13 @@ class Journal:
         if self._board is not None:
             self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
 
+    def add_sound(
+        self, step: int, name: str, samples_Sx2: np.ndarray, sample_rate_hz: int
+    ) -> None:
+        """A sound in stereo for TensorBoard, where soundfile can encode it."""
+        if self._board is not None and importlib.util.find_spec("soundfile"):
+            self._board.add_audio(name, samples_Sx2, step, sample_rate_hz)
+
     def close(self) -> None:
         if self._board is not None:
             self._board.close()
@@ -81,6 +89,11 @@ class NoJournal(Journal):
         pass
 
     def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
+        pass
+
+    def add_sound(
+        self, step: int, name: str, samples_Sx2: np.ndarray, sample_rate_hz: int
+    ) -> None:
         pass
 
     def close(self) -> None:

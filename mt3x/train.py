@@ -126,7 +126,7 @@ def train(
       run_dir: folder for `config.json`, `checkpoints/`, `learning_curve.csv` and
         `tensorboard/`; made when missing.
       evaluate: takes parameters and returns scores by name; values that are arrays
-        HxWx3 (uint8) are pictures for TensorBoard.
+        are for TensorBoard: pictures HxWx3 (uint8), stereo sounds Sx2 (-1..1).
       data_config: what `batches` were made from, as JSON; recorded and compared.
       trace_dir: folder for a profiler's trace of five early steps (TensorBoard and
         Perfetto show it).
@@ -366,6 +366,8 @@ class _Run:
         for name, value in results.items():
             if np.ndim(value) == 3:
                 self.journal.add_picture(self.step, f"valid/{name}", value)
+            elif np.ndim(value) == 2 and (rate_hz := self.meter.sample_rate_hz):
+                self.journal.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
         self.meter.paused(time.perf_counter() - begin_s)
 
 

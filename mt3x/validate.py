@@ -19,7 +19,8 @@ from mt3x.audio_to_tokens import AudioToTokens
 from mt3x.clips import Clip
 from mt3x.notes import Notes
 from mt3x.objectives import TokensObjective
-from mt3x.rolls import Rolls, notes_to_rolls, rolls_to_notes
+from mt3x.rolls import RollLabelConfig, Rolls, notes_to_rolls, rolls_to_notes
+from mt3x.sonify import sonify
 
 ONSET_TOLERANCE_S = 0.05
 
@@ -38,20 +39,23 @@ class Objective(Protocol):
 
 
 class RollValidation:
-    """Of piano models: `validation(params)` -> scores by name, and the picture `rolls`.
+    """Of piano models: `validation(params)` -> scores by name.
+
+    Beside the scores there are, of the first clip, the picture `rolls` (HxWx3, uint8)
+    and the `sound` (Sx2): the recording left, what was transcribed right.
 
     All clips are padded to the longest, so that prediction compiles once.
     """
 
     def __init__(
-        self, objective: Objective, clips: Sequence[Clip], picture_s: float = 20.0
+        self, objective: Objective, clips: Sequence[Clip], shown_s: float = 20.0
     ) -> None:
         """
         Args:
           objective: predicts rolls and knows how they are decoded.
           clips: pairs of samples_S (float32 or int16, at the features' rate) and the
             reference notes that begin in them.
-          picture_s: how much of the first clip the picture shows.
+          shown_s: how much of the first clip is shown and played.
         """
         if not clips:
             raise ValueError("no clips to validate on; name a corpus with some audio")
@@ -60,19 +64,24 @@ class RollValidation:
         hop_samples = self._config.features.hop_samples
         longest = max(len(samples_S) for samples_S, _ in clips)
         self._length = -(-longest // hop_samples) * hop_samples
-        self._picture_frames = int(picture_s * self._config.labels.frame_rate_hz)
+        self._shown_s = shown_s
         self._predict = jax.jit(objective.predict)
 
     def __call__(self, params: Any) -> dict[str, Any]:
-        scores, picture = [], None
+        scores, shown = [], {}
         for samples_S, ref in processes.share(self._clips):
             rolls = self.rolls(params, samples_S)
-            scores.append(_score(ref, rolls_to_notes(rolls, self._config.decoding)))
-            if picture is None:
-                shown = rolls[: self._picture_frames]
-                target = notes_to_rolls(ref, shown.num_frames, self._config.labels)
-                picture = draw_rolls(target, shown)
-        return {**processes.mean(scores, len(self._clips)), "rolls": picture}
+            est = rolls_to_notes(rolls, self._config.decoding)
+            scores.append(_score(ref, est))
+            if not shown:
+                rolls = rolls[: int(self._shown_s * self._config.labels.frame_rate_hz)]
+                target = notes_to_rolls(ref, rolls.num_frames, self._config.labels)
+                rate_hz = self._config.features.sample_rate_hz
+                shown = {
+                    "rolls": draw_rolls(target, rolls),
+                    "sound": _side_by_side(samples_S, est, rate_hz, self._shown_s),
+                }
+        return {**processes.mean(scores, len(self._clips)), **shown}
 
     def rolls(self, params: Any, samples_S: np.ndarray) -> Rolls:
         """What the model sees in one clip."""
@@ -93,7 +102,7 @@ class RollValidation:
 
 
 class TokenValidation:
-    """Of token models: `validation(params)` -> scores by name.
+    """Of token models: `validation(params)` -> scores, picture and sound.
 
     Beside the scores of all notes together there are `note_offset_program_f1` (onset,
     offset and program must be right, of drums the onset) and `drum_onset_f1`, of
@@ -101,7 +110,11 @@ class TokenValidation:
     """
 
     def __init__(
-        self, objective: TokensObjective, clips: Sequence[Clip], device: Any = None
+        self,
+        objective: TokensObjective,
+        clips: Sequence[Clip],
+        device: Any = None,
+        shown_s: float = 20.0,
     ) -> None:
         """
         Args:
@@ -109,19 +122,31 @@ class TokenValidation:
           clips: pairs of samples_S (float32, at the features' rate) and the reference
             notes that begin in them.
           device: where to transcribe; by default JAX's first.
+          shown_s: how much of the first clip is shown and played.
         """
         self._config = objective.config
         self._precision = str(jnp.dtype(objective.dtype))
         self._clips = clips
         self._device = device or jax.local_devices()[0]
+        self._shown_s = shown_s
 
     def __call__(self, params: Any) -> dict[str, Any]:
         model = AudioToTokens(self._config, params, self._device, self._precision)
-        scores = []
+        rate_hz = self._config.features.sample_rate_hz
+        scores, shown = [], {}
         for samples_S, ref in processes.share(self._clips):
             est = model.decode([samples_S]).notes
             scores.append(_score(ref, est) | _program_score(ref, est))
-        return processes.mean(scores, len(self._clips))
+            if not shown:
+                labels = RollLabelConfig()
+                shown_s = min(self._shown_s, len(samples_S) / rate_hz)
+                num_frames = int(shown_s * labels.frame_rate_hz)
+                rolls = [notes_to_rolls(n, num_frames, labels) for n in (ref, est)]
+                shown = {
+                    "rolls": draw_rolls(*rolls),
+                    "sound": _side_by_side(samples_S, est, rate_hz, shown_s),
+                }
+        return {**processes.mean(scores, len(self._clips)), **shown}
 
 
 def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
@@ -138,6 +163,17 @@ def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
         pictures.append(np.repeat(np.round(picture).astype(np.uint8), 2, axis=0))
     line = np.full((2, *pictures[0].shape[1:]), 255, np.uint8)
     return np.concatenate([pictures[0], line, pictures[1]])
+
+
+def _side_by_side(
+    samples_S: np.ndarray, est: Notes, sample_rate_hz: int, shown_s: float
+) -> np.ndarray:
+    """The recording left, the transcription right: samples_Sx2 in -1..1."""
+    recording_S = samples_S[: int(shown_s * sample_rate_hz)]
+    if recording_S.dtype == np.int16:
+        recording_S = recording_S / 32768
+    played_S = sonify(est, sample_rate_hz, len(recording_S))
+    return np.clip(np.stack([recording_S, played_S], axis=1), -1, 1).astype(np.float32)
 
 
 def note_scores(ref: Notes, est: Notes) -> dict[str, float]:

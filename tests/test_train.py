@@ -180,19 +180,21 @@ def test_early_stop_keeps_the_best(tmp_path):
     assert [r["step"] for r in rows if "valid/note_f1" in r] == [2, 4, 6, 8, 10]
 
 
-def test_pictures_reach_tensorboard(tmp_path):
+def test_pictures_and_sounds_reach_tensorboard(tmp_path):
     picture = np.zeros((4, 6, 3), np.uint8)
+    sound = np.zeros((50, 2), np.float32)
     config = dataclasses.replace(CONFIG, steps=1)
     train(
         config,
         ToyObjective(),
         ToyBatches(),
         tmp_path,
-        lambda params: {"note_f1": 1.0, "rolls": picture},
+        lambda params: {"note_f1": 1.0, "rolls": picture, "sound": sound},
     )
     (events,) = (tmp_path / "tensorboard").glob("events*")
     data = events.read_bytes()
-    assert b"valid/rolls" in data and b"valid/note_f1" in data
+    for name in (b"valid/rolls", b"valid/sound", b"valid/note_f1"):
+        assert name in data
 
 
 @pytest.mark.parametrize("steps", [7, 12])

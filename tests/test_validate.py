@@ -45,7 +45,7 @@ def validation(monkeypatch):
         (np.zeros(32000, np.float32), NOTES),
         (np.zeros(48000, np.int16), NOTES.shift(1.0)),
     ]
-    return RollValidation(Oracle(), clips, picture_s=1.0)
+    return RollValidation(Oracle(), clips, shown_s=1.0)
 
 
 def test_scores_are_means_over_clips(validation):
@@ -55,6 +55,8 @@ def test_scores_are_means_over_clips(validation):
     assert scores["note_offset_velocity_f1"] == pytest.approx(0.5)
     assert scores["frame_f1"] == pytest.approx(0.5)
     assert scores["rolls"].shape == (2 * 2 * 88 + 2, 50, 3)
+    assert scores["sound"].shape == (16000, 2)
+    assert not scores["sound"][:, 0].any() and scores["sound"][:, 1].any()
 
 
 def test_clips_are_padded_to_one_shape(validation):
