@@ -93,7 +93,8 @@ def generate(
         rows = _advance(
             _as_partial(step_fn), rows, rng, batch, config, constraint, length
         )
-        if not np.any(rows.active_B):
+        # Inside another program nothing is known yet; idle rows cost nothing there.
+        if not isinstance(rows.active_B, jax.core.Tracer) and not np.any(rows.active_B):
             break
     return results(rows)
 
