@@ -21,7 +21,7 @@ LEVELS = {
     2: "augment batches clips compose converters corpus datasets label_files multitrack pianos "
     "note_sequences pieces pipeline preprocessors published raw recipe records render roll_tasks "
     "sfz sources task_batches task_outputs task_registry textures token_tasks",
-    3: "audio_to_rolls audio_to_tokens checkpoints cli commands config distributed "
+    3: "audio_to_rolls audio_to_tokens checkpoints cli commands compilation_cache config distributed "
     "evaluate experiment jobs journal partitioning prefetch processes run_checkpoints "
     "run_folder sharded_step t5x_adapter t5x_checkpoints task_evaluation train transcribe validate __main__",
 }
@@ -39,7 +39,7 @@ ALLOWED = {
 DATA_MODULES = set(
     "multitrack note_sequences pieces pipeline preprocessors records sources "
     "task_outputs task_registry task_batches token_tasks roll_tasks converters "
-    "commands.prepare".split()
+    "t5x_adapter commands.prepare".split()
 )
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
@@ -131,6 +131,7 @@ def test_third_party_imports(name):
         top = full.split(".")[0]
         assert top != "tasks", f"mt3x.{name} imports tasks"
         assert top != "gin" or name == "config", f"mt3x.{name} imports gin"
+        assert top != "t5x" or name == "t5x_adapter", f"mt3x.{name} imports t5x"
         if top in DATA_PACKAGES:
             assert name in DATA_MODULES, f"mt3x.{name} imports {top}"
             continue
