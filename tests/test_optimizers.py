@@ -1,16 +1,134 @@
-"""Optimizers and learning rates."""
+"""Optimizers and learning rates; Adafactor against T5X's."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from golden import adafactor_inputs as inputs
+from jax.sharding import AbstractMesh, PartitionSpec
 
+from mt3x import partitioning
+from mt3x.models.seq2seq import Seq2SeqConfig
+from mt3x.objectives import TokensConfig, TokensObjective
 from mt3x.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from mt3x.partitioning import MeshConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+ADAFACTOR = OptimizerConfig(
+    name="adafactor",
+    learning_rate=inputs.LEARNING_RATE,
+    schedule="rsqrt",
+    warmup_steps=inputs.WARMUP_STEPS,
+    gradient_clip_norm=None,
+)
 
 
-def test_weight_decay_spares_biases():
+def mt3_shapes():
+    """MT3's parameters, of the golden file's size."""
+    objective = TokensObjective(TokensConfig(model=Seq2SeqConfig(**inputs.NETWORK)))
+    return jax.eval_shape(objective.init, jax.random.key(0))
+
+
+def updated(config, params, gradients):
+    optimizer = make_optimizer(config, steps=10)
+    with jax.numpy_dtype_promotion("standard"):
+
+        @jax.jit
+        def update(params, state, gradient):
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state
+
+        state = optimizer.init(params)
+        for gradient in gradients:
+            params, state = update(params, state, gradient)
+    return params
+
+
+def adafactor_params():
+    shapes = mt3_shapes()
+    gradients = [inputs.arrays(shapes, seed=1 + n) for n in range(inputs.STEPS)]
+    return updated(ADAFACTOR, inputs.arrays(shapes, seed=0), gradients)
+
+
+def check_adafactor(golden):
+    ours = inputs.some(adafactor_params())
+    assert set(ours) == {name for name in golden if not name.startswith("rate/")}
+    begin = inputs.some(inputs.arrays(mt3_shapes(), seed=0))
+    for name, value in ours.items():
+        assert not np.allclose(value, begin[name], rtol=1e-2), name
+        np.testing.assert_allclose(value, golden[name], rtol=1e-4, atol=1e-7)
+
+
+def test_adafactor_is_t5x_s():
+    with np.load(GOLDEN / "adafactor.npz") as golden:
+        check_adafactor(dict(golden))
+
+
+def test_adafactor_is_that_of_the_installed_t5x(tmp_path):
+    if not all(map(importlib.util.find_spec, ("t5x", "mt3"))):
+        pytest.skip("t5x and mt3 are not installed")
+    file = tmp_path / "adafactor.npz"
+    # In a process of its own: importing them warns and changes JAX's settings.
+    code = (
+        f"import sys, numpy; sys.path.insert(0, {str(GOLDEN)!r}); "
+        f"import make_adafactor; numpy.savez({str(file)!r}, **make_adafactor.make())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with np.load(file) as golden:
+        check_adafactor(dict(golden))
+
+
+@pytest.mark.parametrize("name", inputs.SCHEDULES)
+def test_rates_are_t5x_s(name):
     config = OptimizerConfig(
-        name="adamw", learning_rate=1e-2, schedule="constant", weight_decay=0.5
+        learning_rate=inputs.LEARNING_RATE,
+        schedule="rsqrt" if name == "rsqrt" else "constant",
+        warmup_steps=0 if name == "constant" else inputs.WARMUP_STEPS,
+    )
+    with np.load(GOLDEN / "adafactor.npz") as golden:
+        expected = golden[f"rate/{name}"]
+    with jax.numpy_dtype_promotion("standard"):
+        schedule = make_schedule(config, 1_000)
+        rates = [schedule(jnp.asarray(step)) for step in inputs.SCHEDULE_STEPS]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_adafactor_of_arrays_without_names():
+    """The kernel of a convolution, over its two largest axes if they are large."""
+    params = {"large": jnp.ones((3, 1, 128, 160)), "small": jnp.ones((7, 7, 16, 200))}
+    state = jax.eval_shape(make_optimizer(ADAFACTOR, steps=10).init, params)[0]
+    assert state.v_row["large"].shape == (3, 1, 128)
+    assert state.v_col["large"].shape == (3, 1, 160)
+    assert state.v["small"].shape == (7, 7, 16, 200)
+
+
+def test_adafactor_lies_as_its_parameters():
+    """What is not factored is split; rows and columns are whole on each device."""
+    shapes = mt3_shapes()
+    state = jax.eval_shape(make_optimizer(ADAFACTOR, steps=10).init, shapes)
+    mesh = AbstractMesh((4, 2), ("data", "model"))
+    config = MeshConfig(model=2, fully_sharded=True)
+    found = partitioning.state_shardings(mesh, config, {"opt_state": state})
+    expected = partitioning.state_shardings(mesh, config, {"params": shapes})
+    squares = found["opt_state"][0]
+    kernel = squares.v["decoder"]["layers_0"]["mlp"]["wo"]["kernel"]
+    assert kernel.spec == PartitionSpec("model", "data")
+    same = expected["params"]["decoder"]["layers_0"]["mlp"]["wo"]["kernel"]
+    assert kernel.spec == same.spec
+    for part in (squares.v_row, squares.v_col):
+        assert all(not any(leaf.spec) for leaf in jax.tree.leaves(part))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_weight_decay_spares_biases(name):
+    config = OptimizerConfig(
+        name=name, learning_rate=1e-2, schedule="constant", weight_decay=0.5
     )
     params = {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.ones(3)}
     optimizer = make_optimizer(config, steps=10)
@@ -47,6 +165,7 @@ def test_schedules(config, expected):
     ("fields", "message"),
     [
         ({"schedule": "linear"}, "none of constant"),
+        ({"schedule": "rsqrt"}, "warmup_steps=0 does not fit"),
         ({"name": "sgd"}, "none of adam"),
         ({"decay_steps": 0}, "decay_steps=0"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),

@@ -10,7 +10,9 @@ its initial value. The logits are those of `mt3.network` for these parameters.
 
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,11 +24,13 @@ from t5x import adafactor, checkpoints, partitioning, train_state
 FOLDER = Path(__file__).parent
 
 
-def build_model() -> models.ContinuousInputsEncoderDecoderModel:
-    """MT3's model as its gin files build it, at the size of `inputs.NETWORK`."""
+def build_model(
+    network_size: Mapping[str, Any] = inputs.NETWORK,
+) -> models.ContinuousInputsEncoderDecoderModel:
+    """MT3's model as its gin files build it, at this size."""
     codec = vocabularies.build_codec(vocabularies.VocabularyConfig(num_velocity_bins=1))
     vocabulary = vocabularies.vocabulary_from_codec(codec)
-    size = {**inputs.NETWORK, "vocab_size": vocabularies.num_embeddings(vocabulary)}
+    size = {**network_size, "vocab_size": vocabularies.num_embeddings(vocabulary)}
     return models.ContinuousInputsEncoderDecoderModel(
         module=network.Transformer(config=network.T5Config(**size)),
         input_vocabulary=seqio.vocabularies.PassThroughVocabulary(size=0),
