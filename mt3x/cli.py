@@ -15,6 +15,8 @@ SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
+    "eval": "Score a checkpoint on an evaluation task.",
+    "infer": "Transcribe the pieces of a task with a checkpoint.",
     "export": "Write the weights of a training run to one file.",
     "prepare": "Turn a published data set into TFRecords.",
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",

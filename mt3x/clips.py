@@ -1,5 +1,9 @@
 """Recordings with their notes, to validate on: from a corpus or a SeqIO task."""
 
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from mt3x.corpus import Corpus
@@ -7,6 +11,19 @@ from mt3x.notes import Notes
 
 Clip = tuple[np.ndarray, Notes]
 """samples_S, float32 or int16, and the notes that begin in them."""
+
+WHOLE = 2**30
+"""More frames than a piece has."""
+
+
+class TaskPiece(NamedTuple):
+    """A recording of an evaluation task."""
+
+    task: str
+    number: int  # in the task, from 0
+    id: str  # of its record
+    samples_S: np.ndarray  # float32; zeros fill the last frame
+    notes: Notes
 
 
 def corpus_clips(
@@ -52,34 +69,73 @@ def task_clips(
       ValueError: there is no such task, or it is none of whole pieces.
       OSError: its records are missing.
     """
+    num_frames = max(round(clip_s * sample_rate_hz / hop_samples), 1)
+    pieces = task_pieces(task, module, hop_samples, num_frames)
+    return [
+        _cut(piece.samples_S, piece.notes, sample_rate_hz)
+        for piece in itertools.islice(pieces, max_clips)
+    ]
+
+
+def task_pieces(
+    task: str, module: str, hop_samples: int, num_frames: int = WHOLE
+) -> Iterator[TaskPiece]:
+    """The pieces of an evaluation task, one at a time; of a mixture, by turns.
+
+    Args:
+      task, module, hop_samples: as for `task_clips`.
+      num_frames: how much of each piece, from its beginning.
+
+    Raises:
+      ValueError: there is no such task, or it is none of whole pieces.
+      OSError: its records are missing; at once, not when pieces are asked for.
+    """
     from mt3x import pipeline
+
+    found: Any = pipeline.find_task(task, module)
+    parts = getattr(found, "tasks", [found])
+    streams = [
+        _pieces_of(part, hop_samples, num_frames)
+        for part in sorted(parts, key=lambda part: part.name)
+    ]
+    firsts = [next(stream) for stream in streams]
+    streams = [
+        itertools.chain([first], stream)
+        for first, stream in zip(firsts, streams, strict=True)
+    ]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*streams))
+    return (piece for piece in turns if piece is not None)
+
+
+def _pieces_of(task: Any, hop_samples: int, num_frames: int) -> Iterator[TaskPiece]:
     from mt3x.pieces import unpack_notes
 
-    found = pipeline.find_task(task, module)
-    num_frames = max(round(clip_s * sample_rate_hz / hop_samples), 1)
     wrong = ValueError(
-        f"task {task} has no whole pieces in frames of {hop_samples} samples: name one "
-        "for evaluation"
+        f"task {task.name} has no whole pieces in frames of {hop_samples} samples: "
+        "name one for evaluation"
     )
-    if "eval" not in found.splits:
+    if "eval" not in task.splits:
         raise wrong
-    dataset = found.get_dataset(
+    dataset = task.get_dataset(
         sequence_length={"inputs": num_frames, "targets": 1},
         split="eval",
         shuffle=False,
     )
-    clips: list[Clip] = []
+    is_empty = True
     for segment in dataset.as_numpy_iterator():
         if "unique_id" not in segment or segment["inputs"].shape[1] != hop_samples:
             raise wrong
+        is_empty = False
         if segment["first_frame"][0] == 0:
-            notes = unpack_notes(segment["notes"][0])
-            clips.append(_cut(segment["inputs"].ravel(), notes, sample_rate_hz))
-        if len(clips) == max_clips:
-            break
-    if not clips:
+            yield TaskPiece(
+                task.name,
+                int(segment["unique_id"][0]),
+                segment["id"][0].decode(),
+                segment["inputs"].ravel(),
+                unpack_notes(segment["notes"][0]),
+            )
+    if is_empty:
         raise wrong
-    return clips
 
 
 def _cut(samples_S: np.ndarray, notes: Notes, sample_rate_hz: int) -> Clip:

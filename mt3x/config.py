@@ -1,4 +1,4 @@
-"""Gin files -> `Experiment`. The only module that imports gin.
+"""Gin files -> what a command runs. The only module that imports gin.
 
 Gin files name classes by their modules (dynamic registration), so the library carries
 no gin decorators:
@@ -7,19 +7,24 @@ no gin decorators:
     from mt3x import train
     train.TrainConfig.steps = 1000
 
-The library's own files lie in `gin_dir()`: models, training defaults, experiments.
+The library's own files lie in `gin_dir()`: models, tasks, train, eval, infer, and
+experiments that include them. What a user sets has MT3's names there (`MACROS`).
 """
 
 import contextlib
+import copy
 import logging
+import re
 import tokenize
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import gin
 from gin import config as gin_tables
 
 from mt3x.experiment import Experiment
+from mt3x.objectives import PianoConfig, TokensConfig
 
 # What a binding on the command line may name, whether or not a gin file imports it.
 HEADER = """
@@ -33,11 +38,62 @@ from mt3x import objectives
 from mt3x import optimizers
 from mt3x import partitioning
 from mt3x import rolls
+from mt3x import task_names
 from mt3x import tokens
 from mt3x import train
 from mt3x.models import hppnet
 from mt3x.models import seq2seq
 """
+
+MACROS = {
+    "TASK_PREFIX": "'slakh_notes_ties'",
+    "TASK_FEATURE_LENGTHS": "{'inputs': 256, 'targets': 1024}",
+    "NUM_VELOCITY_BINS": "1",
+    "PROGRAM_GRANULARITY": "'full'",
+    "ONSETS_ONLY": "False",
+    "USE_TIES": "True",
+    "VOCAB_CONFIG": "None",
+    "Z_LOSS": "1e-4",
+    "LABEL_SMOOTHING": "0.0",
+    "TRAIN_STEPS": "100000",
+    "MODEL_DIR": "'runs/one'",
+    "BATCH_SIZE": "32",
+    "USE_CACHED_TASKS": "True",
+    "MAX_EXAMPLES_PER_MIX": "8",
+    "TRAIN_TASK_SUFFIX": "'train'",
+    "EVAL_TASK_SUFFIX": "'validation'",
+    "TASK_SUFFIX": "'test'",
+    "CHECKPOINT_PATH": "'runs/one'",
+    "EVAL_OUTPUT_DIR": "'scores'",
+    "INFER_OUTPUT_DIR": "'transcriptions'",
+}
+"""The macros of the library's gin files, with an example of each.
+
+A file may set one that the command at hand has no use for; others are refused.
+"""
+
+Program = TypeVar("Program")
+
+
+class Training(NamedTuple):
+    """What `mt3x train` runs."""
+
+    experiment: Experiment
+    run_dir: Path
+    operative: str  # a gin file that gives the same experiment
+
+
+class Transcription(NamedTuple):
+    """What `mt3x eval` and `mt3x infer` run."""
+
+    program: Any
+    # The model that the gin files describe; None: they leave it to the checkpoint.
+    objective: PianoConfig | TokensConfig | None
+    operative: str
+
+
+class MissingMacro(ValueError):
+    """A macro was read that has no value."""
 
 
 def gin_dir() -> Path:
@@ -50,72 +106,256 @@ def gin_dir() -> Path:
     raise FileNotFoundError(f"{package}: its gin files are missing; install mt3x again")
 
 
-def load(gin_files: Sequence[str | Path], bindings: Sequence[str] = ()) -> Experiment:
+def load(
+    gin_files: Sequence[str | Path],
+    bindings: Sequence[str] = (),
+    search_paths: Sequence[str | Path] = (),
+) -> Experiment:
     """Read gin files and bindings (`NAME=VALUE`) into an experiment.
 
-    Files are looked for as they are named and then in `gin_dir()`; later ones and then
-    the bindings win. The call leaves no trace in gin's global state.
+    Files are looked for as they are named, in `search_paths`, and in `gin_dir()`; later
+    ones and then the bindings win. The call leaves no trace in gin's global state.
 
     Raises:
       ValueError: a file or binding can not be parsed, names something unknown, has a
-        value that its config refuses, or has no effect.
+        value that its config refuses, or has no effect; a macro has no value.
       OSError: a file is missing.
     """
-    with _clean_gin():
-        for file in gin_files:
-            path = find_file(file)
-            with _explained(str(path)):
-                gin.parse_config_file(str(path))
-        for binding in bindings:
-            with _explained(f"--gin.{binding}"):
-                gin.parse_config(HEADER + binding)
-        with _explained(", ".join(map(str, gin_files))):
-            experiment = gin.get_configurable(Experiment)()
-        unused = unused_bindings()
-        if unused:
-            raise ValueError(
-                f"{', '.join(map(str, gin_files))}: bindings without effect: "
-                f"{', '.join(unused)}; remove them or use what they configure"
-            )
+    with _parsed(gin_files, bindings, search_paths) as source:
+        experiment = _build(Experiment, source)
+        if _is_given("MODEL_DIR"):
+            _value("MODEL_DIR", source)
+        _check_unused(unused_bindings(), bindings, source)
     return experiment
 
 
-def find_file(name: str | Path) -> Path:
-    """A gin file as named, or in the library's folder."""
-    for path in (Path(name), gin_dir() / name):
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f"{name}: no such gin file, neither here nor in {gin_dir()}"
+def load_training(
+    gin_files: Sequence[str | Path],
+    bindings: Sequence[str] = (),
+    search_paths: Sequence[str | Path] = (),
+    run_dir: Path | None = None,
+) -> Training:
+    """As `load`, with the folder to run in: MODEL_DIR or `run_dir`.
+
+    Raises:
+      ValueError: neither is given, or both and they differ.
+    """
+    with _parsed(gin_files, bindings, search_paths) as source:
+        experiment = _build(Experiment, source)
+        if run_dir is None or _is_given("MODEL_DIR"):
+            model_dir = Path(_value("MODEL_DIR", source))
+            if run_dir is not None and run_dir.resolve() != model_dir.resolve():
+                raise ValueError(
+                    f"--run-dir {run_dir} and MODEL_DIR {model_dir} differ: give one"
+                )
+            run_dir = model_dir
+        _check_unused(unused_bindings(), bindings, source)
+        return Training(experiment, run_dir, _operative())
+
+
+def load_transcription(
+    kind: type,
+    gin_files: Sequence[str | Path],
+    bindings: Sequence[str] = (),
+    search_paths: Sequence[str | Path] = (),
+) -> Transcription:
+    """Read gin files and bindings into an `Evaluation` or `Inference`.
+
+    The files may describe a whole experiment: of that, the model is read.
+
+    Raises:
+      ValueError, OSError: as `load` does.
+    """
+    header = HEADER + "from mt3x import task_evaluation\n"
+    with _parsed(gin_files, bindings, search_paths, header) as source:
+        program = _build(kind, source)
+        objective = gin_tables._CONFIG.get(("", _EXPERIMENT), {}).get("objective")
+        with _explained(source):
+            objective = copy.deepcopy(objective)  # gin's way to call what it names
+        # What the files say of training is not for this command.
+        unused = [name for name in unused_bindings() if _is_own(name, bindings)]
+        _check_unused(unused, bindings, source)
+        return Transcription(program, objective, _operative())
+
+
+_EXPERIMENT = "mt3x.experiment.Experiment"
+
+
+def find_file(name: str | Path, search_paths: Sequence[str | Path] = ()) -> Path:
+    """A gin file as named, in a folder of `search_paths`, or in the library's."""
+    for folder in (Path(), *map(Path, search_paths), gin_dir()):
+        if (folder / name).is_file():
+            return folder / name
+    places = ", ".join(["here", *map(str, search_paths), str(gin_dir())])
+    raise FileNotFoundError(f"{name}: no such gin file; looked for it {places}")
+
+
+def unset(name: str) -> None:
+    """Stands where a value is required that nobody gave."""
+    example = MACROS.get(name, "VALUE")
+    raise MissingMacro(
+        f'{name} is not set: give --gin.{name}="{example}" or the like, or a gin file '
+        "that sets it, behind the others"
     )
 
 
 def unused_bindings() -> list[str]:
-    """Parameters that were bound but that nothing has read since."""
+    """Parameters and macros that were bound but that nothing has read since."""
     # Gin has this pair of tables in no public form but text.
     bound = gin_tables._CONFIG
-    read = gin_tables._OPERATIVE_CONFIG
-    return sorted(
-        "/".join(filter(None, [scope, f"{selector}.{name}"]))
-        for (scope, selector), values in bound.items()
+    read = {
+        (_binding_scope(scope, selector, name), selector, name)
+        for (scope, selector), values in gin_tables._OPERATIVE_CONFIG.items()
         for name in values
-        if name not in read.get((scope, selector), {})
+    }
+    return sorted(
+        _name(scope, selector, name)
+        for (scope, selector), values in bound.items()
+        for name, value in values.items()
+        if (scope, selector, name) not in read
+        and selector != _UNSET
+        and not _is_unset(value)
     )
 
 
+def _binding_scope(scope: str, selector: str, name: str) -> str:
+    """The scope of the binding that holds in a scope: its own or one around it."""
+    parts = scope.split("/")
+    while parts:
+        if name in gin_tables._CONFIG.get(("/".join(parts), selector), {}):
+            break
+        parts.pop()
+    return "/".join(parts)
+
+
+_MACRO = "gin.macro"
+_UNSET = "mt3x.config.unset"
+
+
+def _name(scope: str, selector: str, parameter: str) -> str:
+    if selector == _MACRO:
+        return scope
+    return "/".join(filter(None, [scope, f"{selector}.{parameter}"]))
+
+
+def _build(kind: type[Program], source: str) -> Program:
+    with _explained(source):
+        return gin.get_configurable(kind)()
+
+
+def _is_unset(value: Any) -> bool:
+    return repr(value).endswith("/config.unset()")
+
+
+def _is_given(macro: str) -> bool:
+    value = gin_tables._CONFIG.get((macro, _MACRO), {}).get("value")
+    return value is not None and not _is_unset(value)
+
+
+def _value(macro: str, source: str) -> Any:
+    if (macro, _MACRO) not in gin_tables._CONFIG:
+        unset(macro)
+    with _explained(source), gin.config_scope(macro):
+        return gin.get_configurable(_MACRO)()
+
+
+def _operative() -> str:
+    """What was read of the configuration, as a gin file that gives the same."""
+    return gin.operative_config_str()
+
+
+def _is_own(name: str, bindings: Sequence[str]) -> bool:
+    """Whether a binding must have an effect on `mt3x eval` and `mt3x infer`."""
+    own = "." not in name or "mt3x.task_evaluation." in name
+    return own or any(_binds(binding, name) for binding in bindings)
+
+
+def _binds(binding: str, name: str) -> bool:
+    """Whether a binding (`a.B.c=1`) is that of a full name (`mt3x.a.B.c`)."""
+    scope, _, selector = binding.partition("=")[0].strip().rpartition("/")
+    full_scope, _, full = name.rpartition("/")
+    return scope == full_scope and f".{full}".endswith(f".{selector}")
+
+
+def _check_unused(unused: Sequence[str], bindings: Sequence[str], source: str) -> None:
+    """Raise where a binding has no effect.
+
+    Macros that another command or model reads may stand in files.
+    """
+    wrong = [
+        name
+        for name in unused
+        if name not in MACROS or any(_binds(binding, name) for binding in bindings)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{source}: bindings without effect: {', '.join(wrong)}; remove them or "
+            "use what they configure"
+        )
+
+
 @contextlib.contextmanager
-def _clean_gin() -> Iterator[None]:
-    """An empty gin configuration that knows the library's folder, and none after."""
+def _parsed(
+    gin_files: Sequence[str | Path],
+    bindings: Sequence[str],
+    search_paths: Sequence[str | Path],
+    header: str = HEADER,
+) -> Iterator[str]:
+    """Gin's state from files and bindings alone, and the files' names for messages."""
+    for folder in search_paths:
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder of gin files")
+    before = list(gin_tables._LOCATION_PREFIXES)
     gin.clear_config()
-    if str(gin_dir()) not in gin_tables._LOCATION_PREFIXES:
-        gin.add_config_file_search_path(str(gin_dir()))
+    for folder in (*search_paths, gin_dir()):
+        if str(folder) not in gin_tables._LOCATION_PREFIXES:
+            gin.add_config_file_search_path(str(folder))
     # Gin logs a path that it does not find and then raises the same.
     logging.disable(logging.ERROR)
     try:
-        yield
+        gin.parse_config(header)
+        for file in gin_files:
+            path = find_file(file, search_paths)
+            with _explained(str(path)):
+                gin.parse_config_file(str(path))
+        for binding in bindings:
+            with _explained(f"--gin.{binding}{_quoting_hint(binding)}"):
+                gin.parse_config(header + binding)
+        _mark_unset()
+        yield ", ".join(map(str, gin_files))
     finally:
         logging.disable(logging.NOTSET)
+        gin_tables._LOCATION_PREFIXES[:] = before
         gin.clear_config()
+
+
+def _quoting_hint(binding: str) -> str:
+    """What to do about a text without quotes, where a binding's value is one."""
+    name, _, value = binding.partition("=")
+    literals = ("True", "False", "None")
+    if re.fullmatch(r"[A-Za-z/.~][^'\"()\[\]{}]*", value) and value not in literals:
+        return f" (text needs quotes: --gin.{name}=\"'{value}'\")"
+    return ""
+
+
+def _mark_unset() -> None:
+    """Let whoever reads a macro without a value say so."""
+    missing = set()
+    for (scope, selector), values in gin_tables._CONFIG.items():
+        for parameter, value in values.items():
+            if repr(value) == "%gin.REQUIRED":
+                if selector != _MACRO:
+                    unset(_name(scope, selector, parameter))
+                missing.add(scope)
+    for reference in gin_tables.iterate_references(gin_tables._CONFIG):
+        scope, selector = reference.config_key
+        if selector == _MACRO and reference.config_key not in gin_tables._CONFIG:
+            missing.add(scope)
+    for name in missing:
+        gin.parse_config(
+            f"{HEADER}from mt3x import config\n{name} = @{name}/config.unset()\n"
+            f"{name}/config.unset.name = '{name}'\n"
+        )
 
 
 @contextlib.contextmanager
@@ -123,9 +363,12 @@ def _explained(source: str) -> Iterator[None]:
     """Gin's errors as one line that names the file or binding."""
     try:
         yield
+    except MissingMacro as error:
+        raise MissingMacro(str(error).splitlines()[0]) from error
     except (
         *(ValueError, TypeError, AttributeError),
         *(SyntaxError, tokenize.TokenError, ImportError),
     ) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(error).splitlines()]
+        lines = [line for line in lines if line and not line.startswith("In call to")]
         raise ValueError(f"{source}: {'; '.join(lines[:2])}") from error

@@ -45,11 +45,11 @@ def write_config(
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path, name: str = "lock") -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with it, even by a kill."""
     import fcntl
 
-    with open(run_dir / "lock", "a+", encoding="utf-8") as file:
+    with open(run_dir / name, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -1,6 +1,7 @@
 """Every gin file parses, builds, takes effect and binds nothing unused."""
 
 import dataclasses
+import functools
 import os
 import shutil
 import subprocess
@@ -14,13 +15,44 @@ import pytest
 from mt3x import config
 from mt3x.experiment import Experiment
 from mt3x.objectives import PianoObjective
+from mt3x.task_evaluation import Evaluation, Inference
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
-    str(path.relative_to(config.gin_dir())) for path in config.gin_dir().rglob("*.gin")
+    str(path.relative_to(config.gin_dir()))
+    for path in config.gin_dir().rglob("*.gin")
+    if path.parent.name != "t5x"  # read by T5X: see test_t5x_adapter.py
 )
-# How to call a file that describes only a part.
-WITH = {"train.gin": ["models/hppnet_tiny.gin"]}
+MT3 = "models/mt3_small.gin"
+TRAIN = ["TRAIN_STEPS=2000", "MODEL_DIR='runs/a'"]
+EVAL = ["CHECKPOINT_PATH='a.safetensors'", "EVAL_OUTPUT_DIR='scores'"]
+INFER = ["CHECKPOINT_PATH='a.safetensors'", "INFER_OUTPUT_DIR='midi'"]
+
+
+def program_of(file):
+    """What a file is for: the class that is built of it, other files and bindings."""
+    if file == "train.gin":
+        return Experiment, [MT3, file, "tasks/slakh.gin"], TRAIN
+    if file == "eval.gin":
+        return Evaluation, [MT3, file, "tasks/slakh.gin"], EVAL
+    if file == "infer.gin":
+        return Inference, [MT3, file, "tasks/slakh.gin"], INFER
+    if file.startswith("tasks/"):
+        model = "models/hppnet_tiny.gin" if "rolls" in file else MT3
+        needs = ["TASK_PREFIX='other'"] if file in BASES else []
+        return Experiment, [model, "train.gin", file], TRAIN + needs
+    return Experiment, [file], []
+
+
+BASES = {"tasks/notes.gin", "tasks/notes_ties.gin", "tasks/rolls.gin"}
+
+
+def build(kind, files, bindings=()):
+    """The built object, with the model where there is one."""
+    if kind is Experiment:
+        return config.load(files, bindings)
+    loaded = config.load_transcription(kind, files, bindings)
+    return loaded.program, loaded.objective
 
 
 def dataclass_values(value):
@@ -36,28 +68,168 @@ def dataclass_values(value):
 
 
 def test_there_are_gin_files():
-    assert {"train.gin", "models/hppnet_sp.gin"} <= set(FILES)
+    assert {"train.gin", "models/hppnet_sp.gin", "tasks/mega.gin"} <= set(FILES)
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_gin_file_builds_and_takes_effect(file):
-    experiment = config.load([*WITH.get(file, []), file])
-    assert type(experiment) is Experiment
-    found = [(c, f, repr(v)) for c, f, v in dataclass_values(experiment)]
-    gin.clear_config()
-    gin.add_config_file_search_path(str(config.gin_dir()))
-    gin.parse_config_file(str(config.gin_dir() / file))
-    bound = [
-        (selector.split(".")[-1], name, value)
-        for (_, selector), values in gin.config._CONFIG.items()
-        for name, value in values.items()
-    ]
-    gin.clear_config()
-    assert bound
+    kind, files, bindings = program_of(file)
+    built = build(kind, files, bindings)
+    found = {(c, f, repr(v)) for c, f, v in dataclass_values(built)}
+    macros, bound = {}, []
+    with config._parsed([file], [], []):
+        for (scope, selector), values in gin.config._CONFIG.items():
+            for name, value in values.items():
+                if selector == "gin.macro":
+                    macros[scope] = value
+                else:
+                    bound.append((selector.split(".")[-1], name, value))
+    assert bound or macros
     for class_name, name, value in bound:
-        if "@" in repr(value):
-            continue  # a reference; what it builds is bound below it
+        value = macros.get(repr(value).removeprefix("%"), value)
+        if "@" in repr(value) or "%" in repr(value) or class_name in FUNCTIONS:
+            continue  # what it builds is bound below it or in another file
         assert (class_name, name, repr(value)) in found
+    assert macros.keys() <= config.MACROS.keys()
+
+
+FUNCTIONS = {"task_name", "feature_length", "num_embeddings", "unset"}
+# A change of each macro, with what changes by it.
+TRAINED = [
+    ("TASK_PREFIX='urmp_notes_ties'", "data.task", "urmp_notes_ties_vb1_train"),
+    ("TASK_PREFIX='a'", "validation.task", "a_vb1_validation"),
+    ("TRAIN_TASK_SUFFIX='eval'", "data.task", "slakh_notes_ties_vb1_eval"),
+    ("EVAL_TASK_SUFFIX='test'", "validation.task", "slakh_notes_ties_vb1_test"),
+    ("TASK_FEATURE_LENGTHS={'inputs': 9, 'targets': 5}", "objective.num_frames", 9),
+    ("TASK_FEATURE_LENGTHS={'inputs': 9, 'targets': 5}", "objective.max_tokens", 5),
+    ("NUM_VELOCITY_BINS=127", "objective.tokens.vocab.num_velocity_bins", 127),
+    ("NUM_VELOCITY_BINS=127", "objective.model.vocab_size", 1664),
+    ("NUM_VELOCITY_BINS=127", "data.task", "slakh_notes_ties_train"),
+    ("PROGRAM_GRANULARITY='flat'", "objective.tokens.program_granularity", "flat"),
+    ("USE_TIES=False", "objective.tokens.use_ties", False),
+    ("Z_LOSS=0.5", "objective.z_loss", 0.5),
+    ("LABEL_SMOOTHING=0.1", "objective.label_smoothing", 0.1),
+    ("BATCH_SIZE=3", "data.batch_size", 3),
+    ("USE_CACHED_TASKS=True", "data.use_cached", True),
+    ("MAX_EXAMPLES_PER_MIX=4", "data.max_examples_per_mix", 4),
+    ("TRAIN_STEPS=1001", "train.steps", 1001),
+]
+
+
+@pytest.mark.parametrize(("binding", "path", "value"), TRAINED)
+def test_macros_of_training(binding, path, value):
+    experiment = config.load([MT3, "train.gin", "tasks/slakh.gin"], [*TRAIN, binding])
+    assert functools.reduce(getattr, path.split("."), experiment) == value
+
+
+def test_onsets_only():
+    changes = ["ONSETS_ONLY=True", "USE_TIES=False", "TASK_PREFIX='slakh_onsets'"]
+    built = config.load([MT3, "train.gin", "tasks/slakh.gin"], [*TRAIN, *changes])
+    assert built.objective.tokens.onsets_only
+    assert built.data.task == "slakh_onsets_vb1_train"
+
+
+@pytest.mark.parametrize(("kind", "bindings"), [(Evaluation, EVAL), (Inference, INFER)])
+def test_macros_of_transcription(kind, bindings):
+    program_file = "eval.gin" if kind is Evaluation else "infer.gin"
+    files = ["models/ismir2021.gin", program_file]
+    program, model = build(kind, [*files, "tasks/maestro.gin"], bindings)
+    assert program.checkpoint == "a.safetensors"
+    assert program.output_dir == ("scores" if kind is Evaluation else "midi")
+    assert program.task == "maestrov3_notes_test"
+    assert model.num_frames == 512
+    program, _ = build(
+        kind, [*files, "tasks/maestro.gin"], [*bindings, "TASK_SUFFIX='eval'"]
+    )
+    assert program.task == "maestrov3_notes_eval"
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "bindings", "name"),
+    [
+        (Experiment, ["train.gin"], TRAIN, "TASK_PREFIX"),
+        (Experiment, ["train.gin", "tasks/slakh.gin"], TRAIN[1:], "TRAIN_STEPS"),
+        (Evaluation, ["eval.gin"], EVAL, "TASK_PREFIX"),
+        (Evaluation, ["eval.gin", "tasks/slakh.gin"], EVAL[1:], "CHECKPOINT_PATH"),
+        (Evaluation, ["eval.gin", "tasks/slakh.gin"], EVAL[:1], "EVAL_OUTPUT_DIR"),
+        (Inference, ["infer.gin", "tasks/slakh.gin"], INFER[:1], "INFER_OUTPUT_DIR"),
+        (Experiment, [], ["train.TrainConfig.steps=%STEPS"], "STEPS"),
+    ],
+)
+def test_missing_macros(kind, files, bindings, name):
+    with pytest.raises(ValueError, match=rf"^{name} is not set: give --gin\.{name}="):
+        build(kind, [MT3, *files], bindings)
+
+
+def test_required_parameters(tmp_path):
+    own = tmp_path / "own.gin"
+    own.write_text(
+        "from __gin__ import dynamic_registration\nfrom mt3x import train\n"
+        "train.TrainConfig.steps = %gin.REQUIRED\n"
+    )
+    with pytest.raises(ValueError, match=r"TrainConfig\.steps is not set"):
+        config.load([MT3, own])
+    assert config.load([MT3, own], ["train.TrainConfig.steps=2000"]).train.steps == 2000
+
+
+def test_macros_without_effect():
+    files = [MT3, "train.gin", "tasks/guitarset.gin"]
+    config.load(files, TRAIN)  # its TASK_SUFFIX is for `mt3x eval`
+    for wrong in ("TASK_SUFFIX='test'", "TASK_PREFX='a'"):
+        name = wrong.partition("=")[0]
+        with pytest.raises(ValueError, match=f"without effect: {name};"):
+            config.load(files, [*TRAIN, wrong])
+    with pytest.raises(ValueError, match=r"without effect: mt3x\.train\.Train"):
+        build(
+            Evaluation,
+            [MT3, "train.gin", "eval.gin", "tasks/slakh.gin"],
+            [*EVAL, "train.TrainConfig.steps=2000"],
+        )
+
+
+def test_run_folder():
+    files, steps = [MT3, "train.gin", "tasks/slakh.gin"], TRAIN[0]
+    assert config.load_training(files, TRAIN).run_dir == Path("runs/a")
+    same = config.load_training(files, TRAIN, run_dir=Path("runs/b/../a"))
+    assert same.run_dir == Path("runs/a")
+    assert config.load_training(files, [steps], run_dir=Path("b")).run_dir == Path("b")
+    with pytest.raises(ValueError, match=r"runs/b and MODEL_DIR runs/a differ"):
+        config.load_training(files, TRAIN, run_dir=Path("runs/b"))
+    for given in (files, [MT3]):
+        with pytest.raises(ValueError, match="MODEL_DIR is not set"):
+            config.load_training(given, [steps] if given is files else [])
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [MT3, "train.gin", "tasks/slakh.gin"],
+        ["experiments/piano_cpu.gin"],
+        ["models/hppnet_sp.gin"],
+    ],
+)
+def test_operative_config_reads_back(files, tmp_path):
+    bindings = TRAIN[:1] if "train.gin" in files else []
+    training = config.load_training(files, bindings, run_dir=Path("runs/a"))
+    file = tmp_path / "operative_config.gin"
+    file.write_text(training.operative)
+    again = config.load_training([file], run_dir=Path("runs/b"))
+    assert again.experiment == training.experiment
+    assert again.operative == training.operative
+
+
+def test_search_paths(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "part.gin").write_text("TRAIN_STEPS = 1234\n")
+    (own / "whole.gin").write_text(
+        f"include '{MT3}'\ninclude 'train.gin'\ninclude 'part.gin'\nTASK_PREFIX = 'a'\n"
+    )
+    assert config.load(["whole.gin"], search_paths=[own]).train.steps == 1234
+    with pytest.raises(FileNotFoundError, match=r"whole\.gin: no such gin file"):
+        config.load(["whole.gin"])
+    with pytest.raises(FileNotFoundError, match="no such folder of gin files"):
+        config.load(["whole.gin"], search_paths=[tmp_path / "none"])
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -85,7 +257,7 @@ def test_models_have_their_size(size, thousands):
 
 def test_bindings_win_and_need_no_import():
     experiment = config.load(
-        ["models/hppnet_tiny.gin", "train.gin"],
+        ["models/hppnet_tiny.gin"],
         [
             "train.TrainConfig.steps=7",
             "hppnet.HPPNetConfig.channels=16",
@@ -102,7 +274,7 @@ def test_files_are_found_here_first(tmp_path, monkeypatch):
     (tmp_path / "own.gin").write_text(
         "from __gin__ import dynamic_registration\n"
         "from mt3x import optimizers\n"
-        "include 'train.gin'\n"
+        "include 'models/hppnet_tiny.gin'\n"
         "optimizers.OptimizerConfig.learning_rate = 0.5\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -123,7 +295,7 @@ def test_files_are_found_here_first(tmp_path, monkeypatch):
 )
 def test_bad_bindings(binding, message):
     with pytest.raises(ValueError, match=message) as error:
-        config.load(["models/hppnet_tiny.gin", "train.gin"], [binding])
+        config.load(["models/hppnet_tiny.gin"], [binding])
     assert "\n" not in str(error.value)
 
 

@@ -120,7 +120,7 @@ def command(
     if csv_path is not None:
         _deliver(evaluate.to_csv(results), csv_path, overwrite)
     if "-" not in (json_path, csv_path) and results:
-        _print_tables(results)
+        print_tables(results)
     _report_alone("no estimate for", pairing.ref_alone)
     _report_alone("no reference for", pairing.est_alone)
     for piece in failed:
@@ -155,7 +155,7 @@ NUMBERS = ("precision", "recall", "F1")
 PROGRAM_F1 = "Onset + offset + program F1 (full)"
 
 
-def _print_tables(results: Sequence["PieceResult"]) -> None:
+def print_tables(results: Sequence["PieceResult"]) -> None:
     """F1 of every piece, then precision, recall and F1 of the mean, in percent."""
     from rich.console import Console
     from rich.text import Text

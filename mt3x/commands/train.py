@@ -1,36 +1,41 @@
 """`mt3x train`: train a model as gin files describe, or go on with a run."""
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from mt3x.commands.gin_options import CONTEXT, gin_bindings, gin_options
+
+if TYPE_CHECKING:
+    from mt3x.experiment import Experiment
 
 HELP = """Train a model.
 
 \b
     mt3x train --gin_file=experiments/piano_cpu.gin --run-dir runs/piano \\
-        --gin.train.TrainConfig.steps=20000
+        --gin.TRAIN_STEPS=20000
+    mt3x train --gin_file=models/mt3_small.gin --gin_file=train.gin \\
+        --gin_file=tasks/slakh.gin --gin.TRAIN_STEPS=400000 \\
+        --gin.MODEL_DIR="'runs/mt3'"
 
-Gin files are looked for as named and then in the package. The same command, or
-`mt3x train --run-dir DIR` alone, goes on with a run that was stopped. Ctrl-C and
-SIGTERM save first. --gin.NAME=VALUE sets one parameter (text values in quotes).
+Gin files are looked for as named and then in the package, which has models, tasks,
+train.gin and whole experiments. --gin.NAME=VALUE sets a macro or a parameter (text
+values in quotes). The same command, or `mt3x train --run-dir DIR` alone, goes on with a
+run that was stopped. Ctrl-C and SIGTERM save first.
 
 A job of several processes runs the command in each of them: by srun, on all workers of
 a Cloud TPU, or by hand with the last three options."""
 
 
-@click.command(
-    help=HELP,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-)
-@click.option(
-    "--gin_file", "gin_files", multiple=True, metavar="FILE", help="May be repeated."
-)
+@click.command(help=HELP, context_settings=CONTEXT)
+@gin_options
 @click.option(
     "--run-dir",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for checkpoints, learning curve and TensorBoard; one with a run goes "
-    "on.",
+    "on. MODEL_DIR by another name.",
 )
 @click.option(
     "--coordinator",
@@ -55,7 +60,8 @@ a Cloud TPU, or by hand with the last three options."""
 def command(
     context: click.Context,
     gin_files: tuple[str, ...],
-    run_dir: Path,
+    search_paths: list[str],
+    run_dir: Path | None,
     coordinator: str | None,
     processes: int | None,
     process_id: int | None,
@@ -64,7 +70,9 @@ def command(
     if bindings and not gin_files:
         raise ValueError("--gin.NAME=VALUE needs a --gin_file that it changes")
     try:
-        experiment = _experiment(gin_files, bindings, run_dir)
+        experiment, run_dir, operative = _training(
+            gin_files, bindings, search_paths, run_dir
+        )
     except ModuleNotFoundError as error:
         raise ValueError(
             f"training needs {error.name}, which is not installed: "
@@ -81,25 +89,23 @@ def command(
     click.echo(f"{run_dir}: {outcome.reason} at step {outcome.step}{best}", err=True)
 
 
-def gin_bindings(arguments: list[str]) -> list[str]:
-    """`NAME=VALUE` of arguments `--gin.NAME=VALUE`; others raise UsageError."""
-    prefix = "--gin."
-    for argument in arguments:
-        if not argument.startswith(prefix) or "=" not in argument:
-            raise click.UsageError(f"unknown argument {argument!r}")
-    return [argument.removeprefix(prefix) for argument in arguments]
-
-
-def _experiment(gin_files: tuple[str, ...], bindings: list[str], run_dir: Path):
+def _training(
+    gin_files: tuple[str, ...],
+    bindings: list[str],
+    search_paths: list[str],
+    run_dir: Path | None,
+) -> tuple["Experiment", Path, str | None]:
+    """The experiment, its folder, and its gin file where it comes from one."""
     if gin_files:
         from mt3x import config
 
-        return config.load(gin_files, bindings)
-    import json
-
+        return config.load_training(gin_files, bindings, search_paths, run_dir)
     from mt3x.experiment import Experiment
 
+    if run_dir is None:
+        raise ValueError("name a --gin_file to start a run, or the --run-dir of one")
     file = run_dir / "config.json"
     if not file.is_file():
         raise ValueError(f"{run_dir} holds no run yet; name a --gin_file to start one")
-    return Experiment.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    config_json = json.loads(file.read_text(encoding="utf-8"))
+    return Experiment.from_dict(config_json), run_dir, None
