@@ -21,7 +21,13 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mt3x import checkpoints, partitioning, processes, run_folder
+from mt3x import (
+    checkpoints,
+    compilation_cache,
+    partitioning,
+    processes,
+    run_folder,
+)
 from mt3x.journal import Journal, NoJournal
 from mt3x.meters import Meter, matmul_flops, peak_flops
 from mt3x.optimizers import OptimizerConfig
@@ -136,6 +142,7 @@ def train(
         finite (the message names the step), or the batch does not fit the devices.
       OSError: another run uses the folder, or it can not be written.
     """
+    compilation_cache.use()
     run_dir = Path(run_dir)
     # A cosine ends where the run ends; the other schedules know no end.
     free = FREE_FIELDS + (() if config.optimizer.schedule == "cosine" else ("steps",))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from mt3x import checkpoints, spectrogram
+from mt3x import checkpoints, compilation_cache, spectrogram
 from mt3x.audio import Source, stream_audio
 from mt3x.audio_to_rolls import AudioToRolls
 from mt3x.audio_to_tokens import AudioToTokens
@@ -86,7 +86,7 @@ class Transcriber:
           ValueError: it is not mt3x's, or an option is out of range or of the other
             kind of model.
         """
-        _use_compilation_cache()
+        compilation_cache.use()
         weights = checkpoints.load(None if checkpoint is None else Path(checkpoint))
         source = checkpoint or checkpoints.DEFAULT_WEIGHTS
         try:
@@ -289,21 +289,3 @@ def _find_device(device: Device | None) -> Any:
         raise ValueError(
             f"JAX finds no {device}, only {there}: choose that, or install JAX for it"
         ) from error
-
-
-def _use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, for quick starts.
-
-    `MT3X_CACHE` names another folder, or is `off`. A folder that JAX was given already
-    stays.
-    """
-    choice = os.environ.get("MT3X_CACHE", "")
-    given = jax.config.jax_compilation_cache_dir  # pyright: ignore
-    if choice == "off" or given is not None:
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(choice or Path(home) / "mt3x" / "jax")
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Store everything: a start compiles a few small programs besides the model.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

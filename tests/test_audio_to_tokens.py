@@ -18,11 +18,6 @@ RATE = 16000
 CPU = jax.devices("cpu")[0]
 
 
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    monkeypatch.setenv("MT3X_CACHE", "off")
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tokens.safetensors"

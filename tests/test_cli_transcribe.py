@@ -37,7 +37,6 @@ def token_weights(tmp_path_factory):
 def folder(tmp_path, monkeypatch):
     """An empty current folder with one second of sound, in a.wav."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MT3X_CACHE", "off")
     soundfile.write("a.wav", tone(), RATE)
     return tmp_path
 

@@ -88,7 +88,6 @@ def mt3x(folder, *arguments):
             **os.environ,
             "MT3X_DATA_DIR": str(folder / "records"),
             "PYTHONPATH": str(TESTS),
-            "MT3X_CACHE": "off",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         },
         capture_output=True,

@@ -22,11 +22,6 @@ RATE = 16000
 SHORT = WindowConfig(num_frames=128, context_frames=24, fade_frames=8, short_frames=())
 
 
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    monkeypatch.setenv("MT3X_CACHE", "off")
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return save_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
