@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import soxr
@@ -42,6 +43,31 @@ class BatchConfig:
         return self.clip_samples // self.hop_samples
 
 
+def rows_of(shard: tuple[int, int], batch_size: int) -> range:
+    """The examples of a batch that process `shard[0]` of `shard[1]` makes.
+
+    Raises:
+      ValueError: they can not have as many each.
+    """
+    number, count = shard
+    if batch_size % count:
+        raise ValueError(
+            f"batch_size={batch_size} does not divide over {count} processes; make it "
+            f"a multiple of {count}"
+        )
+    size = batch_size // count
+    return range(number * size, (number + 1) * size)
+
+
+class _Place(NamedTuple):
+    """Where a clip comes from."""
+
+    corpus: Corpus
+    index: int  # of the piece
+    start: int  # sample
+    speed: float  # at which it is played
+
+
 class Batches:
     """Random clips of weighted corpora with their label rolls."""
 
@@ -51,6 +77,7 @@ class Batches:
         weights: Sequence[float] | None = None,
         config: BatchConfig | None = None,
         seed: int = 0,
+        shard: tuple[int, int] = (0, 1),
     ):
         """Sets up the draw.
 
@@ -60,13 +87,17 @@ class Batches:
             corpus every second of audio is as likely as any other.
           config: shapes and augmentation.
           seed: with the step, decides every batch.
+          shard: this process and how many there are; each makes its part of a batch,
+            and the parts together are the batch of one process.
 
         Raises:
-          ValueError: where the corpora, weights and rates do not fit together.
+          ValueError: where the corpora, weights and rates do not fit together, or the
+            batch does not divide over the processes.
         """
         self.corpora = list(corpora)
         self.config = config or BatchConfig()
         self.seed = seed
+        self._rows = rows_of(shard, self.config.batch_size)
         if not self.corpora or not all(len(corpus) for corpus in self.corpora):
             raise ValueError("every corpus must hold a piece, and there must be one")
         rates = {corpus.sample_rate_hz for corpus in self.corpora}
@@ -94,18 +125,30 @@ class Batches:
         ]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step.
+        """This process's part of the batch of a step.
 
         Returns:
           {"samples": float32 BxS, "onset", "frame", "offset", "velocity": float32
           BxTxP} with T = S / hop.
         """
-        examples = [self._example(step, i) for i in range(self.config.batch_size)]
+        examples = [self._example(step, row) for row in self._rows]
         return {key: np.stack([e[key] for e in examples]) for key in examples[0]}
 
-    def _example(self, step: int, i: int) -> Batch:
+    def ids(self, step: int) -> list[str]:
+        """Which piece each example of the batch is of, and where it begins."""
+        return [self._id(step, row) for row in self._rows]
+
+    def _id(self, step: int, row: int) -> str:
+        rng = np.random.default_rng((self.seed, step, row))
+        if rng.random() < self.config.noise_only_prob:
+            return "noise without notes"
+        corpus, index, start, _ = self._draw(rng)
+        start_s = start / self.sample_rate_hz
+        return f"{corpus.folder} {corpus.pieces[index].name} at {start_s:.2f} s"
+
+    def _example(self, step: int, row: int) -> Batch:
         config = self.config
-        rng = np.random.default_rng((self.seed, step, i))
+        rng = np.random.default_rng((self.seed, step, row))
         if rng.random() < config.noise_only_prob:
             samples_S = self._noise(rng)
             notes = Notes.empty()
@@ -120,9 +163,8 @@ class Batches:
             "velocity": rolls.velocity_TxP,
         }
 
-    def _clip(self, rng: np.random.Generator) -> tuple[np.ndarray, Notes]:
-        """Samples of a random clip, and its notes in seconds from its start."""
-        config, rate_hz = self.config, self.sample_rate_hz
+    def _draw(self, rng: np.random.Generator) -> _Place:
+        config = self.config
         which = int(rng.choice(len(self.corpora), p=self._shares))
         corpus, ends = self.corpora[which], self._ends[which]
         index = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
@@ -130,12 +172,19 @@ class Batches:
         if rng.random() < config.detune_prob:
             bound = config.max_detune_semitones
             speed = float(2 ** (rng.uniform(-bound, bound) / 12))
+        num_source = int(np.ceil(config.clip_samples * speed))
+        num_samples = corpus.pieces[index].num_samples
+        start = int(rng.integers(max(num_samples - num_source, 0) + 1))
+        return _Place(corpus, index, start, speed)
+
+    def _clip(self, rng: np.random.Generator) -> tuple[np.ndarray, Notes]:
+        """Samples of a random clip, and its notes in seconds from its start."""
+        config, rate_hz = self.config, self.sample_rate_hz
+        corpus, index, start, speed = self._draw(rng)
         lead = round(config.lead_s * rate_hz) if config.augment else 0
         # In samples of the corpus; played `speed` times as fast.
         num_source = int(np.ceil(config.clip_samples * speed))
         num_lead = int(np.ceil(lead * speed))
-        num_samples = corpus.pieces[index].num_samples
-        start = int(rng.integers(max(num_samples - num_source, 0) + 1))
         source_S = corpus.samples(index)[max(start - num_lead, 0) : start + num_source]
         missing = max(num_lead - start, 0)
         source_S = source_S.astype(np.float32) / 32768

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mt3x import partitioning
 from mt3x.augment import AugmentConfig
 from mt3x.batches import BatchConfig, Batches
 from mt3x.clips import Clip, corpus_clips, task_clips
@@ -25,6 +26,9 @@ from mt3x.objectives import (
 from mt3x.rolls import RollLabelConfig
 from mt3x.train import Outcome, TrainConfig, train
 from mt3x.validate import RollValidation, TokenValidation
+
+if TYPE_CHECKING:
+    from mt3x.task_batches import TaskBatches
 
 
 @dataclass(frozen=True)
@@ -50,58 +54,86 @@ class DataConfig:
                     "give one each or none"
                 )
 
-    def make_batches(self) -> Batches:
-        """Training batches.
+    def make_batches(self, shard: tuple[int, int] = (0, 1)) -> Batches:
+        """Training batches, or a process's part of them.
 
         Raises:
-          ValueError: no corpora are named, or they do not fit together.
+          ValueError: no corpora are named, they do not fit together, or the batch does
+            not divide over the processes.
           OSError: a corpus is missing.
         """
         if not self.corpora:
             raise ValueError("no corpora to train on; set DataConfig.corpora")
         corpora = [Corpus(folder) for folder in self.corpora]
-        return Batches(corpora, self.weights, self.batches, self.seed)
+        return Batches(corpora, self.weights, self.batches, self.seed, shard)
 
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Which SeqIO task or mixture to train a token model on."""
+    """Which SeqIO task or mixture to train on."""
 
-    # Its name, such as slakh_notes_ties_vb1_train.
+    # Its name: of tokens for token models, such as slakh_notes_ties_vb1_train; of rolls
+    # for piano models, such as maestrov3_rolls_train.
     task: str = ""
     # The module that registers it when it is imported.
     module: str = "mt3x.tasks"
+    # Of all processes together.
     batch_size: int = 8
-    # Train on mixes of 1 to this many examples; None: of one.
+    # Of piano models, frames in a clip (20.48 s at 50 frames per second); token models
+    # have their own number.
+    clip_frames: int = 1024
+    # Of token models: train on mixes of 1 to this many examples; None: of one.
     max_examples_per_mix: int | None = None
-    # Read what SeqIO has cached of the task.
+    # Read what SeqIO has cached of the task, in this folder or those that SeqIO knows.
     use_cached: bool = False
-    # Examples among which each next one is drawn; the first batch waits for them.
-    shuffle_buffer: int = 1000
+    cache_dir: str | None = None
+    # Examples among which each next one is drawn; the first batch waits for them. None:
+    # 1000 of tokens, 256 of rolls, which are larger.
+    shuffle_buffer: int | None = None
     seed: int = 0
 
-    def make_batches(self, objective: TokensConfig) -> Any:
-        """Training batches for a model (`mt3x.pipeline.TaskBatches`).
+    def make_batches(
+        self, objective: PianoConfig | TokensConfig, shard: tuple[int, int] = (0, 1)
+    ) -> "TaskBatches":
+        """Training batches for a model, or a process's part of them.
 
         Raises:
-          ValueError: there is no such task, or it has other tokens than the model.
+          ValueError: there is no such task, it has other tokens or rolls than the
+            model, or the batch does not divide over the processes.
+          FileNotFoundError: its records, or its cache, are missing.
         """
         from mt3x import pipeline
 
-        pipeline.check_tokens(self.task, self.module, objective.tokens)
-        return pipeline.TaskBatches(
-            task=self.task,
-            batch_size=self.batch_size,
-            num_frames=objective.num_frames,
-            max_tokens=objective.max_tokens,
-            seed=self.seed,
-            options=pipeline.TrainOptions(
+        if isinstance(objective, TokensConfig):
+            pipeline.check_tokens(self.task, self.module, objective.tokens)
+            options = pipeline.TrainOptions(
                 max_examples_per_mix=self.max_examples_per_mix,
                 program_granularity=objective.tokens.program_granularity,
-            ),
+            )
+            lengths = objective.num_frames, objective.max_tokens
+        else:
+            if self.max_examples_per_mix is not None:
+                raise ValueError(
+                    f"max_examples_per_mix={self.max_examples_per_mix} is for token "
+                    "models; leave it out for a piano model"
+                )
+            features = objective.features
+            frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
+            pipeline.check_rolls(self.task, self.module, frames)
+            options = pipeline.TrainOptions(labels=objective.labels)
+            lengths = self.clip_frames, None
+        if self.cache_dir is not None:
+            pipeline.add_cache_dir(self.cache_dir)
+        return pipeline.TaskBatches(
+            self.task,
+            self.batch_size,
+            *lengths,
+            seed=self.seed,
+            options=options,
             use_cached=self.use_cached,
             shuffle_buffer=self.shuffle_buffer,
             module=self.module,
+            shard=shard,
         )
 
 
@@ -111,8 +143,8 @@ class ValidationConfig:
 
     # Folder written by `mt3x corpus`; None: no validation.
     corpus: str | None = None
-    # Instead of a corpus, for token models: an evaluation task, such as
-    # slakh_notes_ties_vb1_validation, and the module that registers it.
+    # Instead of a corpus: an evaluation task, such as slakh_notes_ties_vb1_validation
+    # or maestrov3_rolls_validation, and the module that registers it.
     task: str | None = None
     module: str = "mt3x.tasks"
     # The first seconds of each piece, and how many pieces (None: all).
@@ -141,8 +173,8 @@ class ValidationConfig:
 class Experiment:
     """All that makes a run, but the folder it runs in.
 
-    A piano model trains on corpora (`DataConfig`), a token model on a SeqIO task
-    (`TaskConfig`).
+    A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a token
+    model on a task of tokens (`TaskConfig`).
     """
 
     objective: PianoConfig | TokensConfig = field(default_factory=PianoConfig)
@@ -160,34 +192,51 @@ class Experiment:
             )
             data = dataclasses.replace(data, batches=batches)
             object.__setattr__(self, "data", data)
-        elif isinstance(objective, PianoConfig) or isinstance(data, DataConfig):
+        elif isinstance(data, DataConfig):
             raise ValueError(
-                f"{type(objective).__name__} can not train on {type(data).__name__}: "
-                "piano models need DataConfig (corpora), token models TaskConfig (a "
-                "SeqIO task)"
+                "a token model can not train on corpora (DataConfig): give it a SeqIO "
+                "task (TaskConfig)"
             )
 
     def run(self, run_dir: str | Path) -> Outcome:
         """Train in `run_dir`, from its newest checkpoint where it has one.
 
         Raises:
-          ValueError: data and config do not fit, or what `mt3x.train.train` raises.
+          ValueError: data, config and devices do not fit together, or what
+            `mt3x.train.train` raises.
           OSError: data are missing, or the run folder is in use.
         """
-        clips = self.validation.clips(self.objective.features)
+        mesh = partitioning.make_mesh(self.train.mesh)
+        self._check_batch(mesh.shape["data"])
+        shard = partitioning.data_shard(mesh)
         if isinstance(self.data, TaskConfig):
-            assert isinstance(self.objective, TokensConfig)
+            batches = self.data.make_batches(self.objective, shard)
+        else:
+            batches = self.data.make_batches(shard)
+        clips = self.validation.clips(self.objective.features)
+        if isinstance(self.objective, TokensConfig):
             objective = TokensObjective(self.objective, self.train.dtype)
-            batches = self.data.make_batches(self.objective)
             evaluate = TokenValidation(objective, clips) if clips else None
         else:
-            assert isinstance(self.objective, PianoConfig)
             objective = PianoObjective(self.objective, self.train.dtype)
-            batches = self.data.make_batches()
             evaluate = RollValidation(objective, clips) if clips else None
         return train(
             self.train, objective, batches, run_dir, evaluate, self.data_dict()
         )
+
+    def _check_batch(self, data_axis: int) -> None:
+        batch_size = (
+            self.data.batch_size
+            if isinstance(self.data, TaskConfig)
+            else self.data.batches.batch_size
+        )
+        microbatches = self.train.microbatches
+        if batch_size % (data_axis * microbatches):
+            raise ValueError(
+                f"batch_size={batch_size} does not divide into {microbatches} "
+                f"microbatches over the {data_axis} devices of the mesh's data axis; "
+                f"make it a multiple of {data_axis * microbatches}"
+            )
 
     def data_dict(self) -> dict[str, Any]:
         """`data` and `validation` as JSON."""

@@ -20,6 +20,7 @@ from mt3x.task_outputs import EventVocabulary
 from mt3x.task_registry import (
     FrameConfig,
     TrainOptions,
+    add_cache_dir,
     check_rolls,
     check_tokens,
     find_task,
@@ -35,6 +36,7 @@ __all__ = [
     "TaskBatches",
     "TokensFeatureConverter",
     "TrainOptions",
+    "add_cache_dir",
     "add_roll_task",
     "add_task",
     "check_rolls",

@@ -316,7 +316,7 @@ def draw_rolls(
 
 def _id(data_set: str, chunk: Example, frame_rate_hz: float) -> tf.Tensor:
     """Such as "slakh Track00001 at 12.30 s"."""
-    start_s = tf.cast(chunk["first_frame"], tf.float32) / frame_rate_hz
+    start_s = tf.cast(chunk["first_frame"], tf.float64) / frame_rate_hz
     time = tf.strings.as_string(start_s, precision=2)
     return tf.strings.join([data_set, " ", chunk["id"], " at ", time, " s"])
 

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
+from mt3x.batches import rows_of
 from mt3x.converters import RollsFeatureConverter, TokensFeatureConverter
-from mt3x.task_registry import TrainOptions, find_task, train_options
+from mt3x.task_registry import TrainOptions, check_data, find_task, train_options
 
 
 class TaskBatches:
@@ -16,6 +18,9 @@ class TaskBatches:
 
     The stream of batches begins anew, with another seed, every `span_steps` steps: a
     run that goes on at a step reads no more than a span to find its place.
+
+    Of several processes each reads pieces of its own: its share of the files or, where
+    there are fewer files than processes, of the records (`seqio.ShardInfo`).
     """
 
     def __init__(
@@ -28,15 +33,16 @@ class TaskBatches:
         split: str = "train",
         options: TrainOptions | None = None,
         use_cached: bool = False,
-        shuffle_buffer: int = seqio.SHUFFLE_BUFFER_SIZE,
+        shuffle_buffer: int | None = None,
         span_steps: int = 2000,
         module: str = "mt3x.tasks",
+        shard: tuple[int, int] = (0, 1),
     ):
-        """Finds the task; data are read when the first batch is asked for.
+        """Finds the task and its records; they are read for the first batch.
 
         Args:
           task: name of a task or mixture.
-          batch_size: examples per batch, B.
+          batch_size: examples per batch, B, of all processes together.
           num_frames: length of `inputs`, T.
           max_tokens: length of `targets`, L, with EOS; None for a roll task, whose
             targets are as long as its inputs.
@@ -45,50 +51,74 @@ class TaskBatches:
           options: sub-mixes and the like.
           use_cached: read what SeqIO has cached (`seqio.add_global_cache_dirs`).
           shuffle_buffer: examples that are held back (of each task) to be shuffled;
-            the first batch, and each span's, waits for them.
+            the first batch, and each span's, waits for them. None: the task's own.
           span_steps: how often the stream begins anew.
           module: registers the task when it is imported.
+          shard: this process and how many there are.
 
         Raises:
-          ValueError: there is no such task, or a number is not positive.
+          ValueError: there is no such task, a number is not positive, or the batch does
+            not divide over the processes.
+          FileNotFoundError: there are no records, or the task is not cached; says where
+            they are looked for.
         """
         for name, value in [
             ("batch_size", batch_size),
             ("num_frames", num_frames),
-            ("max_tokens", 1 if max_tokens is None else max_tokens),
+            ("max_tokens", max_tokens),
             ("shuffle_buffer", shuffle_buffer),
             ("span_steps", span_steps),
         ]:
-            if value < 1:
+            if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1: {value}")
-        find_task(task, module)
-        self._provider = _with_buffer(seqio.get_mixture_or_task(task), shuffle_buffer)
+        provider = find_task(task, module)
+        check_data(provider, split, use_cached)
+        if shuffle_buffer is not None:
+            provider = _with_buffer(provider, shuffle_buffer)
         self.task, self.batch_size, self.split = task, batch_size, split
         self.seed, self.span_steps = seed, span_steps
+        self._provider = provider
         self._lengths = {"inputs": num_frames, "targets": max_tokens or num_frames}
         self._converter = (
             TokensFeatureConverter() if max_tokens else RollsFeatureConverter()
         )
         self._options = options or TrainOptions()
         self._use_cached = use_cached
+        self._shard = seqio.ShardInfo(*shard)
+        self._rows = len(rows_of(shard, batch_size))
         self._next_step = -1
         self._batches: Iterator[dict[str, np.ndarray]] = iter(())
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """The batch of a step, as `TokensFeatureConverter` describes it, stacked.
+        """This process's part of the batch of a step, as the converter describes it.
 
         Steps in rising order cost nothing extra.
 
         Raises:
-          FileNotFoundError: there are no records; says where they are looked for.
-          ValueError: a record is damaged, or of another layout.
+          ValueError: a record is damaged, or of another layout, or there are too few.
         """
-        span, offset = divmod(step, self.span_steps)
-        if step != self._next_step or offset == 0:
-            self._batches = self._stream(span, skip=offset)
+        if step != self._next_step or step % self.span_steps == 0:
+            self._batches = self._stream(step)
         self._next_step = step + 1
+        return self._next(self._batches)
+
+    def ids(self, step: int) -> list[str]:
+        """What each example of the batch is: data set, piece and where it begins.
+
+        The examples of a mix stand together. The stream is read anew up to the step, so
+        this takes as long as to go on with a run there.
+        """
+        return [id.decode() for id in self._next(self._stream(step, only_ids=True))]
+
+    def _next(self, stream: Iterator[Any]) -> Any:
         try:
-            return next(self._batches)
+            return next(stream)
+        except StopIteration:
+            number, count = self._shard.index, self._shard.num_shards
+            raise ValueError(
+                f"{self.task}: process {number} of {count} finds no examples in split "
+                f"{self.split}; there are too few records for {count} processes"
+            ) from None
         except tf.errors.OpError as error:
             self._next_step = -1
             # The first line has the reason, behind the names of TensorFlow's nodes.
@@ -98,21 +128,29 @@ class TaskBatches:
                 error
             )
 
-    def _stream(self, span: int, skip: int) -> Iterator[dict[str, np.ndarray]]:
+    def _stream(self, step: int, only_ids: bool = False) -> Iterator[Any]:
+        span, offset = divmod(step, self.span_steps)
         mixed = np.random.SeedSequence([self.seed, span]).generate_state(1)[0]
+        # A task passes all features on.
+        passing: dict[str, Any] = {}
+        if isinstance(self._provider, seqio.Mixture):
+            passing["passthrough_features"] = ["id"]
         with train_options(self._options):
-            dataset = seqio.get_dataset(
-                mixture_or_task_name=self._provider,
-                task_feature_lengths=self._lengths,
-                feature_converter=self._converter,
-                dataset_split=self.split,
+            dataset = self._provider.get_dataset(
+                self._lengths,
+                split=self.split,
                 use_cached=self._use_cached,
                 shuffle=True,
-                num_epochs=None,
                 seed=int(mixed) // 2,
-                verbose=False,
+                shard_info=self._shard,
+                num_epochs=None,
+                **passing,
             )
-        dataset = dataset.batch(self.batch_size, drop_remainder=True).skip(skip)
+        if only_ids:
+            dataset = dataset.map(lambda example: example["id"])
+        else:
+            dataset = self._converter(dataset, self._lengths)
+        dataset = dataset.batch(self._rows, drop_remainder=True).skip(offset)
         return dataset.prefetch(2).as_numpy_iterator()
 
 

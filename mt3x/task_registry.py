@@ -122,6 +122,33 @@ def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
             )
 
 
+def check_data(
+    provider: seqio.Task | seqio.Mixture, split: str, use_cached: bool = False
+) -> None:
+    """Whether the records of a task's split are there, or its cache.
+
+    Raises:
+      FileNotFoundError: they are not; says where they are looked for.
+    """
+    for part in parts(provider):
+        if not use_cached:
+            if split in part.splits:
+                part.source.list_shards(split)  # ours raise
+        elif part.cache_dir is None:
+            folders = ", ".join(seqio.get_global_cache_dirs()) or "no folder"
+            raise FileNotFoundError(
+                f"task {part.name} is not cached: looked in {folders}; cache it with "
+                "seqio_cache_tasks and give its folder as cache_dir, or set use_cached "
+                "to False"
+            )
+
+
+def add_cache_dir(folder: str) -> None:
+    """Where else to look for tasks that seqio_cache_tasks has cached."""
+    if folder not in seqio.get_global_cache_dirs():
+        seqio.add_global_cache_dirs([folder])
+
+
 def parts(provider: seqio.Task | seqio.Mixture) -> Sequence[seqio.Task]:
     """The tasks of a mixture; a task by itself."""
     return provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
