@@ -349,3 +349,12 @@ def config_from_dict(values: Mapping[str, Any]) -> PianoConfig | TokensConfig:
             " give a checkpoint of mt3x"
         )
     return kinds[kind].from_dict(values)
+
+
+def make_objective(
+    config: PianoConfig | TokensConfig, dtype: Any = jnp.float32
+) -> PianoObjective | TokensObjective:
+    """The objective of a config, its arithmetic in `dtype`."""
+    if isinstance(config, PianoConfig):
+        return PianoObjective(config, dtype)
+    return TokensObjective(config, dtype)

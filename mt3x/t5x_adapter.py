@@ -9,39 +9,34 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import seqio
 import tensorflow as tf
 from clu import metrics as clu_metrics
 from clu.data import dataset_iterator
 from etils import epath
 from flax.linen import partitioning as flax_partitioning
 from jax.experimental import multihost_utils
-from t5x import adafactor, models, utils
+from t5x import adafactor, gin_utils, models, utils
 from t5x import metrics as t5x_metrics
 
 from mt3x import partitioning, pipeline
 from mt3x.checkpoints import flatten, unflatten
-from mt3x.decoding import generate
-from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
 from mt3x.converters import ROLLS
-from mt3x.search import DecodingConfig
+from mt3x.decoding import generate
+from mt3x.experiment import TaskConfig
+from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
 from mt3x.rolls import NUM_PITCHES
-from mt3x.tokens import Tokenizer
+from mt3x.search import DecodingConfig
+from mt3x.t5x_checkpoints import CONFIG_NAME
 
 # Logical axis of what `partitioning.PARAM_AXES` has no name for.
 UNNAMED = "unnamed"
 OWN_TASKS = "mt3x.tasks"
-
-
-# What MT3 calls a note's fields in JSON.
-NOTE_KEYS = ("start_time", "end_time", "pitch", "velocity", "program", "is_drum")
 
 
 def axis_rules() -> list[tuple[str, str | None]]:
@@ -256,10 +251,7 @@ def checked_task(
     else:
         frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
         pipeline.check_rolls(task, module, frames)
-    if not use_cached:
-        for part in seqio.get_subtasks(found):
-            if split in part.splits:
-                part.source.list_shards(split)
+    pipeline.check_data(found, split, use_cached)
     return task
 
 
@@ -282,25 +274,22 @@ def get_dataset(
       objective: what the model reads and writes.
       max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
     """
-    options = _options(objective, max_examples_per_mix)
-    with pipeline.train_options(options):
+    with pipeline.train_options(_options(objective, max_examples_per_mix)):
         dataset = utils.get_dataset(cfg, shard_id, num_shards, feature_converter_cls)
     seed = cfg.seed
     if seed is None:
         seed = int(multihost_utils.broadcast_one_to_all(np.int32(time.time())))
-    lengths = cfg.task_feature_lengths
-    batches = pipeline.TaskBatches(
+    task = TaskConfig(
         task=cfg.mixture_or_task_name,
-        batch_size=cfg.batch_size // num_shards,
-        num_frames=lengths["inputs"],
-        max_tokens=lengths["targets"] if isinstance(objective, TokensConfig) else None,
-        seed=seed,
-        split=cfg.split,
-        options=options,
-        use_cached=cfg.use_cached,
         module=cfg.module or OWN_TASKS,
+        batch_size=cfg.batch_size,
+        clip_frames=cfg.task_feature_lengths["inputs"],
+        max_examples_per_mix=max_examples_per_mix,
+        use_cached=cfg.use_cached,
+        seed=seed,
     )
-    return StepBatches(batches, dataset.element_spec)
+    batches = task.make_batches(objective, (shard_id, num_shards))
+    return StepBatches(batches.batch, dataset.element_spec)
 
 
 def get_training_eval_datasets(
@@ -318,16 +307,16 @@ class StepBatches(dataset_iterator.DatasetIterator):
     """Batches as T5X takes them; a checkpoint holds the number of the next one."""
 
     def __init__(
-        self, batches: pipeline.TaskBatches, spec: Mapping[str, tf.TensorSpec]
+        self, batch: Callable[[int], Any], spec: Mapping[str, tf.TensorSpec]
     ) -> None:
-        self._batches, self._spec = batches, spec
+        self._batch, self._spec = batch, spec
         self._next_step = 0
         # T5X looks at a batch in advance and saves before its first step, in any order.
         self._is_new = True
 
     def __next__(self) -> dict[str, np.ndarray]:
         self._next_step += 1
-        return self._batches.batch(self._next_step - 1)
+        return self._batch(self._next_step - 1)
 
     def reset(self) -> None:
         self._next_step = 0
@@ -360,55 +349,14 @@ def _options(
     )
 
 
-def write_midi(
-    path: str,
-    inferences: tuple[Sequence[Any], Mapping[str, Any]],
-    task_dataset: tf.data.Dataset,
-    mode: str,
-    vocabulary: Any,
-    objective: TokensConfig,
-    output_dir: str,
+def summarize_config(
+    model_dir: str,
+    summary_writer: Any,
+    step: int,
+    objective: TokensConfig | PianoConfig,
 ) -> None:
-    """T5X's `write_fn` for tokens: a line of notes for each piece, and its MIDI file.
-
-    Args:
-      path: file for the lines, JSON with `id` and `est_notes` as MT3 writes them.
-      inferences: token ids of each segment, and more of each (not used).
-      task_dataset: the segments of whole pieces.
-      mode: `predict` or `predict_with_aux`.
-      vocabulary: the task's.
-      objective: what the tokens mean.
-      output_dir: folder for `ID.mid`; a slash in an id becomes an underscore.
-    """
-    if mode == "score":
-        raise ValueError("mode='score' has no notes to write; infer with 'predict'")
-    tokenizer = Tokenizer(objective.tokens)
-    pieces: dict[int, tuple[str, list[tuple[float, np.ndarray]]]] = {}
-    for tokens, example in zip(
-        inferences[0], task_dataset.as_numpy_iterator(), strict=True
-    ):
-        id = example["id"][0].decode() or str(example["unique_id"][0])
-        start_s = float(example["first_frame"][0]) / objective.features.frame_rate_hz
-        ids = np.asarray(vocabulary.decode(tokens), np.int32)
-        pieces.setdefault(int(example["unique_id"][0]), (id, []))[1].append(
-            (start_s, ids)
-        )
-    with tf.io.gfile.GFile(path, "w") as lines:
-        for id, segments in pieces.values():
-            notes = tokenizer.decode(segments).notes
-            midi = Path(output_dir, id.replace("/", "_") + ".mid")
-            with tf.io.gfile.GFile(str(midi), "wb") as file:
-                file.write(notes.to_midi())
-            rows = [
-                dict(zip(NOTE_KEYS, row, strict=True))
-                for row in zip(
-                    notes.onset_s.tolist(),
-                    notes.offset_s.tolist(),
-                    notes.pitch.tolist(),
-                    notes.velocity.tolist(),
-                    notes.program.tolist(),
-                    notes.is_drum.tolist(),
-                    strict=True,
-                )
-            ]
-            lines.write(json.dumps({"id": id, "est_notes": rows}) + "\n")
+    """T5X's `summarize_config_fn`: config.gin, and the model's config.json for mt3x."""
+    gin_utils.summarize_gin_config(model_dir, summary_writer, step)
+    if jax.process_index() == 0:
+        text = json.dumps({"objective": objective.to_dict()}, indent=2) + "\n"
+        epath.Path(model_dir, CONFIG_NAME).write_text(text)

@@ -1,13 +1,16 @@
-"""Reading checkpoints that T5X wrote, those published with MT3 among them.
+"""Checkpoints in T5X's forms: reading them, those published with MT3 among them, and
+writing parameters for T5X to begin with.
 
 A checkpoint is a folder (`checkpoint_STEP` in a training run, or the published
-gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021) of a msgpack file
-`checkpoint`, which holds the tree of the training state, and a zarr array in its own
-folder for each array of the tree. Only the parameters (`target`) are read. T5X itself
-is not needed.
+gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021). The older form has a
+msgpack file `checkpoint`, which holds the tree of the training state, and a zarr array
+in its own folder for each array that the tree does not hold itself. T5X's main branch
+writes an Orbax item `state` instead. Only the parameters (`target`) are read. T5X is
+not needed.
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ import numpy as np
 
 from mt3x.checkpoints import flatten, unflatten
 from mt3x.codec import Codec, VocabConfig
+from mt3x.files import write_whole
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.objectives import TokensConfig
 from mt3x.tokens import TokenizerConfig
@@ -36,6 +40,8 @@ MODELS = {
     ),
 }
 PUBLISHED = "gs://mt3/checkpoints/mt3 or gs://mt3/checkpoints/ismir2021"
+# What T5X's main branch calls the training state, and we a run's config.
+ORBAX_ITEM, CONFIG_NAME = "state", "config.json"
 # A first failure is final after some seconds, not minutes.
 _CONTEXT = {"gcs_request_retries": {"max_retries": 3, "max_delay": "2s"}}
 
@@ -44,8 +50,8 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
     """Read the parameters of a checkpoint.
 
     Args:
-      source: folder with a file `checkpoint`, on disk or as gs://BUCKET/FOLDER; on disk
-        also a training run's folder, whose newest checkpoint is read.
+      source: a checkpoint's folder, on disk or as gs://BUCKET/FOLDER (of the older
+        form); on disk also a training run's folder, whose newest checkpoint is read.
 
     Returns:
       The parameters, a nested dict of NumPy arrays (bfloat16 and float16 become
@@ -58,6 +64,8 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
     import tensorstore as ts
 
     folder = store_spec(source)
+    if folder["driver"] == "file" and (Path(folder["path"]) / ORBAX_ITEM).is_dir():
+        return _read_orbax(Path(folder["path"]))
     context = ts.Context(_CONTEXT)
     try:
         store = ts.KvStore.open(folder, context=context).result()
@@ -66,8 +74,8 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
         raise OSError(f"{source}: can't be read: {_reason(error)}") from error
     if found.state != "value":
         raise FileNotFoundError(
-            f"{source}: no checkpoint of T5X, there is no file `checkpoint`; give the "
-            f"folder that holds it, for instance {PUBLISHED}"
+            f"{source}: no checkpoint of T5X, there is neither a file `checkpoint` nor "
+            f"a folder `{ORBAX_ITEM}`; give what holds one, for instance {PUBLISHED}"
         )
     state = _training_state(found.value, source)
     reads = {}
@@ -85,10 +93,102 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
                 f"{source}: {name} is damaged or incomplete ({_reason(error)}); copy "
                 "the checkpoint again"
             ) from error
-        half = array.dtype.name in ("bfloat16", "float16")
-        params[name] = array.astype(np.float32) if half else array
+        params[name] = _widened(array)
     step = state.get("state", {}).get("step", 0)
     return unflatten(params), int(np.asarray(step))
+
+
+def write_t5x(
+    folder: str | os.PathLike[str],
+    params: Mapping[str, Any],
+    config: Mapping[str, Any],
+    step: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write parameters for T5X, in the older form and without an optimizer's state.
+
+    Args:
+      folder: gets `checkpoint_STEP`, which T5X's CHECKPOINT_PATH names; made when
+        missing.
+      params: nested dict of arrays.
+      config: the objective's, as its to_dict() gave it; written beside them.
+      step: part of the name.
+      overwrite: replace what is there of that step.
+
+    Returns:
+      The checkpoint's folder.
+
+    Raises:
+      ValueError: a parameter is not finite.
+      OSError: there is a checkpoint already, or it can't be written.
+    """
+    from flax import serialization
+
+    arrays = {name: np.asarray(array) for name, array in flatten(params).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{folder}: parameter {name} is not finite; not saved")
+    state = {"target": unflatten(arrays), "state": {"step": np.int32(step)}}
+    data = serialization.msgpack_serialize({"version": 3, "optimizer": state})
+    path = Path(folder) / f"checkpoint_{step}"
+    path.mkdir(parents=True, exist_ok=True)
+    with write_whole(path / "checkpoint", overwrite=overwrite) as file:
+        file.write(data)
+    write_config(folder, config)
+    return path
+
+
+def write_config(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Write the objective's config, beside a run's checkpoints."""
+    text = json.dumps({"objective": config}, indent=2) + "\n"
+    with write_whole(Path(folder) / CONFIG_NAME, overwrite=True, text=True) as file:
+        file.write(text)
+
+
+def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What `write_config` wrote of a run, or None; `source` is as for `read_t5x`."""
+    if os.fspath(source).startswith("gs://"):
+        return None
+    for folder in (Path(source), Path(source).absolute().parent):
+        path = folder / CONFIG_NAME
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8")).get("objective")
+    return None
+
+
+def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
+    import jax
+    import orbax.checkpoint as ocp
+    from etils import epath
+
+    handler = ocp.PyTreeCheckpointHandler()
+    item = epath.Path(folder / ORBAX_ITEM)
+    try:
+        tree: Any = handler.metadata(item).tree
+        wanted = {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
+        as_numpy = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+        )
+        found = handler.restore(
+            item,
+            args=ocp.args.PyTreeRestore(
+                item=wanted, restore_args=as_numpy, partial_restore=True
+            ),
+        )
+    # Orbax and TensorStore raise all kinds of exceptions on damaged files.
+    except Exception as error:
+        raise ValueError(
+            f"{folder}: damaged, or no checkpoint of T5X ({_reason(error)}); copy the "
+            "checkpoint again"
+        ) from error
+    params = {name: _widened(array) for name, array in flatten(found["target"]).items()}
+    return unflatten(params), int(np.asarray(found["state"]["step"]))
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """In float32 where it is of half precision."""
+    half = array.dtype.name in ("bfloat16", "float16")
+    return array.astype(np.float32) if half else array
 
 
 def store_spec(source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_newest_step_of_a_run(folder):
     (folder.parent / "checkpoint_100").mkdir()
     (folder.parent / "checkpoint_101.tmp-7").mkdir()
     assert store_spec(folder.parent)["path"].endswith("/checkpoint_100/")
-    with pytest.raises(FileNotFoundError, match="no file `checkpoint`"):
+    with pytest.raises(FileNotFoundError, match="neither a file `checkpoint`"):
         read_t5x(folder.parent)
 
 

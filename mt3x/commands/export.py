@@ -8,7 +8,7 @@ import click
 
 @click.command(
     help="Write the best weights of a run folder (or of one step folder "
-    "RUN/checkpoints/STEP) to one .safetensors file with its config inside."
+    "RUN/checkpoints/STEP) to one .safetensors file with its config inside, or for T5X."
 )
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
@@ -27,15 +27,24 @@ import click
     help="Decoding chosen on validation data after training, such as "
     "onset_threshold=0.5; may be repeated.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("safetensors", "t5x")),
+    default="safetensors",
+    show_default=True,
+    help="t5x: OUT is a folder, and OUT/checkpoint_STEP in it what T5X begins with.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def command(
     run_dir: Path,
     out: Path,
     notes: tuple[str, ...],
     changes: tuple[str, ...],
+    form: str,
     overwrite: bool,
 ) -> None:
-    from mt3x import checkpoints
+    from mt3x import checkpoints, t5x_checkpoints
     from mt3x.files import check_writable
     from mt3x.objectives import PianoConfig
 
@@ -44,8 +53,18 @@ def command(
         name: text if name == "onset_refinement" else json.loads(text.lower())
         for name, text in _pairs(changes, "--decoding").items()
     }
-    check_writable(out, overwrite=overwrite)
+    if form == "safetensors":
+        check_writable(out, overwrite=overwrite)
+    elif notes or changes:
+        raise ValueError("--format t5x has no room for --note and --decoding")
     weights = checkpoints.load(run_dir)
+    if form == "t5x":
+        step = int(weights.metadata.get("step", 0))
+        path = t5x_checkpoints.write_t5x(
+            out, weights.params, weights.config, step, overwrite=overwrite
+        )
+        click.echo(f"{path}: step {step} of {run_dir}", err=True)
+        return
     metadata = weights.metadata | texts
     config = dict(weights.config)
     if decoding:

@@ -1,8 +1,12 @@
 """`mt3x import`: published checkpoints of other projects become mt3x weights."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from mt3x.objectives import PianoConfig, TokensConfig
 
 T5X_MODELS = ("mt3", "ismir2021")
 
@@ -56,19 +60,25 @@ def hppnet(source: Path, target: Path, overwrite: bool) -> None:
 def t5x(
     source: str, target: Path, model: str | None, head_dim: int, overwrite: bool
 ) -> None:
-    """Convert a checkpoint that T5X wrote with MT3's network.
+    """Convert a checkpoint that T5X wrote with MT3's network, or with mt3x's models.
 
-    SOURCE is a folder with a file `checkpoint`, on disk or as gs://BUCKET/FOLDER: the
-    authors' own are gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021. OUT
-    ending in .safetensors becomes one file, otherwise a folder; both are what
-    `--checkpoint` takes.
+    SOURCE is a run's folder, one of its `checkpoint_STEP`, or gs://BUCKET/FOLDER: MT3's
+    authors' own are gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021. What
+    `gin/t5x` trained brings its model's config in config.json. OUT ending in
+    .safetensors becomes one file, otherwise a folder; both are what `--checkpoint`
+    takes.
     """
     import jax
 
     from mt3x import checkpoints
     from mt3x.files import check_writable
-    from mt3x.objectives import TokensObjective
-    from mt3x.t5x_checkpoints import guess_config, read_t5x, tokens_config
+    from mt3x.objectives import config_from_dict, make_objective
+    from mt3x.t5x_checkpoints import (
+        guess_config,
+        read_config,
+        read_t5x,
+        tokens_config,
+    )
 
     one_file = target.suffix == ".safetensors"
     check, save = (
@@ -79,17 +89,27 @@ def t5x(
     check(target, overwrite)
     params, step = read_t5x(source)
     try:
-        config = tokens_config(guess_config(params, head_dim), model)
+        own = read_config(source)
+        if own is not None and model is None:
+            config = config_from_dict(own)
+        else:
+            config = tokens_config(guess_config(params, head_dim), model)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
-    expected = jax.eval_shape(TokensObjective(config).init, jax.random.key(0))
+    expected = jax.eval_shape(make_objective(config).init, jax.random.key(0))
     checkpoints.check_params(params, expected, source)
     metadata = {"source": source, "step": str(step)}
     save(target, params, config.to_dict(), metadata, overwrite=overwrite)
-    layers = f"{config.model.num_encoder_layers} + {config.model.num_decoder_layers}"
-    click.echo(
-        f"{target}: {layers} layers of width {config.model.emb_dim}, "
-        f"{config.tokens.vocab.num_velocity_bins} velocity bins, "
-        f"{config.num_frames} frames a segment, step {step}",
-        err=True,
+    click.echo(f"{target}: {_in_words(config)}, step {step}", err=True)
+
+
+def _in_words(config: "PianoConfig | TokensConfig") -> str:
+    from mt3x.objectives import PianoConfig
+
+    if isinstance(config, PianoConfig):
+        return f"HPPNet of {config.model.channels} channels"
+    return (
+        f"{config.model.num_encoder_layers} + {config.model.num_decoder_layers} layers "
+        f"of width {config.model.emb_dim}, {config.tokens.vocab.num_velocity_bins} "
+        f"velocity bins, {config.num_frames} frames a segment"
     )
