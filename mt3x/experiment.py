@@ -198,8 +198,16 @@ class Experiment:
                 "task (TaskConfig)"
             )
 
-    def run(self, run_dir: str | Path) -> Outcome:
+    def run(
+        self,
+        run_dir: str | Path,
+        trace_dir: str | Path | None = None,
+        gin_text: str | None = None,
+    ) -> Outcome:
         """Train in `run_dir`, from its newest checkpoint where it has one.
+
+        Args:
+          run_dir, trace_dir, gin_text: as for `mt3x.train.train`.
 
         Raises:
           ValueError: data, config and devices do not fit together, or what
@@ -221,7 +229,14 @@ class Experiment:
             objective = PianoObjective(self.objective, self.train.dtype)
             evaluate = RollValidation(objective, clips) if clips else None
         return train(
-            self.train, objective, batches, run_dir, evaluate, self.data_dict()
+            self.train,
+            objective,
+            batches,
+            run_dir,
+            evaluate,
+            self.data_dict(),
+            trace_dir,
+            gin_text,
         )
 
     def _check_batch(self, data_axis: int) -> None:

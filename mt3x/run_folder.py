@@ -44,6 +44,13 @@ def write_config(
         file.write("\n")
 
 
+def write_gin(run_dir: Path, text: str) -> None:
+    """Write `operative_config.gin`: what the last start read of its gin files."""
+    path = run_dir / "operative_config.gin"
+    with write_whole(path, overwrite=True, text=True) as file:
+        file.write(text)
+
+
 @contextmanager
 def locked(run_dir: Path, name: str = "lock") -> Iterator[None]:
     """Hold the run folder for this process; the lock goes with it, even by a kill."""

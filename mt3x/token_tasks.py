@@ -8,7 +8,7 @@ from typing import Any
 import seqio
 import tensorflow as tf
 
-from mt3x import preprocessors, task_registry
+from mt3x import preprocessors, task_names, task_registry
 from mt3x.sources import DataSet, RecordSource
 from mt3x.task_outputs import EventVocabulary, postprocess, transcription_metrics
 from mt3x.task_registry import FrameConfig
@@ -22,29 +22,12 @@ def task_name(
     frames: FrameConfig | None = None,
 ) -> str:
     """MT3's name of a task, such as `slakh_notes_ties_vb1_train`."""
-    frames, vocab = frames or FrameConfig(), tokens.vocab
-    max_shift_s = vocab.max_shift_steps / vocab.steps_per_second
-    spectrogram = "".join(
-        f"{letters}{value}"
-        for letters, value, default in [
-            ("sr", frames.sample_rate_hz, 16000),
-            ("hw", frames.hop_samples, 128),
-        ]
-        if value != default
-    )
-    vocabulary = "".join(
-        f"{letters}{value:g}"
-        for letters, value, default in [
-            ("ss", vocab.steps_per_second, 100),
-            ("ms", max_shift_s, 10),
-            ("vb", vocab.num_velocity_bins, 127),
-        ]
-        if value != default
-    )
+    frames = frames or FrameConfig()
     kind = "onsets" if tokens.onsets_only else "notes"
-    ties = "ties" if tokens.use_ties else ""
-    parts = [data_set, kind, ties, spectrogram, vocabulary, suffix]
-    return "_".join(part for part in parts if part)
+    prefix = f"{data_set}_{kind}_ties" if tokens.use_ties else f"{data_set}_{kind}"
+    return task_names.task_name(
+        prefix, tokens.vocab, suffix, frames.sample_rate_hz, frames.hop_samples
+    )
 
 
 def add_task(

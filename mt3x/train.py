@@ -120,6 +120,7 @@ def train(
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None,
     data_config: Mapping[str, Any] | None = None,
     trace_dir: str | Path | None = None,
+    gin_text: str | None = None,
 ) -> Outcome:
     """Train in a run folder, from its newest checkpoint where it has one.
 
@@ -136,6 +137,7 @@ def train(
       data_config: what `batches` were made from, as JSON; recorded and compared.
       trace_dir: folder for a profiler's trace of five early steps (TensorBoard and
         Perfetto show it).
+      gin_text: the gin file that gives this run, kept as `operative_config.gin`.
 
     Raises:
       ValueError: the folder's run has another config, the loss or the gradient is not
@@ -159,6 +161,8 @@ def train(
             run_folder.write_config(
                 run_dir, contents, free=[f"train/{name}" for name in free]
             )
+            if gin_text is not None:
+                run_folder.write_gin(run_dir, gin_text)
 
         processes.on_first(claim)
         signals = stack.enter_context(_signals())

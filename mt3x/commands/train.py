@@ -38,6 +38,12 @@ a Cloud TPU, or by hand with the last three options."""
     "on. MODEL_DIR by another name.",
 )
 @click.option(
+    "--profile",
+    "trace_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a trace of a few early steps, for TensorBoard and Perfetto.",
+)
+@click.option(
     "--coordinator",
     metavar="HOST:PORT",
     envvar="MT3X_COORDINATOR",
@@ -62,6 +68,7 @@ def command(
     gin_files: tuple[str, ...],
     search_paths: list[str],
     run_dir: Path | None,
+    trace_dir: Path | None,
     coordinator: str | None,
     processes: int | None,
     process_id: int | None,
@@ -81,7 +88,7 @@ def command(
     from mt3x import distributed
 
     distributed.start(coordinator, processes, process_id)
-    outcome = experiment.run(run_dir)
+    outcome = experiment.run(run_dir, trace_dir, operative)
     best = ""
     if outcome.best_step is not None:
         best = f"; best {experiment.train.score} {outcome.best_score:.4f} at step "
