@@ -89,6 +89,47 @@ def test_batch_size_does_not_change_examples(corpora):
     np.testing.assert_array_equal(small["samples"][0], large["samples"][0])
 
 
+def test_processes_share_a_batch(corpora):
+    """Their parts, one behind the other, are the batch of one process."""
+    config = replace(PLAIN, batch_size=6, noise_only_prob=0.2)
+    whole = Batches(corpora, config=config)
+    assert len(whole.ids(0)) == 6
+    parts = [Batches(corpora, config=config, shard=(n, 3)) for n in range(3)]
+    for step in (0, 7):
+        batch = whole.batch(step)
+        for name, array in batch.items():
+            made = np.concatenate([part.batch(step)[name] for part in parts])
+            np.testing.assert_array_equal(made, array)
+        assert [id for part in parts for id in part.ids(step)] == whole.ids(step)
+    with pytest.raises(ValueError, match=r"6 does not divide over 4 .* multiple of 4"):
+        Batches(corpora, config=config, shard=(0, 4))
+
+
+def test_ids_say_where_clips_come_from(tmp_path):
+    """By sound that says where it is in its piece."""
+    for name in ("a", "b"):
+        with CorpusWriter(tmp_path / name) as writer:
+            for number in range(2):
+                samples_S = np.arange(64000) // 16 + 8000 * number
+                samples_S = samples_S.astype(np.int16)
+                writer.add(f"piece{number}", samples_S, Notes.empty())
+    corpora = [Corpus(tmp_path / name) for name in ("a", "b")]
+    config = replace(PLAIN, batch_size=8, noise_only_prob=0.3, detune_prob=0.5)
+    batches = Batches(corpora, config=config)
+    seen = set()
+    for step in range(3):
+        samples_BxS = batches.batch(step)["samples"]
+        for samples_S, id in zip(samples_BxS, batches.ids(step), strict=True):
+            seen.add(id.split(" at")[0])
+            if id == "noise without notes":
+                continue
+            number, place = divmod(round(float(samples_S[800] * 32768)), 8000)
+            assert f"piece{number} at" in id
+            start_s = float(id.split()[-2])
+            assert start_s + 0.05 == pytest.approx(place / 1000, abs=0.01)
+    assert len(seen) == 5
+
+
 def pitches(batches, steps=60):
     found = [batches.batch(step)["frame"].any(axis=1) for step in range(steps)]
     frame_NxP = np.concatenate(found)

@@ -85,12 +85,13 @@ def test_task_name_of_other_vocabularies():
 
 
 def test_batches_hold_the_tokens_of_their_frames():
-    batches = TaskBatches(TASK, 4, 200, 128, shuffle_buffer=8)
+    batches = TaskBatches(TASK, 4, 200, 128, shuffle_buffer=8, span_steps=3)
     tokenizer = Tokenizer(TokenizerConfig())
     events = {n: tokenizer.events(piece(n).notes, NUM_FRAMES) for n in (0, 1)}
     seen = set()
     for step in range(6):
         batch = batches.batch(step)
+        ids = batches.ids(step) if step == 4 else [None] * 4
         assert {name: (v.shape, v.dtype.name) for name, v in batch.items()} == {
             "encoder_input_tokens": ((4, 200, 128), "float32"),
             "encoder_num_frames": ((4,), "int32"),
@@ -104,6 +105,7 @@ def test_batches_hold_the_tokens_of_their_frames():
             coded_T = np.rint(example["encoder_input_tokens"][:, 0] * 32768).astype(int)
             number, first = divmod(coded_T[0] - 1, 4000)
             seen.add((number, first))
+            assert ids[row] in (None, f"slakh piece{number} at {first / 125:.2f} s")
             np.testing.assert_array_equal(
                 coded_T[:length], coded_T[0] + np.arange(length)
             )
@@ -137,10 +139,10 @@ def test_batches_are_decided_by_seed_and_step():
 
 def test_options_mix_examples_and_leave_out_programs():
     options = TrainOptions(max_examples_per_mix=2, program_granularity="flat")
-    batch, again = (
-        TaskBatches(TASK, 8, 64, 96, options=options, shuffle_buffer=8).batch(0)
-        for _ in range(2)
-    )
+    batches = TaskBatches(TASK, 8, 64, 96, options=options, shuffle_buffer=8)
+    again = TaskBatches(TASK, 8, 64, 96, options=options, shuffle_buffer=8).batch(0)
+    batch = batches.batch(0)
+    assert {id.count(" + ") for id in batches.ids(0)} == {0, 1}
     for name in batch:
         np.testing.assert_array_equal(batch[name], again[name])
     peaks = np.abs(batch["encoder_input_tokens"]).max(axis=(1, 2))
@@ -207,8 +209,14 @@ def test_vocabulary_decodes_what_is_no_token():
 
 def test_mega_mixes_by_the_examples_of_each(data_dir, monkeypatch):
     name = "mega_notes_ties_vb1_train"
-    batch = TaskBatches(name, 3, 64, 96, shuffle_buffer=4).batch(0)
-    assert (batch["encoder_num_frames"] > 0).all()
+    batches = TaskBatches(name, 3, 64, 96, shuffle_buffer=4)
+    for samples_TxW, id in zip(
+        batches.batch(1)["encoder_input_tokens"], batches.ids(1), strict=True
+    ):
+        number, first = divmod(round(samples_TxW[0, 0] * 32768) - 1, 4000)
+        data_set, rest = id.split(maxsplit=1)
+        assert data_set in MEGA
+        assert rest == f"piece{number} at {first / 125:.2f} s"
     mega = seqio.get_mixture_or_task(name)
     rates = [mega.get_rate(task) for task in mega.tasks]
     np.testing.assert_allclose(rates, 4 ** (3 / 10))
@@ -225,7 +233,9 @@ def test_cached_tasks_give_the_same_examples(tmp_path):
         cache_tasks_main.run_pipeline(run, [TASK], str(tmp_path))
     task = seqio.get_mixture_or_task(TASK)
     before = list(seqio.get_global_cache_dirs())
-    seqio.add_global_cache_dirs([str(tmp_path)])
+    pipeline.add_cache_dir(str(tmp_path))
+    pipeline.add_cache_dir(str(tmp_path))
+    assert seqio.get_global_cache_dirs() == [*before, str(tmp_path)]
     try:
         lengths = {"inputs": 64, "targets": 96}
         cached = task.get_dataset(lengths, "train", use_cached=True, shuffle=False)
@@ -241,6 +251,9 @@ def test_cached_tasks_give_the_same_examples(tmp_path):
                 example["targets"], tokenizer.to_model_ids(ids)
             )
         assert mixing_rate(task) == 4
+        batches = TaskBatches(TASK, 2, 64, 96, use_cached=True)
+        assert len(batches.batch(0)["encoder_num_frames"]) == 2
+        assert all(id.startswith("slakh piece") for id in batches.ids(0))
     finally:
         seqio.set_global_cache_dirs(before)
 
@@ -249,7 +262,9 @@ def test_missing_records_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     for name in (TASK, "maps_notes_ties_vb1_train"):
         with pytest.raises(FileNotFoundError, match=f"prepare .*{DATA_DIR_VARIABLE}"):
-            TaskBatches(name, 1).batch(0)
+            TaskBatches(name, 1)
+    with pytest.raises(FileNotFoundError, match=f"{TASK} is not cached: .*cache_dir"):
+        TaskBatches(TASK, 1, use_cached=True)
 
 
 BAD_RECORDS = {
