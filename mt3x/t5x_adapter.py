@@ -33,27 +33,26 @@ from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObj
 from mt3x.rolls import NUM_PITCHES
 from mt3x.search import DecodingConfig
 from mt3x.t5x_checkpoints import CONFIG_NAME
+from mt3x.task_registry import check_data
 
-# Logical axis of what `partitioning.PARAM_AXES` has no name for.
-UNNAMED = "unnamed"
 OWN_TASKS = "mt3x.tasks"
 
 
 def axis_rules() -> list[tuple[str, str | None]]:
     """`partitioning.AXIS_RULES` for T5X's PjitPartitioner."""
-    return [*partitioning.AXIS_RULES.items(), (UNNAMED, None)]
+    return list(partitioning.AXIS_RULES.items())
 
 
-def factor_rules() -> dict[str, Any]:
-    """T5X's rules for Adafactor, which lack some of our names.
+def factor_rules() -> dict[str | None, Any]:
+    """T5X's rules for Adafactor, with those of our names that it lacks.
 
-    They matter for arrays of more than two axes alone: others go by their size.
+    They matter for arrays of more than two axes alone: others go by their size. None
+    is the name of all axes of HPPNet, whose arrays are not factored.
     """
-    rules = dict(adafactor.standard_logical_factor_rules())
     return {
-        **rules,
+        **adafactor.standard_logical_factor_rules(),
         "bins": adafactor.FactorDim.COLUMN,
-        UNNAMED: adafactor.FactorDim.NONE,
+        None: adafactor.FactorDim.NONE,
     }
 
 
@@ -81,12 +80,12 @@ class ObjectiveModel(models.BaseModel):
         """Parameters and, as `params_axes`, their logical axes."""
         del input_shapes, input_types
         params = self.objective.init(rng)
-        axes = {}
-        for name, param in flatten(params).items():
-            names = partitioning.param_axes(name, param.ndim)
-            axes[f"{name}_axes"] = flax_partitioning.AxisMetadata(
-                names=tuple(axis or UNNAMED for axis in names)
+        axes = {
+            f"{name}_axes": flax_partitioning.AxisMetadata(
+                names=partitioning.param_axes(name, param.ndim)
             )
+            for name, param in flatten(params).items()
+        }
         return {"params": params, "params_axes": unflatten(axes)}
 
     def loss_fn(
@@ -102,12 +101,12 @@ class ObjectiveModel(models.BaseModel):
             for name, (part, count) in {"loss": (total, weight), **parts}.items()
         }
         size = len(next(iter(batch.values())))
-        metrics["timing/steps_per_second"] = (
-            t5x_metrics.StepsPerTime.from_model_output()
-        )
-        metrics["timing/examples_per_second"] = t5x_metrics.TimeRate.from_model_output(
-            numerator=jnp.float32(size)
-        )
+        metrics |= {
+            "timing/steps_per_second": t5x_metrics.StepsPerTime.from_model_output(),
+            "timing/examples_per_second": t5x_metrics.TimeRate.from_model_output(
+                numerator=jnp.float32(size)
+            ),
+        }
         return total / self.loss_normalizing_factor, metrics
 
     def score_batch(
@@ -203,9 +202,8 @@ class PianoModel(ObjectiveModel):
           batch_size: clips in a batch; the optimizer gets the mean's gradient.
           dtype: of the network's arithmetic; parameters are float32.
         """
-        num_keys = NUM_PITCHES
         super().__init__(
-            optimizer_def, batch_size * task_feature_lengths["inputs"] * num_keys
+            optimizer_def, batch_size * task_feature_lengths["inputs"] * NUM_PITCHES
         )
         self.objective = PianoObjective(objective, jnp.dtype(dtype))
         self.FEATURE_CONVERTER_CLS = functools.partial(
@@ -251,7 +249,7 @@ def checked_task(
     else:
         frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
         pipeline.check_rolls(task, module, frames)
-    pipeline.check_data(found, split, use_cached)
+    check_data(found, split, use_cached)
     return task
 
 

@@ -6,15 +6,25 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from click.testing import CliRunner
 from golden import t5x_inputs as inputs
+from small import SMALL, SMALL_TOKENS, random_params, save_small_weights
 
 from mt3x import checkpoints
+from mt3x.commands import export
 from mt3x.commands.import_ import command
 from mt3x.models.seq2seq import SIZES, Seq2Seq, Seq2SeqConfig
-from mt3x.objectives import TokensConfig, TokensObjective
-from mt3x.t5x_checkpoints import guess_config, read_t5x, store_spec, tokens_config
+from mt3x.objectives import TokensConfig, TokensObjective, config_from_dict
+from mt3x.t5x_checkpoints import (
+    guess_config,
+    read_t5x,
+    store_spec,
+    tokens_config,
+    write_config,
+    write_t5x,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = Seq2SeqConfig(
@@ -167,3 +177,60 @@ def test_another_network(folder, tmp_path):
     with pytest.raises(ValueError, match=r"encoder_norm/scale is missing; .*unknown"):
         convert(folder, tmp_path / "out", "--head-dim", 4)
     assert not (tmp_path / "out").exists()
+
+
+def save_as_t5x_does(folder, params, step):
+    """The Orbax item of T5X's main branch; its optimizer's state is not to be read."""
+    state = {"step": np.int32(step), "param_states": {"v": np.ones(3, np.float32)}}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as saver:
+        args = ocp.args.StandardSave({"target": params, "state": state})
+        saver.save(folder, args=ocp.args.Composite(state=args))
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_TOKENS], ids=["piano", "tokens"])
+@pytest.mark.parametrize("form", ["orbax", "older"])
+def test_own_models(tmp_path, config, form):
+    """Both forms; config.json says what they are of."""
+    params, run = random_params(config), tmp_path / "run"
+    if form == "orbax":
+        run.mkdir()
+        save_as_t5x_does(run / "checkpoint_7", params, 7)
+        write_config(run, config.to_dict())
+    else:
+        assert write_t5x(run, params, config.to_dict(), 7) == run / "checkpoint_7"
+    for source in (run, run / "checkpoint_7"):
+        assert "step 7" in convert(source, tmp_path / "out.safetensors", "--overwrite")
+        weights = checkpoints.load(tmp_path / "out.safetensors")
+        assert config_from_dict(weights.config) == config
+        jax.tree.map(np.testing.assert_array_equal, weights.params, params)
+
+
+def test_export(tmp_path):
+    weights = save_small_weights(tmp_path / "a.safetensors")
+    args = [str(weights), str(tmp_path / "out"), "--format", "t5x"]
+    result = CliRunner().invoke(export.command, args, catch_exceptions=False)
+    assert "checkpoint_0: step 0 of" in result.output
+    params, step = read_t5x(tmp_path / "out")
+    jax.tree.map(np.testing.assert_array_equal, params, random_params())
+    assert step == 0
+    with pytest.raises(FileExistsError, match="exists already"):
+        CliRunner().invoke(export.command, args, catch_exceptions=False)
+    with pytest.raises(ValueError, match="no room for --note"):
+        args += ["--note", "licence=CC0"]
+        CliRunner().invoke(export.command, args, catch_exceptions=False)
+
+
+def test_what_is_not_finite_is_not_written(tmp_path):
+    params = {"a": {"kernel": np.array([1.0, np.nan])}}
+    with pytest.raises(ValueError, match="a/kernel is not finite"):
+        write_t5x(tmp_path / "out", params, {})
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_orbax_form(tmp_path):
+    save_as_t5x_does(tmp_path / "checkpoint_7", random_params(), 7)
+    for file in (tmp_path / "checkpoint_7" / "state").glob("**/d/*"):
+        file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="checkpoint_7: damaged") as error:
+        read_t5x(tmp_path)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,230 @@
+"""Our models under the real T5X: its trainer, its checkpoints, its commands.
+
+Most of it is skipped where T5X is not installed (docs/t5x.md).
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import SMALL, SMALL_TOKENS, random_params
+
+from mt3x import checkpoints, config, partitioning
+from mt3x.objectives import TokensConfig, make_objective
+from mt3x.optimizers import OptimizerConfig
+from mt3x.train_step import StepConfig, init_state, train_step
+
+TESTS = Path(__file__).parent
+T5X_FILES = sorted(path.name for path in (config.gin_dir() / "t5x").glob("*.gin"))
+
+
+@pytest.fixture
+def t5x_adapter():
+    """The module; with T5X's ways of mixing dtypes, which are JAX's default."""
+    pytest.importorskip("t5x", reason="T5X is not installed: see docs/t5x.md")
+    from mt3x import t5x_adapter
+
+    with jax.numpy_dtype_promotion("standard"):
+        yield t5x_adapter
+
+
+def tokens_batch(batch=4):
+    rng = np.random.default_rng(0)
+    config = SMALL_TOKENS
+    frames, tokens = config.num_frames, config.max_tokens
+    targets_BxL = rng.integers(3, 1000, (batch, tokens)).astype(np.int32)
+    return {
+        "encoder_input_tokens": rng.normal(size=(batch, frames, 128)).astype("f4"),
+        "encoder_num_frames": np.array([frames] * (batch - 1) + [7], np.int32),
+        "decoder_target_tokens": targets_BxL,
+        "decoder_input_tokens": np.pad(targets_BxL, ((0, 0), (1, 0)))[:, :-1],
+        "decoder_loss_weights": (np.arange(tokens) < [[9], [24], [1], [17]]).astype(
+            np.int32
+        ),
+    }
+
+
+def rolls_batch(batch=4, frames=8):
+    rng = np.random.default_rng(0)
+    rolls = rng.random((4, batch, frames, 88)).astype(np.float32)
+    onset, frame, offset = (rolls[:3] > 0.9).astype(np.float32)
+    return {
+        "samples": rng.normal(size=(batch, frames * 320)).astype(np.float32),
+        **{"onset": onset, "frame": frame, "offset": offset, "velocity": rolls[3]},
+    }
+
+
+def t5x_model(adapter, kind, optimizer_def):
+    if kind == "tokens":
+        return adapter.TokensModel(SMALL_TOKENS, optimizer_def), tokens_batch()
+    lengths = {"inputs": 8, "targets": 8}
+    model = adapter.PianoModel(SMALL, optimizer_def, lengths, batch_size=4)
+    return model, rolls_batch()
+
+
+def t5x_step(model, params, batch, learning_rate, microbatches=None, rng=None):
+    """Parameters and metrics after one step of T5X's trainer."""
+    from t5x import train_state, trainer
+
+    axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
+    state = train_state.FlaxOptimTrainState.create(
+        model.optimizer_def, {"params": params, "params_axes": axes}
+    )
+    step = functools.partial(
+        trainer.train_with_lr,
+        learning_rate=learning_rate,
+        dropout_rng=jax.random.PRNGKey(0) if rng is None else rng,
+        model=model,
+        num_microbatches=microbatches,
+    )
+    state, metrics = jax.jit(step)(state, batch)
+    return state.params, metrics
+
+
+def assert_params_equal(found, expected, atol=1e-6):
+    found, expected = checkpoints.flatten(found), checkpoints.flatten(expected)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=atol)
+
+
+OPTIMIZERS = {
+    "adafactor": OptimizerConfig(
+        name="adafactor",
+        learning_rate=1e-2,
+        schedule="constant",
+        gradient_clip_norm=None,
+    ),
+    "adam": OptimizerConfig(
+        name="adam", learning_rate=1e-2, schedule="constant", gradient_clip_norm=0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["tokens", "rolls"])
+@pytest.mark.parametrize("name", ["adafactor", "adam"])
+def test_a_step_is_that_of_our_trainer(t5x_adapter, kind, name):
+    """Loss, and parameters after a step; dropout is drawn from the same key."""
+    from t5x import adafactor, optimizers
+
+    ours = OPTIMIZERS[name]
+    if name == "adafactor":
+        optimizer_def = adafactor.Adafactor(
+            decay_rate=0.8, logical_factor_rules=t5x_adapter.factor_rules()
+        )
+    else:
+        from mt3x.optimizers import make_optimizer
+
+        optimizer_def = optimizers.OptaxWrapper(make_optimizer(ours, steps=1))
+    model, batch = t5x_model(t5x_adapter, kind, optimizer_def)
+    if name == "adam" and kind == "tokens":
+        # The optimizer that looks at a gradient's size gets the mean's.
+        model.loss_normalizing_factor = float(batch["decoder_loss_weights"].sum())
+    params = random_params(SMALL_TOKENS if kind == "tokens" else SMALL)
+    step_config = StepConfig(steps=1, optimizer=ours, seed=0)
+    rng = jax.random.fold_in(jax.random.key(0), 0)  # what our step draws from
+    state, scalars = jax.jit(
+        functools.partial(train_step, step_config, model.objective)
+    )(init_state(step_config, model.objective, params), batch)
+    found, metrics = t5x_step(model, params, batch, 1e-2, rng=rng)
+    assert_params_equal(found, state["weights"]["params"])
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), found, params)
+    assert min(jax.tree.leaves(moved)) > 1e-6
+    for name in scalars.keys() & {"loss", "cross_entropy", "accuracy", "onset"}:
+        np.testing.assert_allclose(metrics[name].compute(), scalars[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "microbatches"), [("tokens", None), ("tokens", 2), ("rolls", None)]
+)
+def test_gradients_are_those_of_our_objective(t5x_adapter, kind, microbatches):
+    """Without dropout; T5X adds up what microbatches give."""
+    from t5x import train_state, trainer
+
+    model, batch = t5x_model(t5x_adapter, kind, None)
+    params = random_params(SMALL_TOKENS if kind == "tokens" else SMALL)
+    model.objective = without_dropout(model.objective)
+    expected = jax.jit(jax.grad(lambda p: model.objective.loss(p, batch, None)[0]))
+    axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
+    state = train_state.InferenceState.create({"params": params, "params_axes": axes})
+    found, *_ = jax.jit(
+        lambda batch: trainer.accumulate_grads_microbatched(
+            model, state, batch, jax.random.PRNGKey(0), microbatches
+        )
+    )(batch)
+    expected = expected(params)
+    scale = max(float(abs(g).max()) for g in jax.tree.leaves(expected))
+    found = jax.tree.map(lambda g: g * model.loss_normalizing_factor, found)
+    assert_params_equal(found, expected, atol=1e-6 * scale)
+
+
+def without_dropout(objective):
+    config = objective.config
+    if isinstance(config, TokensConfig):
+        model = dataclasses.replace(config.model, dropout_rate=0.0)
+        config = dataclasses.replace(config, model=model)
+    return make_objective(config)
+
+
+def test_params_have_the_axes_of_our_table(t5x_adapter):
+    for kind in ("tokens", "rolls"):
+        model, _ = t5x_model(t5x_adapter, kind, None)
+        variables = jax.eval_shape(
+            lambda rng, model=model: model.get_initial_variables(rng, {})["params"],
+            jax.random.key(0),
+        )
+        axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
+        named = checkpoints.flatten(axes)
+        for name, param in checkpoints.flatten(variables).items():
+            ours = partitioning.param_axes(name, param.ndim)
+            assert tuple(named[f"{name}_axes"].names) == ours
+        rules = {None: None, **dict(t5x_adapter.axis_rules())}
+        for axis in {axis for value in named.values() for axis in value.names}:
+            assert axis in rules and axis in t5x_adapter.factor_rules()
+
+
+def test_scores_are_log_likelihoods(t5x_adapter):
+    """Of a token model: those of the tokens, without z-loss; of each row by itself."""
+    model, batch = t5x_model(t5x_adapter, "tokens", None)
+    params = random_params(SMALL_TOKENS)
+    scores_B = jax.jit(model.score_batch)(params, batch)
+    for row in range(2):
+        one = {name: value[row : row + 1] for name, value in batch.items()}
+        _, _, parts = model.objective.loss(params, one, None)
+        np.testing.assert_allclose(scores_B[row], -parts["cross_entropy"][0], rtol=1e-5)
+
+
+def test_predictions_are_those_of_transcription(t5x_adapter):
+    """Inside one program, as T5X calls it, and outside."""
+    model, batch = t5x_model(t5x_adapter, "tokens", None)
+    params = random_params(SMALL_TOKENS)
+    tokens_BxL, aux = jax.jit(model.predict_batch_with_aux)(params, batch)
+    assert tokens_BxL.shape == (4, SMALL_TOKENS.max_tokens)
+    ref_BxL, ref = model.predict_batch_with_aux(params, batch)
+    np.testing.assert_array_equal(tokens_BxL, ref_BxL)
+    np.testing.assert_allclose(aux["scores"], ref["scores"], rtol=1e-5)
+    model, batch = t5x_model(t5x_adapter, "rolls", None)
+    params = random_params(SMALL)
+    rolls_BxTx4xP, aux = jax.jit(model.predict_batch_with_aux)(params, batch)
+    assert rolls_BxTx4xP.shape == (4, 8, 4, 88) and aux == {}
+    ref = model.objective.predict(params, jnp.asarray(batch["samples"]))
+    np.testing.assert_allclose(rolls_BxTx4xP[:, :, 2], ref["offset"], atol=1e-5)
+
+
+def test_positions_of_the_data(t5x_adapter, tmp_path):
+    """T5X looks at the first batch in advance, before or after it saves."""
+    batches = t5x_adapter.StepBatches(lambda step: {"x": step}, {})
+    assert next(batches) == {"x": 0}
+    batches.save(tmp_path / "first")
+    assert next(batches) == {"x": 1}
+    batches.save(tmp_path / "second")
+    for name, step in (("first", 0), ("second", 2)):
+        resumed = t5x_adapter.StepBatches(lambda step: {"x": step}, {})
+        resumed.restore(tmp_path / name)
+        assert next(resumed) == {"x": step}
+        resumed.save(tmp_path / "third")
+        assert (tmp_path / "third").read_text() == str(step + 1)
