@@ -12,6 +12,7 @@ The log-mel spectrogram, for MT3, is ddsp's `compute_logmel` (Engel et al. 2020)
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -266,3 +267,18 @@ def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
         )
     mags_BxTxF = jnp.concatenate(parts, axis=-1)
     return jnp.log(jnp.where(mags_BxTxF > 0, mags_BxTxF, config.floor))
+
+
+def by_rows(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """Features of a batch, of which each device of a mesh computes its own rows.
+
+    XLA does not split Fourier transforms over a batch: it would give each device the
+    audio of all. Under a mesh (`jax.sharding.use_abstract_mesh`) rows lie along its
+    axis `data`; without one this is a call.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function(*arrays)
+    rows = jax.sharding.PartitionSpec("data")
+    split = jax.shard_map(function, in_specs=rows, out_specs=rows, axis_names={"data"})
+    return split(*arrays)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mt3x import losses
 from mt3x.codec import Codec
-from mt3x.features import CQTConfig, LogMelConfig, log_cqt, log_mel
+from mt3x.features import CQTConfig, LogMelConfig, by_rows, log_cqt, log_mel
 from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig
@@ -106,7 +106,7 @@ class PianoObjective:
           Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop;
           zero in padding.
         """
-        feats_BxTxF = self.features(samples_BxS)
+        feats_BxTxF = by_rows(self.features, samples_BxS)
         mask_BxT = None
         if num_samples_B is not None:
             num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
@@ -264,8 +264,8 @@ class TokensObjective:
         Returns:
           The sum, its weight (target tokens), and for each part its (sum, weight).
         """
-        feats_BxTxF = self.features(
-            batch["encoder_input_tokens"], batch["encoder_num_frames"]
+        feats_BxTxF = by_rows(
+            self.features, batch["encoder_input_tokens"], batch["encoder_num_frames"]
         )
         logits_BxLxV: Any = self.model.apply(
             {"params": params},

@@ -1,7 +1,7 @@
 """The training step compiled for a mesh: what is computed, and where it lies."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,32 @@ class ShardedStep(NamedTuple):
     update: Callable[[Any, Any, Any], tuple[Any, dict[str, jax.Array]]]
 
 
+class _Placed:
+    """An objective whose inputs lie where the loss is to be computed.
+
+    Each device computes its part of the batch with whole parameters, or with its part
+    of the `model` axis. XLA left alone splits products of a fully sharded step over the
+    parameters' parts, and sends activations and the whole batch around for it.
+    """
+
+    def __init__(self, objective: Objective, mesh: Mesh, model: int) -> None:
+        self.config = objective.config
+        self.init = objective.init
+        self._objective = objective
+        self._mesh = mesh
+        self._used = MeshConfig(model=model)
+
+    def loss(self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array) -> Any:
+        params = jax.lax.with_sharding_constraint(
+            params, partitioning.state_shardings(self._mesh, self._used, params)
+        )
+        batch = jax.lax.with_sharding_constraint(
+            dict(batch), partitioning.sharding(self._mesh, "batch")
+        )
+        with jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh):
+            return self._objective.loss(params, batch, rng)
+
+
 def make_sharded_step(
     config: StepConfig, mesh_config: MeshConfig, objective: Objective, mesh: Mesh
 ) -> ShardedStep:
@@ -40,8 +66,10 @@ def make_sharded_step(
         placed,
     )
 
+    on_mesh = _Placed(objective, mesh, mesh_config.model)
+
     def update(state: Any, batch: Any, flags: jax.Array) -> Any:
-        state, scalars = train_step(config, objective, state, batch)
+        state, scalars = train_step(config, on_mesh, state, batch)
         return state, scalars | {"asked_to_stop": jnp.any(flags)}
 
     return ShardedStep(
