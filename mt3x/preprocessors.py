@@ -58,7 +58,10 @@ def parse_record(layout: RecordLayout) -> Callable[[tf.Tensor], Example]:
     features = {
         layout.audio: tf.io.FixedLenSequenceFeature([], audio_type, allow_missing=True),
         layout.sequences: texts(),
-        layout.id: tf.io.FixedLenFeature([], tf.string, default_value=""),
+        **{
+            name: tf.io.FixedLenFeature([], tf.string, default_value="")
+            for name in ("id", layout.id)  # mt3x's own records have "id"
+        },
         "mt3x/audio": texts(),
         "mt3x/notes": texts(),
     }
@@ -76,8 +79,9 @@ def parse_record(layout: RecordLayout) -> Callable[[tf.Tensor], Example]:
         else:
             samples_S = found[layout.audio]
         rate_hz = found[layout.sample_rate] if layout.sample_rate else 0.0
+        id = found["id"]
         return {
-            "id": found[layout.id],
+            "id": tf.where(tf.equal(id, ""), found[layout.id], id),
             "files": files,
             "samples": samples_S,
             "sample_rate": tf.cast(rate_hz, tf.float32),

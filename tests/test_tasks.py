@@ -91,7 +91,7 @@ def test_batches_hold_the_tokens_of_their_frames():
     seen = set()
     for step in range(6):
         batch = batches.batch(step)
-        ids = batches.ids(step) if step == 4 else [None] * 4
+        names = batches.ids(step) if step == 4 else [None] * 4
         assert {name: (v.shape, v.dtype.name) for name, v in batch.items()} == {
             "encoder_input_tokens": ((4, 200, 128), "float32"),
             "encoder_num_frames": ((4,), "int32"),
@@ -105,7 +105,7 @@ def test_batches_hold_the_tokens_of_their_frames():
             coded_T = np.rint(example["encoder_input_tokens"][:, 0] * 32768).astype(int)
             number, first = divmod(coded_T[0] - 1, 4000)
             seen.add((number, first))
-            assert ids[row] in (None, f"slakh piece{number} at {first / 125:.2f} s")
+            assert names[row] in (None, f"slakh piece{number} at {first / 125:.2f} s")
             np.testing.assert_array_equal(
                 coded_T[:length], coded_T[0] + np.arange(length)
             )
@@ -263,8 +263,8 @@ def test_missing_records_say_what_to_do(monkeypatch, tmp_path):
     for name in (TASK, "maps_notes_ties_vb1_train"):
         with pytest.raises(FileNotFoundError, match=f"prepare .*{DATA_DIR_VARIABLE}"):
             TaskBatches(name, 1)
-    with pytest.raises(FileNotFoundError, match=f"{TASK} is not cached: .*cache_dir"):
-        TaskBatches(TASK, 1, use_cached=True)
+    with pytest.raises(FileNotFoundError, match=f"{name} is not cached: .*cache_dir"):
+        TaskBatches(name, 1, use_cached=True)
 
 
 BAD_RECORDS = {
