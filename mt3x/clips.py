@@ -108,6 +108,7 @@ def task_pieces(
 
 
 def _pieces_of(task: Any, hop_samples: int, num_frames: int) -> Iterator[TaskPiece]:
+    from mt3x import pipeline
     from mt3x.pieces import unpack_notes
 
     wrong = ValueError(
@@ -121,8 +122,13 @@ def _pieces_of(task: Any, hop_samples: int, num_frames: int) -> Iterator[TaskPie
         split="eval",
         shuffle=False,
     )
+    segments = dataset.as_numpy_iterator()
     is_empty = True
-    for segment in dataset.as_numpy_iterator():
+    while True:
+        with pipeline.reading(task.name):
+            segment = next(segments, None)
+        if segment is None:
+            break
         if "unique_id" not in segment or segment["inputs"].shape[1] != hop_samples:
             raise wrong
         is_empty = False

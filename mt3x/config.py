@@ -24,6 +24,7 @@ import gin
 from gin import config as gin_tables
 
 from mt3x.experiment import Experiment
+from mt3x.files import check_local
 from mt3x.objectives import PianoConfig, TokensConfig
 
 # What a binding on the command line may name, whether or not a gin file imports it.
@@ -149,6 +150,7 @@ def load_training(
                     f"--run-dir {run_dir} and MODEL_DIR {model_dir} differ: give one"
                 )
             run_dir = model_dir
+        check_local(run_dir)
         _check_unused(unused_bindings(), bindings, source)
         return Training(experiment, run_dir, _operative())
 

@@ -5,6 +5,7 @@ that a crash, a full disk or an exception leaves the old file or none, never a h
 """
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -12,7 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["check_local", "check_writable", "write_whole"]
+
+
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError where a path is a bucket's address, such as gs://bucket/run."""
+    if re.match(r"[a-z0-9]+:/", str(path)):
+        raise ValueError(
+            f"{path} is no folder of this machine's file system: mount the bucket (for "
+            "instance with gcsfuse) and name the folder"
+        )
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:

@@ -25,6 +25,7 @@ from mt3x.task_registry import (
     check_tokens,
     find_task,
     mixing_rate,
+    reading,
     train_options,
 )
 from mt3x.token_tasks import add_task, task_name
@@ -43,6 +44,7 @@ __all__ = [
     "check_tokens",
     "find_task",
     "mixing_rate",
+    "reading",
     "task_name",
     "train_options",
 ]

@@ -1,16 +1,20 @@
 """Training batches from SeqIO tasks: a function of the seed and the step."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import seqio
-import tensorflow as tf
 
 from mt3x.batches import rows_of
 from mt3x.converters import RollsFeatureConverter, TokensFeatureConverter
-from mt3x.task_registry import TrainOptions, check_data, find_task, train_options
+from mt3x.task_registry import (
+    TrainOptions,
+    check_data,
+    find_task,
+    reading,
+    train_options,
+)
 
 
 class TaskBatches:
@@ -99,8 +103,10 @@ class TaskBatches:
         """
         if step != self._next_step or step % self.span_steps == 0:
             self._batches = self._stream(step)
+        self._next_step = -1  # an error ends the stream
+        batch = self._next(self._batches)
         self._next_step = step + 1
-        return self._next(self._batches)
+        return batch
 
     def ids(self, step: int) -> list[str]:
         """What each example of the batch is: data set, piece and where it begins.
@@ -112,21 +118,14 @@ class TaskBatches:
 
     def _next(self, stream: Iterator[Any]) -> Any:
         try:
-            return next(stream)
+            with reading(self.task):
+                return next(stream)
         except StopIteration:
             number, count = self._shard.index, self._shard.num_shards
             raise ValueError(
                 f"{self.task}: process {number} of {count} finds no examples in split "
                 f"{self.split}; there are too few records for {count} processes"
             ) from None
-        except tf.errors.OpError as error:
-            self._next_step = -1
-            # The first line has the reason, behind the names of TensorFlow's nodes.
-            reason = (error.message or str(error)).strip().splitlines()[0]
-            reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
-            raise ValueError(f"{self.task}: a record can not be used: {reason}") from (
-                error
-            )
 
     def _stream(self, step: int, only_ids: bool = False) -> Iterator[Any]:
         span, offset = divmod(step, self.span_steps)

@@ -19,7 +19,7 @@ from typing import Any
 from mt3x import checkpoints, run_folder
 from mt3x.clips import TaskPiece, task_pieces
 from mt3x.evaluate import EvaluationConfig, Pairing, PieceResult, to_csv, to_json
-from mt3x.files import write_whole
+from mt3x.files import check_local, write_whole
 from mt3x.instrument_metrics import instrument_scores
 from mt3x.metrics import PrecisionRecallF1, Scores, score
 from mt3x.notes import Notes
@@ -69,6 +69,8 @@ class _OnTask:
             if not getattr(self, name):
                 kind = type(self).__name__
                 raise ValueError(f"{kind}.{name} is not set: give it a value")
+        for path in (self.checkpoint, self.output_dir):
+            check_local(path)
         if self.max_pieces is not None and self.max_pieces < 1:
             raise ValueError(f"max_pieces={self.max_pieces} must be at least 1")
 

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -82,6 +83,18 @@ def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
             f"there is no task {task!r} in {module}; close to it are {', '.join(close)}"
         )
     return seqio.get_mixture_or_task(task)
+
+
+@contextlib.contextmanager
+def reading(task: str) -> Iterator[None]:
+    """TensorFlow's errors about records as a ValueError of one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # The first line has the reason, behind the names of TensorFlow's nodes.
+        reason = (error.message or str(error)).strip().splitlines()[0]
+        reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
+        raise ValueError(f"{task}: a record can not be used: {reason}") from error
 
 
 def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from toy import ToyBatches, ToyObjective
 from mt3x import checkpoints
 from mt3x.commands.export import command as export_command
 from mt3x.commands.train import command as train_command
-from mt3x.train import TrainConfig, train
+from mt3x.experiment import Experiment
+from mt3x.train import Outcome, TrainConfig, train
 
 GIN = "--gin_file=models/hppnet_tiny.gin"
 
@@ -54,6 +56,66 @@ def test_unknown_arguments(argument, tmp_path):
     result = invoke(train_command, GIN, argument, "--run-dir", tmp_path)
     assert result.exit_code == 2
     assert argument in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a --gin_file to start a run, or the --run-dir of one"),
+        ([GIN], "MODEL_DIR is not set"),
+        ([GIN, "--gin.MODEL_DIR=a/b"], r"text needs quotes: --gin.MODEL_DIR=.'a/b'"),
+        ([GIN, "--gin.MODEL_DIR='gs://a/b'"], "gs:/a/b is no folder"),
+        ([GIN, "--gin.MODEL_DIR='a'", "--run-dir=b"], "b and MODEL_DIR a differ"),
+        ([GIN, "--gin_search_paths=none", "--run-dir=b"], "none: no such folder"),
+    ],
+)
+def test_run_folder_is_needed(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(train_command, *arguments)
+    with pytest.raises((ValueError, OSError), match=message) as error:
+        raise result.exception
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_run(tmp_path, monkeypatch):
+    calls = []
+
+    def run(experiment, *arguments):
+        calls.append((experiment, *arguments))
+        return Outcome(3, "steps", None, None)
+
+    monkeypatch.setattr(Experiment, "run", run)
+    (tmp_path / "a.gin").write_text("include 'models/hppnet_tiny.gin'\n")
+    arguments = [
+        f"--gin_search_paths=,{tmp_path}",
+        "--gin_file=a.gin",
+        "--gin.train.TrainConfig.steps=3",
+        "--profile=trace",
+    ]
+    model_dir = tmp_path / "m"
+    result = invoke(train_command, *arguments, f"--gin.MODEL_DIR='{model_dir}'")
+    assert result.exit_code == 0, result.output
+    assert f"{model_dir}: steps at step 3" in result.output
+    ((experiment, run_dir, trace_dir, gin_text),) = calls
+    assert experiment.train.steps == 3
+    assert (run_dir, trace_dir) == (model_dir, Path("trace"))
+    assert f"MODEL_DIR = '{model_dir}'" in gin_text
+
+
+def test_the_gin_file_of_a_run_stays_with_it(tmp_path):
+    def start(steps, **changes):
+        config = TrainConfig(steps=steps, **changes)
+        text = f"# {steps} {changes}\n"
+        train(config, ToyObjective(), ToyBatches(), tmp_path, gin_text=text)
+
+    start(1)
+    start(2)
+    file = tmp_path / "operative_config.gin"
+    assert file.read_text() == "# 2 {}\n"
+    with pytest.raises(ValueError, match="run with another config"):
+        start(2, seed=1)
+    assert file.read_text() == "# 2 {}\n"
 
 
 def test_errors_are_one_line(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 
 from mt3x import config
 from mt3x.experiment import Experiment
-from mt3x.objectives import PianoObjective
+from mt3x.objectives import PianoConfig, PianoObjective
 from mt3x.task_evaluation import Evaluation, Inference
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +120,24 @@ TRAINED = [
 def test_macros_of_training(binding, path, value):
     experiment = config.load([MT3, "train.gin", "tasks/slakh.gin"], [*TRAIN, binding])
     assert functools.reduce(getattr, path.split("."), experiment) == value
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if f.startswith("tasks/") and f not in BASES]
+)
+def test_tasks_are_registered(file):
+    from mt3x import pipeline
+
+    _, files, _ = program_of(file)
+    experiment = config.load(files, TRAIN)
+    loaded = config.load_transcription(Evaluation, ["eval.gin", files[0], file], EVAL)
+    data, objective = experiment.data, experiment.objective
+    for name in (data.task, experiment.validation.task, loaded.program.task):
+        assert pipeline.find_task(name, "mt3x.tasks").name == name
+    if isinstance(objective, PianoConfig):
+        assert data.clip_frames == 1024
+    else:
+        pipeline.check_tokens(data.task, "mt3x.tasks", objective.tokens)
 
 
 def test_onsets_only():
