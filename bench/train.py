@@ -55,9 +55,10 @@ OPTIMIZERS = {
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time of a training step.")
     parser.add_argument("--model", choices=TASKS, default="mt3")
     parser.add_argument("--size", help="small, base; of hppnet tiny, base, sp")
+    parser.add_argument("--layers", type=int, help="of mt3's encoder and decoder each")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, help="256; of hppnet 1024")
     parser.add_argument("--tokens", type=int, default=1024)
@@ -82,8 +83,13 @@ def options() -> argparse.Namespace:
 def make_objective(args: argparse.Namespace) -> PianoObjective | TokensObjective:
     if args.model == "hppnet":
         return PianoObjective(PianoConfig(model=hppnet.SIZES[args.size]), args.dtype)
+    size = seq2seq.SIZES[args.size]
     size = dataclasses.replace(
-        seq2seq.SIZES[args.size], remat=args.remat, scan_layers=args.scan_layers
+        size,
+        num_encoder_layers=args.layers or size.num_encoder_layers,
+        num_decoder_layers=args.layers or size.num_decoder_layers,
+        remat=args.remat,
+        scan_layers=args.scan_layers,
     )
     config = TokensConfig(model=size, num_frames=args.frames, max_tokens=args.tokens)
     return TokensObjective(config, args.dtype)
@@ -167,6 +173,7 @@ class Job:
 
     def describe(self) -> None:
         meter = self.new_meter()
+        flops, known = meter.flops_per_step or 0.0, meter.peak_flops
         params = jax.tree.leaves(self.state["weights"]["params"])
         devices = self.mesh.devices
         print(
@@ -174,9 +181,8 @@ class Job:
             f"{devices.flat[0].device_kind}, mesh {dict(self.mesh.shape)}; compiled in "
             f"{self.compile_s:.1f} s"
         )
-        known = meter.peak_flops
         peak = f"{known / 1e12:.0f} TFLOP/s" if known else "unknown, no utilisation"
-        print(f"{meter.flops_per_step / 1e9:.1f} GFLOP a step; peak {peak}")
+        print(f"{flops / 1e9:.1f} GFLOP a step; peak {peak}")
         if (memory := self.update.memory_analysis()) is not None:
             held = memory.argument_size_in_bytes / 2**30
             print(

@@ -1,6 +1,7 @@
 """Optimizers and learning rates; Adafactor against T5X's."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,12 +75,13 @@ def test_adafactor_is_that_of_the_installed_t5x(tmp_path):
     if not all(map(importlib.util.find_spec, ("t5x", "mt3"))):
         pytest.skip("t5x and mt3 are not installed")
     file = tmp_path / "adafactor.npz"
-    # In a process of its own: importing them warns and changes JAX's settings.
+    # In a process of its own: they warn when imported, and mix dtypes.
+    environment = {**os.environ, "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
     code = (
         f"import sys, numpy; sys.path.insert(0, {str(GOLDEN)!r}); "
         f"import make_adafactor; numpy.savez({str(file)!r}, **make_adafactor.make())"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     with np.load(file) as golden:
         check_adafactor(dict(golden))
 
