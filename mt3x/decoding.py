@@ -33,6 +33,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from mt3x.search import (
     DecodingConfig,
@@ -94,7 +95,7 @@ def generate(
             _as_partial(step_fn), rows, rng, batch, config, constraint, length
         )
         # Inside another program nothing is known yet; idle rows cost nothing there.
-        if not isinstance(rows.active_B, jax.core.Tracer) and not np.any(rows.active_B):
+        if not isinstance(rows.active_B, Tracer) and not np.any(rows.active_B):
             break
     return results(rows)
 

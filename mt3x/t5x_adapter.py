@@ -21,8 +21,13 @@ from clu.data import dataset_iterator
 from etils import epath
 from flax.linen import partitioning as flax_partitioning
 from jax.experimental import multihost_utils
-from t5x import adafactor, gin_utils, models, utils
-from t5x import metrics as t5x_metrics
+from t5x import (  # pyright: ignore[reportMissingImports]
+    adafactor,
+    gin_utils,
+    models,
+    utils,
+)
+from t5x import metrics as t5x_metrics  # pyright: ignore[reportMissingImports]
 
 from mt3x import partitioning, pipeline
 from mt3x.checkpoints import flatten, unflatten
@@ -96,8 +101,9 @@ class ObjectiveModel(models.BaseModel):
     ) -> tuple[jax.Array, dict[str, Any]]:
         """The loss's sum, and what `mt3x train` logs as well."""
         total, weight, parts = self.objective.loss(params, batch, dropout_rng)
+        average: Any = clu_metrics.Average  # a dataclass, which checkers do not see
         metrics: dict[str, Any] = {
-            name: clu_metrics.Average(total=part, count=count)
+            name: average(total=part, count=count)
             for name, (part, count) in {"loss": (total, weight), **parts}.items()
         }
         size = len(next(iter(batch.values())))
