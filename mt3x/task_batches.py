@@ -21,7 +21,8 @@ class TaskBatches:
     """Training batches of a task or mixture: a function of the seed and the step.
 
     The stream of batches begins anew, with another seed, every `span_steps` steps: a
-    run that goes on at a step reads no more than a span to find its place.
+    run that goes on at a step reads no more than a span to find its place. That takes
+    as long as reading for training.
 
     Of several processes each reads pieces of its own: its share of the files or, where
     there are fewer files than processes, of the records (`seqio.ShardInfo`).
@@ -38,7 +39,7 @@ class TaskBatches:
         options: TrainOptions | None = None,
         use_cached: bool = False,
         shuffle_buffer: int | None = None,
-        span_steps: int = 2000,
+        span_steps: int = 500,
         module: str = "mt3x.tasks",
         shard: tuple[int, int] = (0, 1),
     ):
