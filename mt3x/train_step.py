@@ -65,7 +65,8 @@ class StepConfig:
         for name in ("steps", "microbatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.optimizer.warmup_steps >= self.steps:
+        rises = self.optimizer.schedule != "rsqrt"  # that one may begin at any step
+        if rises and self.optimizer.warmup_steps >= self.steps:
             raise ValueError(
                 f"warmup_steps={self.optimizer.warmup_steps} must be below "
                 f"steps={self.steps}"

@@ -100,3 +100,10 @@ def test_average_of_parameters():
     np.testing.assert_allclose(
         new["weights"]["ema"]["out"]["kernel"], 0.1 * old + 0.9 * params, rtol=1e-6
     )
+
+
+def test_the_steps_before_rsqrt_falls_may_be_more_than_there_are():
+    optimizer = OptimizerConfig(schedule="rsqrt", warmup_steps=100)
+    assert StepConfig(steps=10, optimizer=optimizer).steps == 10
+    with pytest.raises(ValueError, match="warmup_steps=100 must be below steps=10"):
+        StepConfig(steps=10, optimizer=OptimizerConfig(warmup_steps=100))
