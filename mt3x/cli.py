@@ -15,6 +15,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
+    "plan": "Tell what a training step needs on a TPU slice.",
     "eval": "Score a checkpoint on an evaluation task.",
     "infer": "Transcribe the pieces of a task with a checkpoint.",
     "export": "Write the weights of a training run to one file.",

@@ -104,7 +104,7 @@ def _computations(hlo: str) -> dict[str, list[str]]:
 
 def _counts(bodies: Mapping[str, list[str]]) -> dict[str, float]:
     """How often each computation runs; infinity where that is unknown."""
-    counts: collections.Counter[str] = collections.Counter()
+    counts: dict[str, float] = collections.defaultdict(float)
 
     def run(name: str, times: float) -> None:
         counts[name] += times
@@ -119,7 +119,7 @@ def _counts(bodies: Mapping[str, list[str]]) -> dict[str, float]:
                 run(called, turns)
 
     run("", 1)
-    return dict(counts)
+    return counts
 
 
 def _called(line: str) -> Iterator[str]:

@@ -22,10 +22,11 @@ LEVELS = {
     "multitrack pianos note_sequences pieces pipeline preprocessors published raw "
     "recipe records render roll_tasks sfz sources task_batches task_outputs "
     "task_registry textures token_tasks",
-    3: "audio_to_rolls audio_to_tokens checkpoints cli commands compilation_cache "
-    "config distributed evaluate experiment jobs journal partitioning prefetch "
-    "processes run_checkpoints run_folder sharded_step t5x_adapter t5x_checkpoints "
-    "t5x_outputs task_evaluation train transcribe validate __main__",
+    3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands "
+    "compilation_cache config distributed evaluate experiment jobs journal "
+    "partitioning plan prefetch processes run_checkpoints run_folder "
+    "sharded_step t5x_adapter t5x_checkpoints t5x_outputs task_evaluation "
+    "train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}
