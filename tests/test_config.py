@@ -104,6 +104,7 @@ TRAINED = [
     ("TASK_FEATURE_LENGTHS={'inputs': 9, 'targets': 5}", "objective.max_tokens", 5),
     ("NUM_VELOCITY_BINS=127", "objective.tokens.vocab.num_velocity_bins", 127),
     ("NUM_VELOCITY_BINS=127", "objective.model.vocab_size", 1664),
+    ("NUM_VELOCITY_BINS=1", "objective.model.vocab_size", 1536),
     ("NUM_VELOCITY_BINS=127", "data.task", "slakh_notes_ties_train"),
     ("PROGRAM_GRANULARITY='flat'", "objective.tokens.program_granularity", "flat"),
     ("USE_TIES=False", "objective.tokens.use_ties", False),
@@ -246,6 +247,8 @@ def test_search_paths(tmp_path):
     assert config.load(["whole.gin"], search_paths=[own]).train.steps == 1234
     with pytest.raises(FileNotFoundError, match=r"whole\.gin: no such gin file"):
         config.load(["whole.gin"])
+    with pytest.raises(OSError, match=r"part\.gin"):
+        config.load([own / "whole.gin"])
     with pytest.raises(FileNotFoundError, match="no such folder of gin files"):
         config.load(["whole.gin"], search_paths=[tmp_path / "none"])
 
