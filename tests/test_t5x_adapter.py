@@ -75,6 +75,14 @@ def rolls_batch(batch=4, frames=8):
     }
 
 
+def params_axes(model):
+    shapes = jax.eval_shape(
+        functools.partial(model.get_initial_variables, input_shapes={}),
+        jax.random.key(0),
+    )
+    return shapes["params_axes"]
+
+
 def t5x_model(adapter, kind, optimizer_def):
     if kind == "tokens":
         return adapter.TokensModel(SMALL_TOKENS, optimizer_def), tokens_batch()
@@ -87,7 +95,7 @@ def t5x_step(model, params, batch, learning_rate, microbatches=None, rng=None):
     """Parameters and metrics after one step of T5X's trainer."""
     from t5x import train_state, trainer
 
-    axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
+    axes = params_axes(model)
     state = train_state.FlaxOptimTrainState.create(
         model.optimizer_def, {"params": params, "params_axes": axes}
     )
@@ -166,8 +174,9 @@ def test_gradients_are_those_of_our_objective(t5x_adapter, kind, microbatches):
     params = random_params(SMALL_TOKENS if kind == "tokens" else SMALL)
     model.objective = without_dropout(model.objective)
     expected = jax.jit(jax.grad(lambda p: model.objective.loss(p, batch, None)[0]))
-    axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
-    state = train_state.InferenceState.create({"params": params, "params_axes": axes})
+    state = train_state.InferenceState.create(
+        {"params": params, "params_axes": params_axes(model)}
+    )
     found, *_ = jax.jit(
         lambda batch: trainer.accumulate_grads_microbatched(
             model, state, batch, jax.random.PRNGKey(0), microbatches
@@ -190,12 +199,8 @@ def without_dropout(objective):
 def test_params_have_the_axes_of_our_table(t5x_adapter):
     for kind in ("tokens", "rolls"):
         model, _ = t5x_model(t5x_adapter, kind, None)
-        variables = jax.eval_shape(
-            lambda rng, model=model: model.get_initial_variables(rng, {})["params"],
-            jax.random.key(0),
-        )
-        axes = model.get_initial_variables(jax.random.key(0), {})["params_axes"]
-        named = checkpoints.flatten(axes)
+        variables = jax.eval_shape(model.objective.init, jax.random.key(0))
+        named = checkpoints.flatten(params_axes(model))
         for name, param in checkpoints.flatten(variables).items():
             ours = partitioning.param_axes(name, param.ndim)
             assert tuple(named[f"{name}_axes"].names) == ours
@@ -245,6 +250,22 @@ def test_positions_of_the_data(t5x_adapter, tmp_path):
         assert next(resumed) == {"x": step}
         resumed.save(tmp_path / "third")
         assert (tmp_path / "third").read_text() == str(step + 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "described", "error", "message"),
+    [
+        ("slakh_notes_ties_vb1_trein", TokensConfig(), ValueError, "vb1_train"),
+        ("maestrov3_notes_train", TokensConfig(), ValueError, "is made for"),
+        ("maestrov3_rolls_train", TokensConfig(), ValueError, "writes rolls"),
+        ("maestrov3_notes_train", SMALL, ValueError, "writes tokens"),
+        ("maestrov3_rolls_train", SMALL, FileNotFoundError, "mt3x prepare maestrov3"),
+    ],
+)
+def test_bad_tasks(t5x_adapter, tmp_path, monkeypatch, task, described, error, message):
+    monkeypatch.setenv("MT3X_DATA_DIR", str(tmp_path))
+    with pytest.raises(error, match=message):
+        t5x_adapter.checked_task(task, described, "train")
 
 
 class Syntax(config_parser.ParserDelegate):
