@@ -90,7 +90,6 @@ class Transcription(NamedTuple):
     program: Any
     # The model that the gin files describe; None: they leave it to the checkpoint.
     objective: PianoConfig | TokensConfig | None
-    operative: str
 
 
 class MissingMacro(ValueError):
@@ -152,7 +151,7 @@ def load_training(
             run_dir = model_dir
         check_local(run_dir)
         _check_unused(unused_bindings(), bindings, source)
-        return Training(experiment, run_dir, _operative())
+        return Training(experiment, run_dir, gin.operative_config_str())
 
 
 def load_transcription(
@@ -177,7 +176,7 @@ def load_transcription(
         # What the files say of training is not for this command.
         unused = [name for name in unused_bindings() if _is_own(name, bindings)]
         _check_unused(unused, bindings, source)
-        return Transcription(program, objective, _operative())
+        return Transcription(program, objective)
 
 
 _EXPERIMENT = "mt3x.experiment.Experiment"
@@ -259,11 +258,6 @@ def _value(macro: str, source: str) -> Any:
         unset(macro)
     with _explained(source), gin.config_scope(macro):
         return gin.get_configurable(_MACRO)()
-
-
-def _operative() -> str:
-    """What was read of the configuration, as a gin file that gives the same."""
-    return gin.operative_config_str()
 
 
 def _is_own(name: str, bindings: Sequence[str]) -> bool:
