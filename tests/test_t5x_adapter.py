@@ -438,15 +438,15 @@ def state_of(checkpoint):
 def test_killed_and_resumed(runs):
     """Parameters and the optimizer's state are those of a run that was not killed."""
     folder = runs.folder
-    runs.run("train", "MODEL_DIR='whole'")
-    killed = runs.start("train", "MODEL_DIR='killed'")
+    runs.run("train", f"MODEL_DIR='{folder / 'whole'}'")
+    killed = runs.start("train", f"MODEL_DIR='{folder / 'killed'}'")
     while not (folder / "killed" / "checkpoint_4").exists():
         assert killed.poll() is None
         time.sleep(0.01)
     killed.kill()
     killed.communicate()
     assert not (folder / "killed" / "checkpoint_20").exists()
-    output = runs.run("train", "MODEL_DIR='killed'")
+    output = runs.run("train", f"MODEL_DIR='{folder / 'killed'}'")
     assert "Initializing parameters from specific T5X checkpoint" in output
     expected = state_of(folder / "whole" / "checkpoint_20")
     found = state_of(folder / "killed" / "checkpoint_20")
