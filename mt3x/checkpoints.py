@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +172,7 @@ def _is_checkpoint_folder(path: Path) -> bool:
 def _load_checkpoint(path: Path) -> Weights:
     try:
         contents = _restore_json(path / "config")
-        params = _restore_numpy(path / "weights")["params"]
+        params = restore_arrays(path / "weights")["params"]
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(f"{path}: damaged checkpoint ({first_line(error)})") from error
@@ -286,7 +286,7 @@ def _load_run(path: Path) -> Weights:
     steps.sort(key=lambda p: p.name != str(best))
     for number, step in enumerate(steps):
         try:
-            weights = _restore_numpy(step / "weights")
+            weights = restore_arrays(step / "weights")
         # Orbax and TensorStore raise all kinds of exceptions on damaged files.
         except Exception as error:
             if number == len(steps) - 1:
@@ -311,15 +311,24 @@ def _restore_json(folder: Path) -> Mapping[str, Any]:
     return ocp.JsonCheckpointHandler().restore(epath.Path(folder.absolute()))
 
 
-def _restore_numpy(folder: Path) -> dict[str, Any]:
-    """An Orbax item as NumPy arrays, whatever devices it was saved from."""
+def restore_arrays(
+    folder: Path, part: Callable[[Any], Any] = lambda tree: tree
+) -> dict[str, Any]:
+    """An Orbax item as NumPy arrays, whatever devices it was saved from.
+
+    Args:
+      folder: of the item.
+      part: picks what is wanted of the item's tree.
+    """
     import jax
     import orbax.checkpoint as ocp
     from etils import epath
 
     handler = ocp.PyTreeCheckpointHandler()
     item = epath.Path(folder.absolute())
-    as_numpy = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray), handler.metadata(item).tree
+    wanted = part(handler.metadata(item).tree)
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+    args = ocp.args.PyTreeRestore(
+        item=wanted, restore_args=as_numpy, partial_restore=True
     )
-    return handler.restore(item, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    return handler.restore(item, args=args)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mt3x.checkpoints import flatten, unflatten
+from mt3x.checkpoints import flatten, restore_arrays, unflatten
 from mt3x.codec import Codec, VocabConfig
 from mt3x.files import write_whole
 from mt3x.models.seq2seq import Seq2SeqConfig
@@ -157,24 +157,11 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
-    import jax
-    import orbax.checkpoint as ocp
-    from etils import epath
+    def wanted(tree: Any) -> Any:
+        return {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
 
-    handler = ocp.PyTreeCheckpointHandler()
-    item = epath.Path(folder / ORBAX_ITEM)
     try:
-        tree: Any = handler.metadata(item).tree
-        wanted = {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
-        as_numpy = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-        )
-        found = handler.restore(
-            item,
-            args=ocp.args.PyTreeRestore(
-                item=wanted, restore_args=as_numpy, partial_restore=True
-            ),
-        )
+        found = restore_arrays(folder / ORBAX_ITEM, wanted)
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(

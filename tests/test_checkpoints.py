@@ -124,7 +124,7 @@ def test_run_folder_gives_the_best_step(run_dir):
     assert not np.array_equal(
         best.params["out"]["kernel"], newest.params["out"]["kernel"]
     )
-    both = checkpoints._restore_numpy(run_dir / "checkpoints" / "3" / "weights")
+    both = checkpoints.restore_arrays(run_dir / "checkpoints" / "3" / "weights")
     np.testing.assert_array_equal(
         newest.params["out"]["kernel"], both["ema"]["out"]["kernel"]
     )

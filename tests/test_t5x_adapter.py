@@ -17,10 +17,8 @@ import band
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from click.testing import CliRunner
-from etils import epath
 from gin import config_parser
 from small import SMALL, SMALL_TOKENS, random_params
 
@@ -394,6 +392,7 @@ class Runs:
         (folder / "rolls.gin").write_text(TINY + TINY_ROLLS)
 
     def start(self, command, *bindings, kind="tokens"):
+        """The process, whose output goes to a file: a pipe would fill and stop it."""
         file = "pretrain" if command == "train" else command
         files = [f"t5x/{file}.gin"]
         if kind == "rolls":
@@ -402,24 +401,24 @@ class Runs:
         options += [f"--gin.{binding}" for binding in bindings]
         paths = f"--gin_search_paths={config.gin_dir()},{self.folder}"
         python_path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
-            [sys.executable, "-m", f"t5x.{command}", paths, *options],
-            env={
-                **os.environ,
-                "JAX_NUMPY_DTYPE_PROMOTION": "standard",
-                "MT3X_DATA_DIR": str(self.folder / "records"),
-                "PYTHONPATH": python_path,
-            },
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with (self.folder / "log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"t5x.{command}", paths, *options],
+                env={
+                    **os.environ,
+                    "JAX_NUMPY_DTYPE_PROMOTION": "standard",
+                    "MT3X_DATA_DIR": str(self.folder / "records"),
+                    "PYTHONPATH": python_path,
+                },
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def run(self, *args, **options):
-        done = self.start(*args, **options)
-        output, _ = done.communicate()
-        assert done.returncode == 0, output[-3000:]
+        status = self.start(*args, **options).wait()
+        output = (self.folder / "log").read_text()
+        assert status == 0, output[-3000:]
         return output
 
 
@@ -431,8 +430,7 @@ def runs(tmp_path_factory):
 
 def state_of(checkpoint):
     """The whole state: parameters, Adafactor's averages and the step."""
-    state = ocp.PyTreeCheckpointHandler().restore(epath.Path(checkpoint / "state"))
-    return checkpoints.flatten(state)
+    return checkpoints.flatten(checkpoints.restore_arrays(checkpoint / "state"))
 
 
 def test_killed_and_resumed(runs):
@@ -444,7 +442,7 @@ def test_killed_and_resumed(runs):
         assert killed.poll() is None
         time.sleep(0.01)
     killed.kill()
-    killed.communicate()
+    killed.wait()
     assert not (folder / "killed" / "checkpoint_20").exists()
     output = runs.run("train", f"MODEL_DIR='{folder / 'killed'}'")
     assert "Initializing parameters from specific T5X checkpoint" in output

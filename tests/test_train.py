@@ -89,7 +89,7 @@ def test_resume_after_a_kill_is_exact(tmp_path):
     for name in ("params", "ema"):
         whole, killed = (
             checkpoints.flatten(
-                checkpoints._restore_numpy(
+                checkpoints.restore_arrays(
                     tmp_path / run / "checkpoints" / "6" / "weights"
                 )[name]
             )
