@@ -8,10 +8,9 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -190,9 +189,8 @@ def plan(
     )
     batch = batch_shapes(objective, batch_size, num_frames)
     flags = jax.ShapeDtypeStruct((mesh.size,), jnp.bool_)
-    with _tracing_for("cpu" if chip is None else "tpu"):
-        flops = matmul_flops(step.update, step.state, batch, flags)
-        lowered = step.update.lower(step.state, batch, flags)
+    flops = matmul_flops(step.update, step.state, batch, flags)
+    lowered = step.update.lower(step.state, batch, flags)
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -244,10 +242,3 @@ def fewest_microbatches(
     raise MemoryError(
         "one example a device does not fit; set remat, fully_sharded or a model axis"
     )
-
-
-@contextlib.contextmanager
-def _tracing_for(platform: str) -> Iterator[None]:
-    """Models choose their form by the platform, which here is not the host's."""
-    with mock.patch.object(jax, "default_backend", return_value=platform):
-        yield

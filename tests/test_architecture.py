@@ -16,8 +16,8 @@ LEVELS = {
     0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
     "notes plot rolls sonify task_names tokens windows",
     1: "decoding features grammar losses meters models models.hppnet models.layers "
-    "models.seq2seq models.transformer objectives optimizers reference search "
-    "spectrogram train_step",
+    "models.platform models.seq2seq models.transformer objectives optimizers "
+    "reference search spectrogram train_step",
     2: "augment batches clips compose converters corpus datasets label_files "
     "multitrack pianos note_sequences pieces pipeline preprocessors published raw "
     "recipe records render roll_tasks sfz sources task_batches task_outputs "

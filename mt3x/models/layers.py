@@ -10,6 +10,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.platform import platform
+
 # Frames per step of the harmonic convolution's loop: on a CPU a few, so that the
 # gathered harmonics of a step stay in the cache; elsewhere all of them at once.
 _CPU_ROWS = 4
@@ -98,7 +100,7 @@ def _gather(x_RxFxC: jax.Array, shifts: Sequence[int]) -> jax.Array:
 def _row_blocks(x_BxTxFxC: jax.Array) -> jax.Array:
     """Frames of all clips as NxRxFxC, zero frames appended to fill the last block."""
     rows_RxFxC = x_BxTxFxC.reshape(-1, *x_BxTxFxC.shape[2:])
-    size = _CPU_ROWS if jax.default_backend() == "cpu" else len(rows_RxFxC)
+    size = _CPU_ROWS if platform() == "cpu" else len(rows_RxFxC)
     fill = -len(rows_RxFxC) % size
     rows_RxFxC = jnp.pad(rows_RxFxC, ((0, fill), (0, 0), (0, 0)))
     return rows_RxFxC.reshape(-1, size, *rows_RxFxC.shape[1:])
