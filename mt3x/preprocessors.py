@@ -8,11 +8,8 @@ A training example takes this way, in brackets what happens once where a task is
 
 which is MT3's (Gardner et al. 2022), chunk for chunk, except that blocks keep the
 notes that matter to them instead of tokens, so that a cache serves every vocabulary.
-An example's `first_frame` counts from the beginning of its piece. For rolls it is
-
-    [record -> piece] -> random clips -> their rolls
-
-Examples carry an `id` that says what they are, for people.
+An example's `first_frame` counts from the beginning of its piece; its `id` says what it
+is, for people.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,15 +29,12 @@ from mt3x.pieces import (
     resample,
     unpack_notes,
 )
-from mt3x.rolls import NUM_PITCHES, ROLL_NAMES, RollLabelConfig, notes_to_rolls
 from mt3x.tokens import Tokenizer, trim_overlaps
 
 BLOCK_FRAMES = 2000
 NO_ID = -1
 """Fills up rows of tokens where several stand in one array."""
 EOS_ALONE = np.array([EOS_ID], np.int32)
-NO_ROLLS = np.zeros((1, len(ROLL_NAMES), NUM_PITCHES), np.float32)
-"""Targets of segments that are compared by notes."""
 _MARGIN_S = 0.1  # more than times move when they are rounded to steps
 _AUTOTUNE = tf.data.AUTOTUNE
 
@@ -255,70 +249,7 @@ def random_chunks(
     return choose(dataset)  # pyright: ignore[reportCallIssue]
 
 
-def random_clips(
-    dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
-) -> tf.data.Dataset:
-    """Clips of each piece, as many as fit into it side by side, at random places.
-
-    They begin at a frame and have exactly `sequence_length["inputs"]` frames; a piece
-    that is shorter is padded behind.
-    """
-    length = sequence_length["inputs"]
-
-    @seqio.map_over_dataset(num_seeds=1)
-    def choose(piece: Example, seed: tf.Tensor) -> Example:
-        num_frames = tf.shape(piece["inputs"])[0]
-        number = -(-num_frames // length)
-        last = tf.maximum(num_frames - length, 0)
-        firsts_K = tf.random.stateless_uniform(
-            tf.stack([number]), minval=0, maxval=last + 1, dtype=tf.int32, seed=seed
-        )
-        missing = tf.maximum(length - num_frames, 0)
-        paddings: Any = [[0, missing], [0, 0]]
-        frames_TxW = tf.pad(piece["inputs"], paddings)
-        return {**piece, "inputs": frames_TxW, "firsts": firsts_K}
-
-    def clips(piece: Example) -> tf.data.Dataset:
-        def clip(first: tf.Tensor) -> Example:
-            return {
-                "inputs": piece["inputs"][first : first + length],
-                "notes": piece["notes"],
-                "first_frame": first,
-                "id": piece["id"],
-            }
-
-        return tf.data.Dataset.from_tensor_slices(piece["firsts"]).map(clip)
-
-    pieces: Any = choose(dataset)  # pyright: ignore[reportCallIssue]
-    return pieces.flat_map(clips)
-
-
-def draw_rolls(
-    dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
-) -> tf.data.Dataset:
-    """Clips -> `inputs` and `targets`, the clip's rolls Tx4xP in ROLL_NAMES' order."""
-
-    def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
-        start_s = first / labels.frame_rate_hz
-        rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
-        return np.stack([getattr(rolls, name) for name in ROLL_NAMES], axis=1)
-
-    def to_example(clip: Example) -> Example:
-        num_frames = tf.shape(clip["inputs"])[0]
-        (rolls_Tx4xP,) = tf.numpy_function(
-            draw, [clip["notes"], clip["first_frame"], num_frames], [tf.float32]
-        )
-        rolls_Tx4xP.set_shape([None, len(ROLL_NAMES), NUM_PITCHES])
-        return {
-            "inputs": clip["inputs"],
-            "targets": rolls_Tx4xP,
-            "id": _id(data_set, clip, labels.frame_rate_hz),
-        }
-
-    return dataset.map(to_example, num_parallel_calls=_AUTOTUNE)
-
-
-def _id(data_set: str, chunk: Example, frame_rate_hz: float) -> tf.Tensor:
+def example_id(data_set: str, chunk: Example, frame_rate_hz: float) -> tf.Tensor:
     """Such as "slakh Track00001 at 12.30 s"."""
     start_s = tf.cast(chunk["first_frame"], tf.float64) / frame_rate_hz
     time = tf.strings.as_string(start_s, precision=2)
@@ -349,7 +280,7 @@ def tokenize(
         return {
             "inputs": chunk["inputs"],
             "targets": ids_L,
-            "id": _id(data_set, chunk, frame_rate_hz),
+            "id": example_id(data_set, chunk, frame_rate_hz),
         }
 
     return dataset.map(to_example, num_parallel_calls=_AUTOTUNE)

@@ -1,20 +1,29 @@
-"""Tasks of rolls, for piano models: clips as HPPNet (Wei et al. 2022) is trained on."""
+"""Tasks of rolls, for piano models: clips as HPPNet (Wei et al. 2022) is trained on.
+
+An example takes this way, in brackets what happens once where a task is cached:
+
+    [record -> piece] -> random clips -> their rolls
+"""
 
 import functools
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import seqio
 import tensorflow as tf
 
 from mt3x import preprocessors, task_registry
-from mt3x.rolls import RollLabelConfig
-from mt3x.sources import DataSet, RecordSource
+from mt3x.pieces import unpack_notes
+from mt3x.rolls import NUM_PITCHES, ROLL_NAMES, RollLabelConfig, notes_to_rolls
+from mt3x.sources import DataSet
 from mt3x.task_outputs import postprocess_rolls, roll_metrics
 from mt3x.task_registry import FrameConfig
 
 # A clip of 20.48 s with its labels takes 2.7 MB.
 SHUFFLE_BUFFER = 256
+NO_ROLLS = np.zeros((1, len(ROLL_NAMES), NUM_PITCHES), np.float32)
+"""Targets of segments that are compared by notes."""
 
 
 def add_roll_task(
@@ -48,55 +57,89 @@ def add_roll_task(
         "targets": seqio.ContinuousFeature(dtype=tf.float32, rank=3),
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
     }
-    read = functools.partial(
-        preprocessors.read_pieces,
-        layout=data.layout,
-        sample_rate_hz=frames.sample_rate_hz,
-        hop_samples=frames.hop_samples,
-    )
 
-    def source(splits: Mapping[str, str]) -> Any:
-        return RecordSource(data, splits)
-
-    def draw_rolls(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def write_rolls(dataset: tf.data.Dataset) -> tf.data.Dataset:
         chosen = task_registry.options().labels or labels
-        return preprocessors.draw_rolls(dataset, chosen, data.name)
+        return draw_rolls(dataset, chosen, data.name)
 
-    def name(suffix: str) -> str:
-        return f"{data.name}_rolls_{suffix}"
-
-    task_registry.WRITTEN[name("train")] = frames
-    seqio.TaskRegistry.add(
-        name("train"),
-        source=source({"train": data.train, "eval": data.train_eval}),
-        output_features=features,
-        preprocessors=[
-            functools.partial(read, trim=data.trim_overlaps),
+    task_registry.register(
+        name=lambda suffix: f"{data.name}_rolls_{suffix}",
+        data=data,
+        frames=frames,
+        writes=frames,
+        features=features,
+        train_steps=[
             seqio.CacheDatasetPlaceholder(),
-            preprocessors.random_clips,
-            draw_rolls,
+            random_clips,
+            write_rolls,
         ],
+        eval_steps=[
+            functools.partial(preprocessors.split_into_segments, targets=NO_ROLLS)
+        ],
+        postprocess_fn=postprocess_rolls,
+        metric_fn=functools.partial(roll_metrics, frame_rate_hz=frames.frame_rate_hz),
         shuffle_buffer_size=SHUFFLE_BUFFER,
     )
-    for split in data.evals:
-        seqio.TaskRegistry.add(
-            name(split.suffix),
-            source=source({"eval": split.name}),
-            output_features=features,
-            preprocessors=[
-                functools.partial(read, trim="train" in split.name),
-                seqio.CacheDatasetPlaceholder(),
-                functools.partial(
-                    preprocessors.split_into_segments, targets=preprocessors.NO_ROLLS
-                ),
-            ],
-            postprocess_fn=postprocess_rolls,
-            metric_fns=[
-                functools.partial(roll_metrics, frame_rate_hz=frames.frame_rate_hz)
-            ],
+
+
+def random_clips(
+    dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
+) -> tf.data.Dataset:
+    """Clips of each piece, as many as fit into it side by side, at random places.
+
+    They begin at a frame and have exactly `sequence_length["inputs"]` frames; a piece
+    that is shorter is padded behind.
+    """
+    length = sequence_length["inputs"]
+
+    @seqio.map_over_dataset(num_seeds=1)
+    def choose(piece: preprocessors.Example, seed: tf.Tensor) -> preprocessors.Example:
+        num_frames = tf.shape(piece["inputs"])[0]
+        number = -(-num_frames // length)
+        last = tf.maximum(num_frames - length, 0)
+        firsts_K = tf.random.stateless_uniform(
+            tf.stack([number]), minval=0, maxval=last + 1, dtype=tf.int32, seed=seed
         )
-    seqio.MixtureRegistry.add(
-        name("eval"),
-        [name(split.suffix) for split in data.evals if split.in_mixture],
-        default_rate=1,
-    )
+        missing = tf.maximum(length - num_frames, 0)
+        paddings: Any = [[0, missing], [0, 0]]
+        frames_TxW = tf.pad(piece["inputs"], paddings)
+        return {**piece, "inputs": frames_TxW, "firsts": firsts_K}
+
+    def clips(piece: preprocessors.Example) -> tf.data.Dataset:
+        def clip(first: tf.Tensor) -> preprocessors.Example:
+            return {
+                "inputs": piece["inputs"][first : first + length],
+                "notes": piece["notes"],
+                "first_frame": first,
+                "id": piece["id"],
+            }
+
+        return tf.data.Dataset.from_tensor_slices(piece["firsts"]).map(clip)
+
+    pieces: Any = choose(dataset)  # pyright: ignore[reportCallIssue]
+    return pieces.flat_map(clips)
+
+
+def draw_rolls(
+    dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
+) -> tf.data.Dataset:
+    """Clips -> `inputs` and `targets`, the clip's rolls Tx4xP in ROLL_NAMES' order."""
+
+    def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
+        start_s = first / labels.frame_rate_hz
+        rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
+        return np.stack([getattr(rolls, name) for name in ROLL_NAMES], axis=1)
+
+    def to_example(clip: preprocessors.Example) -> preprocessors.Example:
+        num_frames = tf.shape(clip["inputs"])[0]
+        (rolls_Tx4xP,) = tf.numpy_function(
+            draw, [clip["notes"], clip["first_frame"], num_frames], [tf.float32]
+        )
+        rolls_Tx4xP.set_shape([None, len(ROLL_NAMES), NUM_PITCHES])
+        return {
+            "inputs": clip["inputs"],
+            "targets": rolls_Tx4xP,
+            "id": preprocessors.example_id(data_set, clip, labels.frame_rate_hz),
+        }
+
+    return dataset.map(to_example, num_parallel_calls=tf.data.AUTOTUNE)

@@ -1,19 +1,21 @@
-"""Registered tasks: finding them, what they write, and what is set at run time."""
+"""Tasks: registering and finding them, what they write, what is set at run time."""
 
 import contextlib
 import difflib
+import functools
 import importlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import seqio
 import tensorflow as tf
 
+from mt3x import preprocessors
 from mt3x.rolls import RollLabelConfig
-from mt3x.sources import RecordSource
+from mt3x.sources import DataSet, RecordSource
 from mt3x.tokens import TokenizerConfig
 
 
@@ -38,8 +40,8 @@ class TrainOptions:
     labels: RollLabelConfig | None = None  # instead of the roll task's
 
 
-# What the training tasks of add_task and add_roll_task write: tokens, or rolls of audio
-# that is cut into such frames.
+# What the registered training tasks write: tokens, or rolls of audio that is cut into
+# such frames.
 WRITTEN: dict[str, TokenizerConfig | FrameConfig] = {}
 _OPTIONS: ContextVar[TrainOptions] = ContextVar("options")
 
@@ -57,6 +59,72 @@ def train_options(options: TrainOptions) -> Iterator[None]:
 def options() -> TrainOptions:
     """Those of the innermost `train_options`."""
     return _OPTIONS.get(TrainOptions())
+
+
+def register(
+    name: Callable[[str], str],
+    data: DataSet,
+    frames: FrameConfig,
+    writes: TokenizerConfig | FrameConfig,
+    features: Mapping[str, Any],
+    train_steps: Sequence[Any],
+    eval_steps: Sequence[Any],
+    postprocess_fn: Callable[..., Any],
+    metric_fn: Callable[..., Any],
+    shuffle_buffer_size: int = seqio.SHUFFLE_BUFFER_SIZE,
+) -> None:
+    """Registers a data set's training task, evaluation tasks and their mixture.
+
+    Args:
+      name: suffix -> name of a task.
+      data: the records.
+      frames: how audio is cut.
+      writes: what models must fit, for `check_tokens` and `check_rolls`.
+      features: SeqIO's output features.
+      train_steps: preprocessors behind the reading of pieces.
+      eval_steps: likewise, of whole pieces.
+      postprocess_fn, metric_fn: of the evaluation tasks.
+      shuffle_buffer_size: examples held back by the training task.
+    """
+
+    def read(trim: bool) -> Any:
+        return functools.partial(
+            preprocessors.read_pieces,
+            layout=data.layout,
+            sample_rate_hz=frames.sample_rate_hz,
+            hop_samples=frames.hop_samples,
+            trim=trim and data.trim_overlaps,
+        )
+
+    def source(splits: Mapping[str, str]) -> Any:
+        return RecordSource(data, splits)
+
+    WRITTEN[name("train")] = writes
+    seqio.TaskRegistry.add(
+        name("train"),
+        source=source({"train": data.train, "eval": data.train_eval}),
+        output_features=features,
+        preprocessors=[read(trim=True), *train_steps],
+        shuffle_buffer_size=shuffle_buffer_size,
+    )
+    for split in data.evals:
+        seqio.TaskRegistry.add(
+            name(split.suffix),
+            source=source({"eval": split.name}),
+            output_features=features,
+            preprocessors=[
+                read(trim="train" in split.name),
+                seqio.CacheDatasetPlaceholder(),
+                *eval_steps,
+            ],
+            postprocess_fn=postprocess_fn,
+            metric_fns=[metric_fn],
+        )
+    seqio.MixtureRegistry.add(
+        name("eval"),
+        [name(split.suffix) for split in data.evals if split.in_mixture],
+        default_rate=1,
+    )
 
 
 def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:

@@ -1,15 +1,13 @@
 """Tasks of tokens, as MT3 (Gardner et al. 2022) registers them."""
 
 import functools
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import seqio
 import tensorflow as tf
 
 from mt3x import preprocessors, task_names, task_registry
-from mt3x.sources import DataSet, RecordSource
+from mt3x.sources import DataSet
 from mt3x.task_outputs import EventVocabulary, postprocess, transcription_metrics
 from mt3x.task_registry import FrameConfig
 from mt3x.tokens import Tokenizer, TokenizerConfig
@@ -46,25 +44,12 @@ def add_task(
         without it they stop the run, as in MT3's own tasks.
     """
     frames = frames or FrameConfig()
-    name = functools.partial(task_name, data.name, tokens, frames=frames)
     tokenizer = Tokenizer(tokens)
     vocabulary = EventVocabulary(tokenizer.codec.num_classes)
     features = {
         "targets": seqio.Feature(vocabulary=vocabulary),
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
     }
-
-    def source(splits: Mapping[str, str]) -> Any:
-        return RecordSource(data, splits)
-
-    def read(trim: bool) -> Any:
-        return functools.partial(
-            preprocessors.read_pieces,
-            layout=data.layout,
-            sample_rate_hz=frames.sample_rate_hz,
-            hop_samples=frames.hop_samples,
-            trim=trim and data.trim_overlaps,
-        )
 
     def write_tokens(dataset: tf.data.Dataset) -> tf.data.Dataset:
         options = task_registry.options()
@@ -77,13 +62,13 @@ def add_task(
         )
         return preprocessors.mix_examples(dataset, chosen, options.max_examples_per_mix)
 
-    task_registry.WRITTEN[name("train")] = tokens
-    seqio.TaskRegistry.add(
-        name("train"),
-        source=source({"train": data.train, "eval": data.train_eval}),
-        output_features=features,
-        preprocessors=[
-            read(trim=True),
+    task_registry.register(
+        name=functools.partial(task_name, data.name, tokens, frames=frames),
+        data=data,
+        frames=frames,
+        writes=tokens,
+        features=features,
+        train_steps=[
             functools.partial(
                 preprocessors.split_into_blocks, frame_rate_hz=frames.frame_rate_hz
             ),
@@ -95,28 +80,11 @@ def add_task(
             ),
             preprocessors.to_model_ids,
         ],
-    )
-    for split in data.evals:
-        seqio.TaskRegistry.add(
-            name(split.suffix),
-            source=source({"eval": split.name}),
-            output_features=features,
-            preprocessors=[
-                read(trim="train" in split.name),
-                seqio.CacheDatasetPlaceholder(),
-                preprocessors.split_into_segments,
-            ],
-            postprocess_fn=functools.partial(
-                postprocess, frame_rate_hz=frames.frame_rate_hz
-            ),
-            metric_fns=[
-                functools.partial(
-                    transcription_metrics, tokenizer=tokenizer, tracks=data.tracks
-                )
-            ],
-        )
-    seqio.MixtureRegistry.add(
-        name("eval"),
-        [name(split.suffix) for split in data.evals if split.in_mixture],
-        default_rate=1,
+        eval_steps=[preprocessors.split_into_segments],
+        postprocess_fn=functools.partial(
+            postprocess, frame_rate_hz=frames.frame_rate_hz
+        ),
+        metric_fn=functools.partial(
+            transcription_metrics, tokenizer=tokenizer, tracks=data.tracks
+        ),
     )
