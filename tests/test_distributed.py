@@ -35,7 +35,7 @@ from mt3x import distributed
 distributed.start(heartbeat_timeout_s=10, connect_timeout_s=60, **{job!r})
 import jax
 from toy import ToyBatches, ToyObjective
-from mt3x import partitioning
+from mt3x import processes
 from mt3x.train import TrainConfig, train
 
 class PartBatches(ToyBatches):
@@ -55,7 +55,11 @@ try:
 except Exception as error:
     print("error:", str(error)[:500], file=sys.stderr)
     os._exit(1)  # a job that lost a process has nobody to say goodbye to
-print(jax.process_count(), len(jax.local_devices()), outcome.step, outcome.reason)
+shared = [{{"score": float(item)}} for item in processes.share([1, 2, 4])]
+mean = processes.mean(shared, 3)["score"]
+print(
+    jax.process_count(), len(jax.local_devices()), mean, outcome.step, outcome.reason
+)
 """
 
 
@@ -129,8 +133,9 @@ def test_job_killed_stopped_and_finished(tmp_path, expected):
     steps = set()
     for code, out, err in run_job(tmp_path, 4, signals={1: (4, signal.SIGTERM)}):
         assert code == 0, err
-        processes, devices, step, reason = out.split()[-4:]  # Gloo talks before
+        processes, devices, mean, step, reason = out.split()[-5:]  # Gloo talks before
         assert (processes, devices, reason) == ("4", "1", "signal")
+        assert float(mean) == pytest.approx(7 / 3)  # one has what another has too
         steps.add(int(step))
     (step,) = steps
     assert 2 < step < 8 and (tmp_path / "checkpoints" / str(step)).is_dir()

@@ -85,10 +85,14 @@ def command(
             f"training needs {error.name}, which is not installed: "
             "pip install 'mt3x[train]'"
         ) from error
+    import jax
+
     from mt3x import distributed
 
     distributed.start(coordinator, processes, process_id)
     outcome = experiment.run(run_dir, trace_dir, operative)
+    if jax.process_index() > 0:
+        return
     best = ""
     if outcome.best_step is not None:
         best = f"; best {experiment.train.score} {outcome.best_score:.4f} at step "
