@@ -84,7 +84,7 @@ def save_weights(
     """
     from safetensors.numpy import save
 
-    arrays = _storable(params, path)
+    arrays = storable(params, path)
     header = {
         "format": FORMAT,
         "config": json.dumps(config, sort_keys=True),
@@ -95,7 +95,7 @@ def save_weights(
         file.write(data)
 
 
-def _storable(params: Mapping[str, Any], path: Source) -> dict[str, np.ndarray]:
+def storable(params: Mapping[str, Any], path: Source) -> dict[str, np.ndarray]:
     """Flat parameters as they are stored; refuse what no model can use."""
     arrays = {}
     for name, value in flatten(params).items():
@@ -136,7 +136,7 @@ def save_checkpoint(
         "metadata": dict(metadata or {}),
     }
     items = ocp.args.Composite(
-        weights=ocp.args.StandardSave({"params": unflatten(_storable(params, path))}),
+        weights=ocp.args.StandardSave({"params": unflatten(storable(params, path))}),
         config=ocp.args.JsonSave(contents),
     )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as temporary:

@@ -215,7 +215,8 @@ class Experiment:
           OSError: data are missing, or the run folder is in use.
         """
         mesh = partitioning.make_mesh(self.train.mesh)
-        self._check_batch(mesh.shape["data"])
+        batches = self.data.batches if isinstance(self.data, DataConfig) else self.data
+        partitioning.check_batch(mesh, batches.batch_size, self.train.microbatches)
         shard = partitioning.data_shard(mesh)
         if isinstance(self.data, TaskConfig):
             batches = self.data.make_batches(self.objective, shard)
@@ -238,20 +239,6 @@ class Experiment:
             trace_dir,
             gin_text,
         )
-
-    def _check_batch(self, data_axis: int) -> None:
-        batch_size = (
-            self.data.batch_size
-            if isinstance(self.data, TaskConfig)
-            else self.data.batches.batch_size
-        )
-        microbatches = self.train.microbatches
-        if batch_size % (data_axis * microbatches):
-            raise ValueError(
-                f"batch_size={batch_size} does not divide into {microbatches} "
-                f"microbatches over the {data_axis} devices of the mesh's data axis; "
-                f"make it a multiple of {data_axis * microbatches}"
-            )
 
     def data_dict(self) -> dict[str, Any]:
         """`data` and `validation` as JSON."""

@@ -22,9 +22,15 @@ from mt3x.files import write_whole
 
 
 class Journal:
-    """Writes the rows of one run; reopening it drops what came after `first_step`."""
+    """Writes the rows of one run; reopening it drops what came after `first_step`.
 
-    def __init__(self, run_dir: Path, first_step: int, last_step: int) -> None:
+    Without a `run_dir`, as in processes that are not the first, it keeps silent.
+    """
+
+    def __init__(self, run_dir: Path | None, first_step: int, last_step: int) -> None:
+        self._curve = self._board = self._bar = None
+        if run_dir is None:
+            return
         self._curve = LearningCurve(run_dir / "learning_curve.csv", first_step)
         self._board = _open_tensorboard(run_dir / "tensorboard", first_step)
         self._bar = _open_bar(first_step, last_step)
@@ -38,11 +44,13 @@ class Journal:
         """A line for the user."""
         if self._bar is not None:
             self._bar.say(line)
-        else:
+        elif self._curve is not None:
             print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Scalars of a step; more of the same step join its row."""
+        if self._curve is None:
+            return
         self._curve.add(step, values)
         if self._board is not None:
             for name, value in values.items():
@@ -71,33 +79,6 @@ class Journal:
             self._board.close()
         if self._bar is not None:
             self._bar.close()
-
-
-class NoJournal(Journal):
-    """Of the processes that are not the first one: keeps silent."""
-
-    def __init__(self, run_dir: Path, first_step: int, last_step: int) -> None:
-        del run_dir, first_step, last_step
-
-    def advance(self, step: int) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        pass
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        pass
-
-    def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
-        pass
-
-    def add_sound(
-        self, step: int, name: str, samples_Sx2: np.ndarray, sample_rate_hz: int
-    ) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class LearningCurve:

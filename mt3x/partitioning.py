@@ -28,7 +28,6 @@ MESH_AXES = ("data", "model")
 # Logical axis -> mesh axis; None: every device holds the whole axis.
 AXIS_RULES: Mapping[str, str | None] = {
     "batch": "data",
-    "time": None,
     "embed": None,
     "bins": None,
     "heads": "model",
@@ -56,8 +55,8 @@ class MeshConfig:
 
     # Parts that one copy of the model is split into (tensor parallelism).
     model: int = 1
-    # Split parameters, their averages and the optimizer's state over `data` too, and
-    # gather each parameter where it is used (ZeRO-3, Rajbhandari et al. 2020).
+    # Split parameters, their averages and the optimizer's state over `data` too; the
+    # step gathers the parameters it computes with (ZeRO-3, Rajbhandari et al. 2020).
     fully_sharded: bool = False
 
     def __post_init__(self) -> None:
@@ -168,14 +167,23 @@ def data_shard(mesh: Mesh) -> tuple[int, int]:
     return parts.index(mine), len(parts)
 
 
+def check_batch(mesh: Mesh, batch_size: int, microbatches: int) -> None:
+    """Raise ValueError where a batch does not split over microbatches and devices."""
+    rows = mesh.shape["data"] * microbatches
+    if batch_size % rows:
+        raise ValueError(
+            f"batch_size={batch_size} does not divide into {microbatches} microbatches "
+            f"over the {mesh.shape['data']} devices of the mesh's data axis; make it a "
+            f"multiple of {rows}"
+        )
+
+
 def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Put host arrays with a leading batch axis on the mesh, split over `data`.
 
     With several processes each gives its own part (`data_shard`).
     """
-    number, count = data_shard(mesh)
-    del number
-    parts = mesh.shape["data"] // count
+    parts = mesh.local_mesh.shape["data"]
     for name, array in batch.items():
         if np.ndim(array) < 1 or len(array) % parts:
             raise ValueError(
@@ -183,7 +191,7 @@ def shard_batch(mesh: Mesh, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
                 f"{parts} devices; make the batch size a multiple of {parts}"
             )
     split = sharding(mesh, "batch")
-    if count == 1:
+    if jax.process_count() == 1:
         # One call for the whole batch: the copies to the devices overlap.
         return jax.device_put(dict(batch), split)
     return {

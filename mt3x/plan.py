@@ -17,7 +17,9 @@ import jax.numpy as jnp
 
 from mt3x import collectives, partitioning
 from mt3x.meters import matmul_flops, peak_flops
-from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
+from mt3x.models.hppnet import HEADS
+from mt3x.objectives import PianoConfig, TokensConfig, make_objective
+from mt3x.rolls import NUM_PITCHES
 from mt3x.sharded_step import make_sharded_step
 from mt3x.train import TrainConfig
 
@@ -55,10 +57,9 @@ class Plan:
     devices: int
     # None: CPUs.
     chip: Chip | None
-    # State and batch; new state; what the step holds in between. The new state takes
-    # the place of the old one.
+    # State and batch, and what the step holds in between. The new state takes the
+    # place of the old one.
     arguments: int
-    outputs: int
     temporaries: int
     # Of the matrix products of one step, all devices together, without recomputation.
     flops: float
@@ -142,11 +143,13 @@ def batch_shapes(config: TokensConfig | PianoConfig, batch_size: int, num_frames
             "decoder_target_tokens": shape(tokens_BxL, jnp.int32),
             "decoder_loss_weights": shape(tokens_BxL, jnp.float32),
         }
-    rolls = ("onset", "frame", "offset", "velocity")
     samples = num_frames * config.features.hop_samples
     return {
         "samples": shape((batch_size, samples), jnp.float32),
-        **{name: shape((batch_size, num_frames, 88), jnp.float32) for name in rolls},
+        **{
+            name: shape((batch_size, num_frames, NUM_PITCHES), jnp.float32)
+            for name in HEADS
+        },
     }
 
 
@@ -172,20 +175,10 @@ def plan(
       ValueError: batch, microbatches and mesh do not fit together.
       MemoryError: the compiler says that the step does not fit.
     """
-    kind = TokensObjective if isinstance(objective, TokensConfig) else PianoObjective
     mesh = partitioning.make_mesh(train.mesh, devices)
-    rows = mesh.shape["data"] * train.microbatches
-    if batch_size % rows:
-        raise ValueError(
-            f"a batch of {batch_size} does not divide into {train.microbatches} "
-            f"microbatches on {mesh.shape['data']} parts of the mesh; make it a "
-            f"multiple of {rows}"
-        )
+    partitioning.check_batch(mesh, batch_size, train.microbatches)
     step = make_sharded_step(
-        train,
-        train.mesh,
-        kind(objective, train.dtype),  # pyright: ignore[reportArgumentType]
-        mesh,
+        train, train.mesh, make_objective(objective, train.dtype), mesh
     )
     batch = batch_shapes(objective, batch_size, num_frames)
     flags = jax.ShapeDtypeStruct((mesh.size,), jnp.bool_)
@@ -211,7 +204,6 @@ def plan(
         devices=mesh.size,
         chip=chip,
         arguments=memory.argument_size_in_bytes,
-        outputs=memory.output_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         flops=flops,
         dtype=train.dtype,

@@ -124,10 +124,13 @@ class ObjectiveModel(models.BaseModel):
         """Minus the loss of each example: of tokens, their log-likelihood.
 
         Raises:
-          NotImplementedError: for intermediate values, which objectives do not give.
+          ValueError: for intermediate values, which objectives do not give.
         """
         if return_intermediates:
-            raise NotImplementedError("scores have no intermediate values")
+            raise ValueError(
+                "return_intermediates=True: scores have no intermediate values; leave "
+                "it out"
+            )
 
         def score(example: Mapping[str, jax.Array]) -> jax.Array:
             one = {name: value[None] for name, value in example.items()}

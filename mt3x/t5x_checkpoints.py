@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mt3x.checkpoints import flatten, restore_arrays, unflatten
+from mt3x.checkpoints import flatten, restore_arrays, storable, unflatten
 from mt3x.codec import Codec, VocabConfig
 from mt3x.files import write_whole
 from mt3x.models.seq2seq import Seq2SeqConfig
@@ -124,10 +124,16 @@ def write_t5x(
     """
     from flax import serialization
 
-    arrays = {name: np.asarray(array) for name, array in flatten(params).items()}
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{folder}: parameter {name} is not finite; not saved")
+    arrays = storable(params, folder)
+    there = Path(folder) / CONFIG_NAME
+    if (
+        there.exists()
+        and not overwrite
+        and read_config(folder) != json.loads(json.dumps(config))
+    ):
+        raise FileExistsError(
+            f"{there} is of another model and is not replaced; give another folder"
+        )
     state = {"target": unflatten(arrays), "state": {"step": np.int32(step)}}
     data = serialization.msgpack_serialize({"version": 3, "optimizer": state})
     path = Path(folder) / f"checkpoint_{step}"

@@ -28,7 +28,7 @@ from mt3x import (
     processes,
     run_folder,
 )
-from mt3x.journal import Journal, NoJournal
+from mt3x.journal import Journal
 from mt3x.meters import Meter, matmul_flops, peak_flops
 from mt3x.optimizers import OptimizerConfig
 from mt3x.partitioning import MeshConfig
@@ -202,6 +202,7 @@ class _Run:
         self.saver = RunCheckpoints(run_dir, config.keep)
         self.saved_step = -1
         self.asked_to_stop = False
+        self.flags = [partitioning.on_each_device(self.mesh, f) for f in (False, True)]
         notes: list[str] = []
         found = self.saver.restore(
             step.state["weights"], step.state["optimizer"], notes.append
@@ -213,8 +214,8 @@ class _Run:
             notes.append(f"going on from step {self.step}")
         else:
             self.state = step.init(_given_params(config, objective))
-        self.journal = (Journal if processes.is_first() else NoJournal)(
-            run_dir, self.step, config.steps
+        self.journal = Journal(
+            run_dir if processes.is_first() else None, self.step, config.steps
         )
         for line in notes:
             self.journal.say(line)
@@ -267,7 +268,7 @@ class _Run:
 
     def _advance(self, batch: Mapping[str, jax.Array], asked_to_stop: bool) -> None:
         """Start a step, and read the scalars of the one before."""
-        flags = partitioning.on_each_device(self.mesh, asked_to_stop)
+        flags = self.flags[asked_to_stop]
         if self.meter.peak_flops and self.meter.flops_per_step is None:
             self.meter.flops_per_step = matmul_flops(
                 self.update, self.state, batch, flags

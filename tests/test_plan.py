@@ -20,7 +20,6 @@ PLAN = plans.Plan(
     devices=32,
     chip=plans.CHIPS["v3"],
     arguments=2**30,
-    outputs=2**30,
     temporaries=3 * 2**30,
     flops=32 * 61.5e12,
     dtype="bfloat16",
@@ -71,7 +70,7 @@ def test_flat_topologies_are_rectangles(name, devices, grid):
 
 def test_batch_must_divide():
     train = TrainConfig(microbatches=3)
-    with pytest.raises(ValueError, match=r"a batch of 8 .* multiple of 3"):
+    with pytest.raises(ValueError, match=r"batch_size=8 .* multiple of 3"):
         plans.plan(SMALL_TOKENS, train, 8, [0])
 
 

@@ -234,3 +234,12 @@ def test_damaged_orbax_form(tmp_path):
     with pytest.raises(ValueError, match="checkpoint_7: damaged") as error:
         read_t5x(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_another_model_keeps_its_config(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"objective": {"width": 3}}')
+    with pytest.raises(FileExistsError, match=r"config\.json is of another"):
+        write_t5x(tmp_path, {"kernel": np.ones(2, np.float32)}, {"width": 4})
+    assert json.loads(config.read_text()) == {"objective": {"width": 3}}
+    assert not (tmp_path / "checkpoint_0").exists()

@@ -2,7 +2,7 @@
 
 import click
 
-from mt3x.commands.train import gin_bindings
+from mt3x.commands import gin_options
 
 HELP = """Compile a training step for a TPU slice and print what it needs.
 
@@ -17,9 +17,9 @@ minutes."""
 
 @click.command(
     help=HELP,
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    context_settings=gin_options.CONTEXT,
 )
-@click.option("--gin_file", "gin_files", multiple=True, required=True, metavar="FILE")
+@gin_options.gin_options
 @click.option("--topology", metavar="NAME", help="Such as v3-32, or v4:2x2x4 (chips).")
 @click.option("--devices", type=click.IntRange(min=1), help="CPU devices instead.")
 @click.option("--batch-size", type=click.IntRange(min=1), required=True)
@@ -44,6 +44,7 @@ minutes."""
 def command(
     context: click.Context,
     gin_files: tuple[str, ...],
+    search_paths: list[str],
     topology: str | None,
     devices: int | None,
     batch_size: int,
@@ -51,7 +52,9 @@ def command(
     utilization: float,
     fit: bool,
 ) -> None:
-    bindings = gin_bindings(context.args)
+    bindings = gin_options.gin_bindings(context.args)
+    if not gin_files:
+        raise ValueError("mt3x plan needs a --gin_file: a model's or an experiment's")
     if (topology is None) == (devices is None):
         raise ValueError("give either --topology or --devices")
     if fit and topology is None:
@@ -61,7 +64,7 @@ def command(
     from mt3x import config
 
     jax.config.update("jax_platforms", "cpu")
-    experiment = config.load(gin_files, bindings)
+    experiment = config.load(gin_files, bindings, search_paths)
     from mt3x import plan as plans
 
     chip, found = None, None
