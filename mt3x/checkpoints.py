@@ -232,7 +232,7 @@ def load(path: Source | None = None) -> Weights:
     return _load_run(path) if path.is_dir() else load_weights(path)
 
 
-def check_params(params: Any, expected: Any, source: Source) -> None:
+def check_params(params: Any, expected: Any, source: Source, remedy: str = "") -> None:
     """Compare a parameter tree with a model's by names, shapes and dtypes.
 
     Args:
@@ -240,6 +240,7 @@ def check_params(params: Any, expected: Any, source: Source) -> None:
       expected: the model's tree of arrays or ShapeDtypeStructs, for instance
         `jax.eval_shape(objective.init, jax.random.key(0))`.
       source: where `params` come from, for the message.
+      remedy: what else can be done with them, for the message.
 
     Raises:
       ValueError: one line that says what differs.
@@ -257,7 +258,10 @@ def check_params(params: Any, expected: Any, source: Source) -> None:
     if faults:
         rest = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(
-            f"{source}: a checkpoint of another model: " + "; ".join(faults[:3]) + rest
+            f"{source}: a checkpoint of another model: "
+            + "; ".join(faults[:3])
+            + rest
+            + (f"; {remedy}" if remedy else "")
         )
 
 

@@ -1,6 +1,5 @@
 """The training step compiled for a mesh: what is computed, and where it lies."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +17,8 @@ class ShardedStep(NamedTuple):
 
     # ShapeDtypeStructs with shardings: what a checkpoint is restored into.
     state: Any
-    # Parameters or None -> the state of step 0, of which each device makes its part.
+    # Parameters, some of them (the rest is drawn), or None -> the state of step 0, of
+    # which each device makes its part.
     init: Callable[[Any], Any]
     # State (donated), batch, a flag for each device -> state, scalars; the scalar
     # `asked_to_stop` tells all processes whether a flag was set.
@@ -55,7 +55,13 @@ def make_sharded_step(
     config: StepConfig, mesh_config: MeshConfig, objective: Objective, mesh: Mesh
 ) -> ShardedStep:
     """Jit the step for a mesh; nothing is compiled or allocated yet."""
-    init = functools.partial(init_state, config, objective)
+
+    def init(given: Any = None) -> Any:
+        if given is None:
+            return init_state(config, objective)
+        drawn = objective.init(jax.random.key(config.seed))
+        return init_state(config, objective, _replaced(drawn, given))
+
     shapes = jax.eval_shape(init)
     placed = partitioning.state_shardings(mesh, mesh_config, shapes)
     state = jax.tree.map(
@@ -87,3 +93,13 @@ def make_sharded_step(
             donate_argnums=0,
         ),
     )
+
+
+def _replaced(tree: Any, given: Any) -> Any:
+    """A tree of nested dicts with the leaves that are given."""
+    if not isinstance(tree, Mapping):
+        return given
+    return {
+        name: _replaced(leaf, given[name]) if name in given else leaf
+        for name, leaf in tree.items()
+    }

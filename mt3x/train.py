@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from mt3x import (
-    checkpoints,
     compilation_cache,
+    initial_weights,
     partitioning,
     processes,
     run_folder,
@@ -70,6 +70,9 @@ class TrainConfig(StepConfig):
     mesh: MeshConfig = field(default_factory=MeshConfig)
     # Weights file or run folder to start from instead of random parameters.
     init_weights: str | None = None
+    # Take of them what fits by name, shape and dtype, and draw the rest; the run folder
+    # gets a report (init_report.txt). Without it, all must fit.
+    init_partial: bool = False
     log_interval: int = 50
     checkpoint_interval: int = 1_000
     eval_interval: int = 1_000
@@ -90,6 +93,8 @@ class TrainConfig(StepConfig):
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.init_partial and self.init_weights is None:
+            raise ValueError("init_partial=True needs init_weights: name a file or run")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
@@ -213,7 +218,13 @@ class _Run:
             self.saved_step = self.step
             notes.append(f"going on from step {self.step}")
         else:
-            self.state = step.init(_given_params(config, objective))
+            given = None
+            if config.init_weights is not None:
+                given, report = initial_weights.load(
+                    config.init_weights, objective.init, run_dir, config.init_partial
+                )
+                notes += report
+            self.state = step.init(given)
         self.journal = Journal(
             run_dir if processes.is_first() else None, self.step, config.steps
         )
@@ -381,16 +392,6 @@ class _Run:
             elif np.ndim(value) == 2 and (rate_hz := self.meter.sample_rate_hz):
                 self.journal.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
         self.meter.paused(time.perf_counter() - begin_s)
-
-
-def _given_params(config: TrainConfig, objective: Objective) -> Any:
-    """The parameters to start from, or None for random ones."""
-    if config.init_weights is None:
-        return None
-    given = checkpoints.load(config.init_weights).params
-    expected = jax.eval_shape(objective.init, jax.random.key(0))
-    checkpoints.check_params(given, expected, config.init_weights)
-    return given
 
 
 @contextmanager

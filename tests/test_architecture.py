@@ -15,15 +15,15 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 LEVELS = {
     0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
     "notes plot rolls sonify task_names tokens windows",
-    1: "decoding features grammar losses meters models models.hppnet models.layers "
-    "models.platform models.seq2seq models.transformer objectives optimizers "
+    1: "decoding features grammar losses meters models models.batch_norm models.hppnet models.layers "
+    "models.platform models.seq2seq models.stem models.transformer objectives optimizers "
     "reference search spectrogram train_step",
     2: "augment batches clips compose converters corpus datasets label_files "
     "multitrack pianos note_sequences pieces pipeline preprocessors published raw "
     "recipe records render roll_tasks sfz sources task_batches task_outputs "
     "task_registry textures token_tasks",
     3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands "
-    "compilation_cache config distributed evaluate experiment jobs journal "
+    "compilation_cache config distributed evaluate experiment initial_weights jobs journal "
     "partitioning plan prefetch processes run_checkpoints run_folder "
     "sharded_step t5x_adapter t5x_checkpoints t5x_outputs task_evaluation "
     "train transcribe validate __main__",
