@@ -50,6 +50,7 @@ EXTRAS["dev"] = [
     "pytest>=8",
     "pytest-xdist>=3.5",
     "ruff>=0.8",
+    "scikit-learn>=1.4",
 ]
 
 setup(

@@ -11,12 +11,14 @@
 - note_offset_velocity: and the velocity within 0.1, after reference velocities are
   scaled to 0..1 over the piece and estimated ones fitted to them by a line
   (Hawthorne et al. 2018, arXiv:1710.11153; `mir_eval.transcription_velocity`).
+- integrated: the frame score of all pitched instruments together, with its counts,
+  see `integrated`.
 
 Conventions: time differences are rounded to 0.1 ms before they are compared, as
-mir_eval does. Programs and drum flags are not looked at. A note of zero length counts
-as 1 ms long (mir_eval accepts none). Where reference or estimate is empty, or both,
-the scores are 0: mir_eval's convention. Means over pieces are plain means of the
-pieces' scores. Nothing here changes its arguments.
+mir_eval does. Programs and drum flags are not looked at, but by `integrated`. A note of
+zero length counts as 1 ms long (mir_eval accepts none). Where reference or estimate is
+empty, or both, the scores are 0: mir_eval's convention. Means over pieces are plain
+means of the pieces' scores. Nothing here changes its arguments.
 
 Notes of different pitch never match, so the matching is done pitch by pitch: the
 scores are those of one call of mir_eval with all notes (tests compare them), at a
@@ -32,12 +34,15 @@ import numpy as np
 from mt3x.notes import Notes
 
 __all__ = [
+    "Cells",
     "PrecisionRecallF1",
     "Scores",
     "count_velocity_matches",
+    "integrated",
     "match_notes",
     "mean_scores",
     "median_onset_shift",
+    "pooled",
     "score",
 ]
 
@@ -89,6 +94,24 @@ class Scores:
         }
 
 
+@dataclass(frozen=True)
+class Cells:
+    """How many (frame, pitch) cells of two piano rolls sound in both, or in one."""
+
+    true_positives: int
+    false_positives: int  # in the estimate alone
+    false_negatives: int  # in the reference alone
+
+    @property
+    def score(self) -> PrecisionRecallF1:
+        """From the counts: TP / (TP + FP) and so on; 0 where TP is 0."""
+        return PrecisionRecallF1.from_counts(
+            self.true_positives,
+            num_ref=self.true_positives + self.false_negatives,
+            num_est=self.true_positives + self.false_positives,
+        )
+
+
 def score(ref: Notes, est: Notes) -> Scores:
     """All four scores of the estimated notes `est` against the reference `ref`."""
     by_onset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
@@ -96,7 +119,7 @@ def score(ref: Notes, est: Notes) -> Scores:
     num_by_velocity = count_velocity_matches(ref, est, by_offset)
     counts = len(ref), len(est)
     return Scores(
-        frame=_frame_score(ref, est),
+        frame=_cells(ref, est, FRAME_RATE_HZ).score,
         note=PrecisionRecallF1.from_counts(len(by_onset), *counts),
         note_offset=PrecisionRecallF1.from_counts(len(by_offset), *counts),
         note_offset_velocity=PrecisionRecallF1.from_counts(num_by_velocity, *counts),
@@ -122,6 +145,46 @@ def mean_scores(pieces: Sequence[Scores]) -> Scores:
             )
             for kind in fields(Scores)
         )
+    )
+
+
+def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> Cells:
+    """Compare the piano rolls of all pitched instruments together, cell by cell.
+
+    The integrated evaluation of Kim and Ahn, "Explore the feasibility of acoustic model
+    augmented Transformer for multi-task music transcription", section 4.2. A cell is a
+    frame and one of 128 pitches; instruments that share one count once. `.score` is
+    what `sklearn.metrics.precision_recall_fscore_support` gives (average="binary",
+    zero_division=0) for the flattened rolls. So with no reference, no estimate, or
+    neither, precision, recall and F1 are 0; the counts tell which.
+
+    Where it says more than the paper, or differs:
+
+    - Eq. 1 and 2 are sums over frames of TP[t] / (TP[t] + FP[t]), which grow with the
+      frames beyond 1 and which scikit-learn does not compute. Here numerator and
+      denominator are summed over frames and pitches, as scikit-learn does.
+    - Drums are left out: their keys are no pitches and their hits have no length. So
+      it is in pretty_midi's piano rolls.
+    - It states no frame rate. By default frames are those of the `frame` score, 20 ms,
+      and notes fill them in the same way, so that the two are equal where there are no
+      drums.
+
+    Args:
+      ref, est: the reference's and the estimated notes.
+      frame_rate_hz: frames per second; MT3's own frame score has 62.5.
+
+    Raises:
+      ValueError: the frame rate is not positive.
+    """
+    if not 0 < frame_rate_hz < np.inf:
+        raise ValueError(f"frame_rate_hz={frame_rate_hz} must be a positive number")
+    return _cells(ref[~ref.is_drum], est[~est.is_drum], frame_rate_hz)
+
+
+def pooled(pieces: Sequence[Cells]) -> Cells:
+    """The cells of all pieces, as if they were one; long pieces weigh more."""
+    return Cells(
+        *(sum(getattr(p, count.name) for p in pieces) for count in fields(Cells))
     )
 
 
@@ -161,36 +224,29 @@ def _coarse_shift(ref: Notes, est: Notes) -> float:
     return float(best[np.argmin(np.abs(best))])
 
 
-def _frame_score(ref: Notes, est: Notes) -> PrecisionRecallF1:
-    first, last = 0, 0
-    for notes in (ref, est):
-        if len(notes):
-            begin_frame, end_frame = _frames(notes)
-            first = min(first, int(begin_frame.min()))
-            last = max(last, int(end_frame.max()))
-    ref_TxP = _roll(ref, first, last)
-    est_TxP = _roll(est, first, last)
-    return PrecisionRecallF1.from_counts(
-        int(np.count_nonzero(ref_TxP & est_TxP)),
-        int(np.count_nonzero(ref_TxP)),
-        int(np.count_nonzero(est_TxP)),
+def _cells(ref: Notes, est: Notes, frame_rate_hz: float) -> Cells:
+    spans = [_frames(notes, frame_rate_hz) for notes in (ref, est)]
+    first = min((int(begin.min()) for begin, _ in spans if len(begin)), default=0)
+    last = max((int(end.max()) for _, end in spans if len(end)), default=0)
+    rolls = []
+    for notes, frames in zip((ref, est), spans, strict=True):
+        roll_TxP = np.zeros((last - first, 128), bool)
+        for begin, end, pitch in zip(*frames, notes.pitch, strict=True):
+            roll_TxP[begin - first : end - first, pitch] = True
+        rolls.append(roll_TxP)
+    ref_TxP, est_TxP = rolls
+    return Cells(
+        true_positives=int(np.count_nonzero(ref_TxP & est_TxP)),
+        false_positives=int(np.count_nonzero(est_TxP & ~ref_TxP)),
+        false_negatives=int(np.count_nonzero(ref_TxP & ~est_TxP)),
     )
 
 
-def _frames(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
+def _frames(notes: Notes, frame_rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """First frame of each note and the frame after its last."""
-    begin_frame = np.rint(notes.onset_s * FRAME_RATE_HZ).astype(np.int64)
-    end_frame = np.rint(notes.offset_s * FRAME_RATE_HZ).astype(np.int64)
+    begin_frame = np.rint(notes.onset_s * frame_rate_hz).astype(np.int64)
+    end_frame = np.rint(notes.offset_s * frame_rate_hz).astype(np.int64)
     return begin_frame, np.maximum(end_frame, begin_frame + 1)
-
-
-def _roll(notes: Notes, first: int, last: int) -> np.ndarray:
-    """Which pitches sound in the frames from `first` until before `last`."""
-    roll_TxP = np.zeros((last - first, 128), bool)
-    begin_frame, end_frame = _frames(notes)
-    for begin, end, pitch in zip(begin_frame, end_frame, notes.pitch, strict=True):
-        roll_TxP[begin - first : end - first, pitch] = True
-    return roll_TxP
 
 
 def match_notes(

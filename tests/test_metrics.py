@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.metrics import (
+    Cells,
     PrecisionRecallF1,
     Scores,
+    integrated,
     mean_scores,
     median_onset_shift,
+    pooled,
     score,
 )
 from mt3x.notes import Notes
@@ -255,3 +258,96 @@ def test_shift_of_repeated_notes():
 @pytest.mark.parametrize("est", [REF[:0], REF.shift(10)])
 def test_no_match_is_no_shift(est):
     assert median_onset_shift(REF, est) == 0
+
+
+# The integrated evaluation: all pitched instruments in one piano roll.
+
+
+def dense_roll(notes: Notes, rate_hz: float, num_frames: int) -> np.ndarray:
+    """The roll by its definition, from a frame to its notes."""
+    frames_T = np.arange(num_frames)[:, None]
+    begin_N = np.rint(notes.onset_s * rate_hz)
+    end_N = np.maximum(np.rint(notes.offset_s * rate_hz), begin_N + 1)
+    sounds_TxN = (begin_N <= frames_T) & (frames_T < end_N) & ~notes.is_drum
+    return np.stack(
+        [(sounds_TxN & (notes.pitch == p)).any(axis=1) for p in range(128)], axis=1
+    )
+
+
+def band_notes(rows) -> Notes:
+    """(onset, duration, pitch, program, is_drum) in 10 ms."""
+    onset, duration, pitch, program, is_drum = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
+    return Notes(
+        onset / 100,
+        (onset + duration) / 100,
+        pitch,
+        np.full(len(onset), 64),
+        np.where(is_drum, 0, program),
+        is_drum,
+    )
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 200),
+        st.integers(0, 60),
+        st.sampled_from([0, 60, 61, 127]),
+        st.sampled_from([0, 40]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+).map(band_notes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(ROWS, ROWS, st.sampled_from([50.0, 62.5, 7.3]))
+def test_integrated_is_scikit_learn_on_the_flattened_rolls(ref, est, rate_hz):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rolls = [dense_roll(n, rate_hz, 200).ravel() for n in (ref, est)]
+    cells = integrated(ref, est, rate_hz)
+    *numbers, _ = sklearn.precision_recall_fscore_support(
+        *rolls, average="binary", zero_division=0
+    )
+    assert list(vars(cells.score).values()) == pytest.approx(numbers, abs=1e-12)
+    matrix = sklearn.confusion_matrix(*rolls, labels=[False, True])
+    assert list(vars(cells).values()) == [matrix[1, 1], matrix[0, 1], matrix[1, 0]]
+
+
+def test_integrated_counts_a_cell_once_and_no_drums():
+    piano, violin = REF[:1], Notes([0.2], [0.7], [60], [50], program=[40])
+    drums = Notes([0.0], [0.9], [60], [50], is_drum=[True])
+    ref = Notes.concatenate([piano, violin, drums])
+    # 0 to 0.7 s and 0 to 0.5 s at pitch 60.
+    assert integrated(ref, piano) == Cells(25, 0, 10)
+    assert integrated(piano, ref) == Cells(25, 10, 0)
+    assert integrated(ref, piano, 62.5) == Cells(31, 0, 13)
+    assert integrated(drums, drums) == Cells(0, 0, 0)
+
+
+def test_integrated_is_the_frame_score_without_drums():
+    est = changed(onset=(0.05, 0, 0, 0), pitch=(0, 0, 1, 0))
+    assert integrated(REF, est).score == score(REF, est).frame
+
+
+def test_integrated_of_nothing_is_zero_and_says_so():
+    none = REF[:0]
+    zero = PrecisionRecallF1(0, 0, 0)
+    for ref, est, cells in [
+        (none, none, Cells(0, 0, 0)),
+        (REF, none, Cells(0, 0, 130)),
+        (none, REF, Cells(0, 130, 0)),
+    ]:
+        assert integrated(ref, est) == cells
+        assert cells.score == zero
+    with pytest.raises(ValueError, match="frame_rate_hz=0"):
+        integrated(REF, REF, 0)
+
+
+def test_pooled_adds_the_counts():
+    pieces = [Cells(1, 0, 0), Cells(1, 2, 6)]
+    assert pooled(pieces) == Cells(2, 2, 6)
+    assert pooled(pieces).score == PrecisionRecallF1(0.5, 0.25, 1 / 3)
+    assert pooled([]) == Cells(0, 0, 0)
