@@ -120,6 +120,42 @@ def notes_to_rolls(
     return Rolls(onset_TxP, frame_TxP, offset_TxP, velocity_TxP, rate)
 
 
+def on_one_keyboard(notes: Notes, frame_rate_hz: float) -> Notes:
+    """The notes of several instruments as one piano would play them; no drums.
+
+    A key that sounds is struck again where another instrument begins its pitch: the
+    note before ends there, and the key sounds until the last of its notes ends. Notes
+    that begin in one frame are one, as loud as the loudest. So rolls of them have every
+    onset, an offset where nothing of the pitch sounds any more, and between two onsets
+    the velocity of the first.
+
+    Args:
+      notes: of any programs.
+      frame_rate_hz: frames per second of the rolls to be drawn.
+    """
+    notes = notes[~notes.is_drum]
+    if not len(notes):
+        return notes
+    order = np.lexsort((notes.onset_s, notes.pitch))
+    onset_s, pitch = notes.onset_s[order], notes.pitch[order]
+    frame = np.round(onset_s * frame_rate_hz)
+    is_first = np.ones(len(order), bool)
+    is_first[1:] = (pitch[1:] != pitch[:-1]) | (frame[1:] != frame[:-1])
+    first = np.flatnonzero(is_first)
+    last = np.append(first[1:], len(order)) - 1
+    # The latest end so far of each key: a running maximum of whole numbers, which are
+    # larger the later the end, and larger still the higher the key.
+    ends_s, rank = np.unique(notes.offset_s[order], return_inverse=True)
+    above = pitch.astype(np.int64) * len(ends_s)
+    until_s = ends_s[np.maximum.accumulate(rank + above) - above][last]
+    struck_again = pitch[first][1:] == pitch[first][:-1]
+    next_s = np.where(
+        np.append(struck_again, False), np.roll(onset_s[first], -1), np.inf
+    )
+    velocity = np.maximum.reduceat(notes.velocity[order], first)
+    return Notes(onset_s[first], np.minimum(until_s, next_s), pitch[first], velocity)
+
+
 @dataclass(frozen=True)
 class RollDecodingConfig:
     """How rolls become notes."""
@@ -181,6 +217,26 @@ ONSET_REFINEMENTS = {
     "parabola": _parabola,
     "triangle": _triangle,
 }
+
+
+def onset_shift(
+    refinement: str, before_N: np.ndarray, here_N: np.ndarray, after_N: np.ndarray
+) -> np.ndarray:
+    """How many frames behind its peak an onset lies, -0.5 to 0.5.
+
+    Args:
+      refinement: one of `ONSET_REFINEMENTS`.
+      before_N, here_N, after_N: the onset roll's values in front of, at and behind
+        peaks; a negative one stands for an end of the recording, where it is 0.
+    """
+    refine = ONSET_REFINEMENTS[refinement]
+    shift_N = np.clip(refine(before_N, here_N, after_N), -0.5, 0.5)
+    return np.where((before_N < 0) | (after_N < 0), 0.0, shift_N)
+
+
+def roll_velocity(level_N: np.ndarray) -> np.ndarray:
+    """Values of the velocity roll as MIDI velocities."""
+    return np.clip(np.round(128 * level_N), 1, 127).astype(np.int32)
 
 
 class RollDecoder:
@@ -271,9 +327,10 @@ class RollDecoder:
             _at(x_PxT, start_key_N, start_frame_N)
             for x_PxT in (before_PxT, here_PxT, after_PxT)
         )
-        onset_N = self._num_done + start_frame_N + self._shift(*neighbours)
+        onset_N = self._num_done + start_frame_N
+        onset_N = onset_N + onset_shift(self._config.onset_refinement, *neighbours)
         level_N = _at(rolls.velocity_TxP.T, start_key_N, start_frame_N + has_left)
-        velocity_N = np.clip(np.round(128 * level_N), 1, 127).astype(np.int32)
+        velocity_N = roll_velocity(level_N)
 
         end_N = np.flatnonzero(end_PxT)
         end_key_N, end_frame_N = np.divmod(end_N, num_frames)
@@ -300,12 +357,6 @@ class RollDecoder:
         self._velocity_P[key[still]] = velocity[still]
         first, then = np.flatnonzero(closed), np.flatnonzero(closed) + 1
         return self._notes(key[first], time[first], time[then], velocity[first])
-
-    def _shift(self, before_N, here_N, after_N) -> np.ndarray:
-        """Sub-frame shift of onsets, -0.5 to 0.5; none at the recording's ends."""
-        refine = ONSET_REFINEMENTS[self._config.onset_refinement]
-        shift_N = np.clip(refine(before_N, here_N, after_N), -0.5, 0.5)
-        return np.where((before_N < 0) | (after_N < 0), 0.0, shift_N)
 
     def _crossing(self, above_N, below_N) -> np.ndarray:
         """Sub-frame shift of offsets, -0.5 to 0.5.
