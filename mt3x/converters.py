@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 import seqio
 import tensorflow as tf
 
-from mt3x.rolls import ROLL_NAMES
+from mt3x.roll_notes import ROLL_NOTES, draw_rolls
+from mt3x.rolls import ROLL_NAMES, RollLabelConfig
 
 _Spec = seqio.FeatureConverter.FeatureSpec
 ROLLS = tuple(name.removesuffix("_TxP") for name in ROLL_NAMES)
 """The rolls of a batch, in the order of a roll task's targets."""
+_ROLL_SPECS = {name: _Spec(tf.float32, rank=2) for name in ROLLS}
 
 
 class TokensFeatureConverter(seqio.FeatureConverter):
@@ -21,6 +23,11 @@ class TokensFeatureConverter(seqio.FeatureConverter):
     decoder_target_tokens: int32 L model ids with EOS, padded with PAD.
     decoder_input_tokens: the same behind one PAD.
     decoder_loss_weights: int32 L, 1 for all but padding.
+
+    With labels, of tasks whose `TrainOptions` have them, also the rolls of all pitched
+    instruments together (`mt3x.rolls.on_one_keyboard`), 0 where audio is padding:
+
+    onset, frame, offset, velocity: float32 TxP.
     """
 
     TASK_FEATURES: ClassVar = {
@@ -36,8 +43,13 @@ class TokensFeatureConverter(seqio.FeatureConverter):
     }
     PACKING_FEATURE_DTYPES: ClassVar = {}
 
-    def __init__(self, pack: bool = False, **options: Any):
-        """Takes SeqIO's options.
+    def __init__(
+        self,
+        pack: bool = False,
+        labels: RollLabelConfig | None = None,
+        **options: Any,
+    ):
+        """Takes SeqIO's options, and how rolls are drawn (None: no rolls).
 
         Raises:
           ValueError: for `pack`, which whole segments of audio do not allow.
@@ -45,13 +57,30 @@ class TokensFeatureConverter(seqio.FeatureConverter):
         if pack:
             raise ValueError("audio segments can not be packed; set pack=False")
         super().__init__(pack=False, **options)
+        self._labels = labels
+        if labels is not None:
+            self.MODEL_FEATURES = {**self.MODEL_FEATURES, **_ROLL_SPECS}
 
     def _convert_features(
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
+        num_frames, labels = task_feature_lengths["inputs"], self._labels
+        if labels is not None and ROLL_NOTES not in ds.element_spec:
+            raise ValueError(
+                "examples have no notes to draw rolls of: make the data set of a task "
+                "of add_task inside train_options(TrainOptions(labels=...))"
+            )
+
         def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             targets = example["targets"]
+            rolls = {}
+            if labels is not None:
+                rolls_4xTxP = draw_rolls(
+                    example[ROLL_NOTES], example["num_frames"], num_frames, labels
+                )
+                rolls = dict(zip(ROLLS, tf.unstack(rolls_4xTxP), strict=True))
             return {
+                **rolls,
                 "encoder_input_tokens": example["inputs"],
                 "encoder_num_frames": example["num_frames"],
                 "decoder_target_tokens": targets,
@@ -60,8 +89,10 @@ class TokensFeatureConverter(seqio.FeatureConverter):
             }
 
         def count_frames(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            frames_TxW = example["inputs"][: task_feature_lengths["inputs"]]
+            frames_TxW = example["inputs"][:num_frames]
+            notes = {ROLL_NOTES: example[ROLL_NOTES]} if labels is not None else {}
             return {
+                **notes,
                 "inputs": frames_TxW,
                 "num_frames": tf.shape(frames_TxW)[0],
                 "targets": example["targets"],
@@ -82,6 +113,7 @@ class TokensFeatureConverter(seqio.FeatureConverter):
             "decoder_target_tokens": num_tokens,
             "decoder_input_tokens": num_tokens,
             "decoder_loss_weights": num_tokens,
+            **(dict.fromkeys(ROLLS, num_frames) if self._labels is not None else {}),
         }
 
 
@@ -100,7 +132,7 @@ class RollsFeatureConverter(seqio.FeatureConverter):
     }
     MODEL_FEATURES: ClassVar = {
         "samples": _Spec(tf.float32),
-        **{name: _Spec(tf.float32, rank=2) for name in ROLLS},
+        **_ROLL_SPECS,
     }
     PACKING_FEATURE_DTYPES: ClassVar = {}
 

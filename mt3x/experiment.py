@@ -109,6 +109,7 @@ class TaskConfig:
             options = pipeline.TrainOptions(
                 max_examples_per_mix=self.max_examples_per_mix,
                 program_granularity=objective.tokens.program_granularity,
+                labels=objective.rolls.labels if objective.rolls else None,
             )
             lengths = objective.num_frames, objective.max_tokens
         else:

@@ -29,6 +29,7 @@ from mt3x.pieces import (
     resample,
     unpack_notes,
 )
+from mt3x.roll_notes import ROLL_NOTES
 from mt3x.tokens import Tokenizer, trim_overlaps
 
 BLOCK_FRAMES = 2000
@@ -262,7 +263,7 @@ def tokenize(
     frame_rate_hz: float,
     data_set: str = "",
 ) -> tf.data.Dataset:
-    """Chunks -> `inputs` and `targets`, the chunk's codec ids."""
+    """Chunks -> `inputs` and `targets`, the chunk's codec ids; ROLL_NOTES stay."""
 
     def encode(packed: bytes, first: int, length: int, num_frames: int) -> np.ndarray:
         notes = unpack_notes(packed)
@@ -277,11 +278,9 @@ def tokenize(
             [tf.int32],
         )
         ids_L.set_shape([None])
-        return {
-            "inputs": chunk["inputs"],
-            "targets": ids_L,
-            "id": example_id(data_set, chunk, frame_rate_hz),
-        }
+        kept = {name: chunk[name] for name in ("inputs", ROLL_NOTES) if name in chunk}
+        id = example_id(data_set, chunk, frame_rate_hz)
+        return {**kept, "targets": ids_L, "id": id}
 
     return dataset.map(to_example, num_parallel_calls=_AUTOTUNE)
 
@@ -292,7 +291,8 @@ def mix_examples(
     """Mixes of 1 to `max_examples` examples, every number as often as any other.
 
     Audio is added and scaled to a peak of 1 (also that of a single example), tokens are
-    merged, as MT3 does. None leaves the examples as they are.
+    merged, as MT3 does; ROLL_NOTES are those of all. None leaves the examples as they
+    are.
     """
     if max_examples is None:
         return dataset
@@ -314,11 +314,14 @@ def mix_examples(
         peak = tf.reduce_max(tf.abs(sum_TxW))
         (ids_L,) = tf.numpy_function(merge, [group["targets"]], [tf.int32])
         ids_L.set_shape([None])
-        return {
+        mixed = {
             "inputs": tf.math.divide_no_nan(sum_TxW, peak),
             "targets": ids_L,
             "id": tf.strings.reduce_join(group["id"], separator=" + "),
         }
+        if ROLL_NOTES in group:
+            mixed[ROLL_NOTES] = tf.strings.reduce_join(group[ROLL_NOTES])
+        return mixed
 
     # Neighbours are of one piece: shuffle what is mixed. SeqIO tells its seed to maps
     # alone.
@@ -327,6 +330,7 @@ def mix_examples(
     )
     dataset = draw_size(dataset)  # pyright: ignore[reportCallIssue]
     padding = {"inputs": 0.0, "targets": NO_ID, "size": np.int64(0), "id": ""}
+    padding |= {name: "" for name in dataset.element_spec if name == ROLL_NOTES}
     dataset = dataset.group_by_window(
         key_func=lambda example: example["size"],
         reduce_func=lambda size, group: group.padded_batch(

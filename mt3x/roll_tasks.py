@@ -48,11 +48,7 @@ def add_roll_task(
     """
     labels = labels or RollLabelConfig()
     frames = frames or FrameConfig(hop_samples=320)
-    if frames.frame_rate_hz != labels.frame_rate_hz:
-        raise ValueError(
-            f"{frames} has {frames.frame_rate_hz} frames per second and labels "
-            f"{labels.frame_rate_hz}: they must be equal"
-        )
+    task_registry.check_rates(frames, labels)
     features = {
         "targets": seqio.ContinuousFeature(dtype=tf.float32, rank=3),
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),

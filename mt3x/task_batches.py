@@ -53,7 +53,8 @@ class TaskBatches:
             targets are as long as its inputs.
           seed: with the step, decides every batch.
           split: "train", or "eval" for chunks of validation pieces.
-          options: sub-mixes and the like.
+          options: sub-mixes and the like. With labels, a token task's batches have
+            rolls, too.
           use_cached: read what SeqIO has cached (`seqio.add_global_cache_dirs`).
           shuffle_buffer: examples that are held back (of each task) to be shuffled;
             the first batch, and each span's, waits for them. None: the task's own.
@@ -84,10 +85,12 @@ class TaskBatches:
         self.seed, self.span_steps = seed, span_steps
         self._provider = provider
         self._lengths = {"inputs": num_frames, "targets": max_tokens or num_frames}
-        self._converter = (
-            TokensFeatureConverter() if max_tokens else RollsFeatureConverter()
-        )
         self._options = options or TrainOptions()
+        self._converter = (
+            TokensFeatureConverter(labels=self._options.labels)
+            if max_tokens
+            else RollsFeatureConverter()
+        )
         self._use_cached = use_cached
         self._shard = seqio.ShardInfo(*shard)
         self._rows = len(rows_of(shard, batch_size))

@@ -37,7 +37,8 @@ class TrainOptions:
 
     max_examples_per_mix: int | None = None  # mix 1 to this many examples; None: none
     program_granularity: str | None = None  # instead of the task's
-    labels: RollLabelConfig | None = None  # instead of the roll task's
+    # Of rolls: instead of the roll task's; of tokens: give what rolls are drawn from.
+    labels: RollLabelConfig | None = None
 
 
 # What the registered training tasks write: tokens, or rolls of audio that is cut into
@@ -163,6 +164,19 @@ def reading(task: str) -> Iterator[None]:
         reason = (error.message or str(error)).strip().splitlines()[0]
         reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
         raise ValueError(f"{task}: a record can not be used: {reason}") from error
+
+
+def check_rates(frames: FrameConfig, labels: RollLabelConfig) -> None:
+    """Whether rolls have a row for each frame of audio.
+
+    Raises:
+      ValueError: they do not.
+    """
+    if frames.frame_rate_hz != labels.frame_rate_hz:
+        raise ValueError(
+            f"{frames} has {frames.frame_rate_hz} frames per second and labels "
+            f"{labels.frame_rate_hz}: they must be equal"
+        )
 
 
 def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:

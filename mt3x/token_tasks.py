@@ -1,12 +1,14 @@
 """Tasks of tokens, as MT3 (Gardner et al. 2022) registers them."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 
 import seqio
 import tensorflow as tf
 
 from mt3x import preprocessors, task_names, task_registry
+from mt3x.roll_notes import ROLL_NOTES, add_roll_notes
 from mt3x.sources import DataSet
 from mt3x.task_outputs import EventVocabulary, postprocess, transcription_metrics
 from mt3x.task_registry import FrameConfig
@@ -49,10 +51,18 @@ def add_task(
     features = {
         "targets": seqio.Feature(vocabulary=vocabulary),
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
+        # There where `TrainOptions.labels` ask for rolls.
+        ROLL_NOTES: seqio.ContinuousFeature(dtype=tf.string, rank=0, required=False),
     }
 
-    def write_tokens(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    def write_tokens(
+        dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
+    ) -> tf.data.Dataset:
         options = task_registry.options()
+        labels = options.labels
+        if labels is not None:
+            task_registry.check_rates(frames, labels)
+        dataset = add_roll_notes(dataset, sequence_length, labels)
         config = tokens
         if options.program_granularity is not None:
             config = replace(config, program_granularity=options.program_granularity)
