@@ -94,7 +94,7 @@ def jax_calls(size, state, batch):
     predict = jax.jit(objective.predict)
 
     def loss(params, arrays):
-        total, weight, _ = objective.loss(params, arrays)
+        total, weight, _, _ = objective.loss(params, arrays)
         return total / weight
 
     @jax.jit

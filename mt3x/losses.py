@@ -1,9 +1,22 @@
 """Losses as sums: the caller divides once, over all devices and microbatches."""
 
 import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+
+class LossSums(NamedTuple):
+    """What an objective gives for a batch."""
+
+    total: jax.Array
+    weight: jax.Array  # what the caller divides the total by
+    parts: Mapping[str, tuple[jax.Array, jax.Array]]  # name -> (sum, weight)
+    # Leaves that take the place of the parameters' after the update: the running
+    # statistics of batch norm, as a nested dict.
+    statistics: Mapping[str, Any] = {}
 
 
 def binary_cross_entropy(

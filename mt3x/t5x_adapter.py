@@ -100,7 +100,7 @@ class ObjectiveModel(models.BaseModel):
         dropout_rng: jax.Array | None,
     ) -> tuple[jax.Array, dict[str, Any]]:
         """The loss's sum, and what `mt3x train` logs as well."""
-        total, weight, parts = self.objective.loss(params, batch, dropout_rng)
+        total, weight, parts, _ = self.objective.loss(params, batch, dropout_rng)
         average: Any = clu_metrics.Average  # a dataclass, which checkers do not see
         metrics: dict[str, Any] = {
             name: average(total=part, count=count)

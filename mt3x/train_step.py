@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mt3x.losses import LossSums
+from mt3x.models import batch_norm
 from mt3x.optimizers import OptimizerConfig, make_optimizer, make_schedule
 
 
@@ -33,11 +35,8 @@ class Objective(Protocol):
 
     def loss(
         self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array
-    ) -> tuple[jax.Array, jax.Array, dict[str, tuple[jax.Array, jax.Array]]]:
-        """Sum of losses, its weight, and parts as name -> (sum, weight).
-
-        `rng` is for dropout and the like, and another one for each call.
-        """
+    ) -> LossSums:
+        """The losses of a batch; `rng` is for dropout and the like, one each call."""
         ...
 
 
@@ -111,7 +110,7 @@ def train_step(
     params = state["weights"]["params"]
     step = state["optimizer"]["step"]
     rng = jax.random.fold_in(jax.random.key(config.seed), step)
-    grad_sum, (loss_sum, weight, parts) = _gradient_sum(
+    grad_sum, (loss_sum, weight, parts, statistics) = _gradient_sum(
         config, objective, params, batch, rng
     )
     grad = jax.tree.map(lambda g: g / weight, grad_sum)
@@ -122,7 +121,9 @@ def train_step(
         updates, opt_state = optimizer.update(
             grad, state["optimizer"]["opt_state"], params
         )
-    params = optax.apply_updates(params, updates)
+    params: Any = optax.apply_updates(params, updates)
+    mean = jax.tree.map(lambda total: total / config.microbatches, statistics)
+    params = batch_norm.updated(params, mean)
     weights = {"params": params}
     if config.ema_decay is not None:
         count = step.astype(jnp.float32)
@@ -147,11 +148,11 @@ def train_step(
 def _gradient_sum(
     config: StepConfig, objective: Objective, params: Any, batch: Any, rng: jax.Array
 ) -> tuple[Any, Any]:
-    """Gradient of the loss's sum and (sum, weight, parts), over all microbatches."""
+    """Gradient of the loss's sum and its LossSums, over all microbatches."""
 
-    def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, Any]:
-        loss_sum, weight, parts = objective.loss(params, part, rng)
-        return loss_sum, (loss_sum, weight, parts)
+    def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, LossSums]:
+        sums = objective.loss(params, part, rng)
+        return sums.total, sums
 
     gradient = jax.grad(loss_fn, has_aux=True)
     count = config.microbatches

@@ -76,7 +76,7 @@ def test_configs_that_do_not_fit_are_refused():
 
 
 def test_loss_is_a_sum_over_target_tokens(loss):
-    both, weight, parts = loss(PARAMS, batch())
+    both, weight, parts, _ = loss(PARAMS, batch())
     assert weight == 9
     rows = [loss(PARAMS, row(batch(), b)) for b in (0, 1)]
     np.testing.assert_allclose(both, rows[0][0] + rows[1][0], rtol=1e-5)

@@ -32,7 +32,7 @@ def test_update_is_adam_on_the_clipped_mean_gradient():
     state, new, scalars = one_step(config)
 
     def mean_loss(params):
-        total, weight, _ = objective.loss(params, batch)
+        total, weight, _, _ = objective.loss(params, batch)
         return total / weight
 
     params = state["weights"]["params"]
@@ -58,9 +58,9 @@ class Dropping(ToyObjective):
     """Its loss is a random number: that of the key it was given."""
 
     def loss(self, params, batch, rng):
-        total, weight, _ = super().loss(params, batch)
         drawn = jax.random.uniform(rng)
-        return total, weight, {"drawn": (drawn, jnp.float32(1))}
+        sums = super().loss(params, batch)
+        return sums._replace(parts={"drawn": (drawn, jnp.float32(1))})
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])

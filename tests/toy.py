@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mt3x.losses import LossSums
+
 
 @dataclass(frozen=True)
 class ToyConfig:
@@ -48,7 +50,8 @@ class ToyObjective:
         weight = jnp.float32(error_BxS.size)
         total = jnp.sum(jnp.square(error_BxS))
         largest = jnp.sum(jnp.max(jnp.abs(error_BxS), axis=1))
-        return total, weight, {"peak": (largest, jnp.float32(len(error_BxS)))}
+        parts = {"peak": (largest, jnp.float32(len(error_BxS)))}
+        return LossSums(total, weight, parts)
 
 
 class ToyBatches:

@@ -153,13 +153,13 @@ class Heads(nn.Module):
     and a sigmoid.
     """
 
-    config: HPPNetConfig
+    width: int
     num_heads: int
 
     @nn.compact
     def __call__(self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
         batch, frames, pitches, channels = x_BxTxPxC.shape
-        cells, width = self.num_heads, self.config.channels // 2
+        cells, width = self.num_heads, self.width // 2
         uniform = nn.initializers.uniform(scale=2 * width**-0.5)
 
         def init(rng, shape):
@@ -211,7 +211,7 @@ class Subnet(nn.Module):
         if mask_BxT is not None:
             feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
         x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
-        heads = Heads(self.config, len(self.subnet.heads), name="heads")
+        heads = Heads(self.config.channels, len(self.subnet.heads), name="heads")
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
         if pool > 1:
             rolls_GxBxTxP = _unpool_time(rolls_GxBxTxP, mask_BxT, frames)

@@ -5,19 +5,22 @@ Gardner et al. 2022, "MT3: Multi-task multitrack music transcription"
 of a published checkpoint the logits are those of the authors' code: the encoder attends
 everywhere, zero padding included, and the decoder to what came before. (Their code also
 hides padding tokens behind the end of a sequence from its other padding tokens, whose
-loss has no weight.)
+loss has no weight.) Acoustic stems (`mt3x.models.stem`) and heads for rolls
+(`mt3x.models.roll_heads`) can be added; the other parameters stay as they are.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.roll_heads import RollHeads
+from mt3x.models.stem import ConvModule, StemConfig, make_network
 from mt3x.models.transformer import (
     MLP,
     Attention,
@@ -61,6 +64,10 @@ class Seq2SeqConfig:
     remat: str = "none"
     # Compile one layer and loop over all: compiles faster, stores the same parameters.
     scan_layers: bool = False
+    # Convolutions in front of, beside or inside of the encoder.
+    stem: StemConfig = field(default_factory=StemConfig)
+    # A learned vector behind the frames: 511 of them fill 512 positions.
+    end_marker: bool = False
 
     def __post_init__(self) -> None:
         if self.remat not in REMAT_POLICIES:
@@ -71,10 +78,15 @@ class Seq2SeqConfig:
         for activation in self.mlp_activations:
             if activation != "linear" and not hasattr(nn, activation):
                 raise ValueError(f"mlp_activations: flax.linen has no {activation!r}")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and value < 1:
-                raise ValueError(f"{field.name} must be 1 or more, found {value}")
+        for part in dataclasses.fields(self):
+            value = getattr(self, part.name)
+            if part.type is int and value < 1:
+                raise ValueError(f"{part.name} must be 1 or more, found {value}")
+        if self.stem.has_network and not self.stem.is_harmonic and self.input_depth % 4:
+            raise ValueError(
+                f"input_depth={self.input_depth} must be a multiple of 4, as the stem "
+                "pools bins by 2 twice"
+            )
 
 
 SIZES = {
@@ -142,6 +154,12 @@ class EncoderLayer(nn.Module):
     def setup(self) -> None:
         self.pre_attention_layer_norm = RMSNorm(self.dtype)
         self.attention = _attention(self.config, self.dtype)
+        self.has_conv = self.config.stem.mode == "conformer"
+        if self.has_conv:
+            self.pre_conv_layer_norm = RMSNorm(self.dtype)
+            self.conv = ConvModule(
+                self.config.emb_dim, self.config.stem.kernel_frames, self.dtype
+            )
         self.pre_mlp_layer_norm = RMSNorm(self.dtype)
         self.mlp = _mlp(self.config, self.dtype)
         self.drop = dropout(self.config.dropout_rate)
@@ -150,6 +168,9 @@ class EncoderLayer(nn.Module):
         y = self.pre_attention_layer_norm(x_BxTxD)
         y = self.attention(y, y, False, deterministic)
         x_BxTxD += self.drop(y, deterministic)
+        if self.has_conv:
+            y = self.conv(self.pre_conv_layer_norm(x_BxTxD))
+            x_BxTxD += self.drop(y, deterministic)
         y = self.mlp(self.pre_mlp_layer_norm(x_BxTxD), deterministic)
         return x_BxTxD + self.drop(y, deterministic)
 
@@ -249,6 +270,15 @@ class Encoder(nn.Module):
         self.continuous_inputs_projection = dense(
             config.emb_dim, self.dtype, nn.initializers.lecun_normal()
         )
+        if config.stem.has_network:
+            self.stem = make_network(config.stem, config.input_depth, self.dtype)
+        if config.stem.mode == "parallel":
+            # Zero at first: the encoder starts as one without a stem.
+            self.stem_projection = dense(
+                config.emb_dim, self.dtype, nn.initializers.zeros
+            )
+        if config.end_marker:
+            self.end = self.param("end", nn.initializers.normal(1.0), (config.emb_dim,))
         self.layers = _layers(
             EncoderLayer, config.num_encoder_layers, config, self.dtype
         )
@@ -257,11 +287,29 @@ class Encoder(nn.Module):
         self.drop_end = nn.Dropout(config.dropout_rate)
 
     def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
-        x_BxTxD = self.continuous_inputs_projection(feats_BxTxF).astype(jnp.float32)
+        x_BxTxD = self._project(feats_BxTxF, deterministic).astype(jnp.float32)
+        if self.config.end_marker:
+            end_Bx1xD = jnp.broadcast_to(self.end, (len(x_BxTxD), 1, len(self.end)))
+            x_BxTxD = jnp.concatenate([x_BxTxD, end_Bx1xD], axis=1)
         x_BxTxD += sinusoids(*x_BxTxD.shape[1:])
         x_BxTxD = self.drop(x_BxTxD, deterministic).astype(self.dtype)
         x_BxTxD = _in_turn(self, self.layers, x_BxTxD, deterministic)
         return self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
+
+    def _project(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        stem = self.config.stem
+        mel_BxTxF, cqt_BxTxF = jnp.split(
+            feats_BxTxF, [self.config.input_depth], axis=-1
+        )
+        if not stem.has_network:
+            return self.continuous_inputs_projection(mel_BxTxF)
+        stem_BxTxF = self.stem(
+            cqt_BxTxF if stem.is_harmonic else mel_BxTxF, deterministic
+        )
+        if stem.mode == "before":
+            return self.continuous_inputs_projection(stem_BxTxF)
+        x_BxTxD = self.continuous_inputs_projection(mel_BxTxF)
+        return x_BxTxD + self.stem_projection(stem_BxTxF)
 
 
 class Decoder(nn.Module):
@@ -315,15 +363,18 @@ class Seq2Seq(nn.Module):
     """Frames of log-mel features and the tokens so far to logits of the next token.
 
     Parameters are float32; `dtype` is what is computed in, but for statistics, softmax
-    and logits, which are float32.
+    and logits, which are float32. With `roll_channels` there are heads for rolls, too.
     """
 
     config: Seq2SeqConfig = Seq2SeqConfig()
     dtype: Any = jnp.float32
+    roll_channels: int | None = None
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
         self.decoder = Decoder(self.config, self.dtype)
+        if self.roll_channels is not None:
+            self.roll_heads = RollHeads(self.roll_channels, self.dtype)
 
     def __call__(
         self,
@@ -334,7 +385,8 @@ class Seq2Seq(nn.Module):
         """Logits of all positions at once, for training and scoring.
 
         Args:
-          feats_BxTxF: features, F = config.input_depth.
+          feats_BxTxF: features, config.input_depth bins of log-mel, and behind them
+            those of the constant-Q transform where a harmonic stem reads one.
           decoder_inputs_BxL: int32 tokens, one later than the targets: 0 in front.
           deterministic: without dropout; with it, the rng "dropout" is needed.
 
@@ -343,6 +395,33 @@ class Seq2Seq(nn.Module):
         """
         encoded_BxTxD = self.encoder(feats_BxTxF, deterministic)
         return self.decoder(encoded_BxTxD, decoder_inputs_BxL, deterministic)
+
+    def with_rolls(
+        self,
+        feats_BxTxF: jax.Array,
+        decoder_inputs_BxL: jax.Array,
+        mask_BxT: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Logits as from a call, and the rolls, none where there are no heads."""
+        encoded_BxTxD = self.encoder(feats_BxTxF, deterministic)
+        logits = self.decoder(encoded_BxTxD, decoder_inputs_BxL, deterministic)
+        if self.roll_channels is None:
+            return logits, {}
+        return logits, self.rolls(encoded_BxTxD, mask_BxT)
+
+    def rolls(
+        self, encoded_BxTxD: jax.Array, mask_BxT: jax.Array | None
+    ) -> dict[str, jax.Array]:
+        """A roll BxTxP, float32 in (0, 1), for each of HPPNet's `HEADS`.
+
+        Args:
+          encoded_BxTxD: as from `encode`.
+          mask_BxT: True at frames of audio; others are padding and change nothing.
+        """
+        if self.config.end_marker:
+            encoded_BxTxD = encoded_BxTxD[:, :-1]
+        return self.roll_heads(encoded_BxTxD, mask_BxT)
 
     def encode(self, feats_BxTxF: jax.Array, deterministic: bool = True) -> jax.Array:
         """Encode segments: encoded_BxTxD, what `start` takes."""

@@ -1,0 +1,173 @@
+"""Acoustic stems: convolutions in front of, beside or inside of MT3's encoder.
+
+Kim and Ahn, "Explore the feasibility of acoustic model augmented Transformer for
+multi-task music transcription" put the convolutional stack of Onsets & Frames
+(Hawthorne et al. 2018, arXiv:1710.11153) in front of a T5, and left open whether both
+in parallel, or convolutions inside the encoder, do better. All are here; what they
+share with MT3 keeps its names and shapes, so that they can start from its checkpoints.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mt3x.models.hppnet import HPPNetConfig, Trunk
+from mt3x.models.layers import conv2d
+from mt3x.models.transformer import RMSNorm, dense
+
+MODES = ("none", "before", "parallel", "conformer")
+NETWORKS = ("cnn", "harmonic")
+
+
+@dataclass(frozen=True)
+class StemConfig:
+    """Where convolutions stand, and which."""
+
+    # "before": the encoder reads the stem's features instead of the log-mel frames (the
+    # paper). "parallel": it reads both, each projected, added up. "conformer": there is
+    # a convolution module in each layer of the encoder.
+    mode: str = "none"
+    # Of "before" and "parallel": "cnn" on log-mel frames, or "harmonic", HPPNet's trunk
+    # on a constant-Q transform.
+    network: str = "cnn"
+    # Of the cnn's three convolutions.
+    channels: tuple[int, ...] = (32, 32, 64)
+    # Of the harmonic network; its trunk is used.
+    harmonic: HPPNetConfig = field(default_factory=HPPNetConfig)
+    # Frames that a convolution module sees.
+    kernel_frames: int = 31
+
+    def __post_init__(self) -> None:
+        for name, known in (("mode", MODES), ("network", NETWORKS)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is none of {', '.join(known)}"
+                )
+        if len(self.channels) != 3 or min(self.channels) < 1:
+            raise ValueError(f"channels={self.channels} must be three positive numbers")
+        if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:
+            raise ValueError(f"kernel_frames={self.kernel_frames} must be odd")
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the mode has a network of its own."""
+        return self.mode in ("before", "parallel")
+
+    @property
+    def is_harmonic(self) -> bool:
+        """Whether the network reads a constant-Q transform."""
+        return self.has_network and self.network == "harmonic"
+
+
+class ConvBlock(nn.Module):
+    """[3 x 3] convolution, batch norm, ReLU; then the maximum of `pool` bins.
+
+    No bias: batch norm would take it off again.
+    """
+
+    channels: int
+    pool: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x_BxTxFxC: jax.Array, deterministic: bool) -> jax.Array:
+        shape = (3, 3, x_BxTxFxC.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        x: Any = conv2d(x_BxTxFxC, kernel.astype(self.dtype))
+        x = nn.BatchNorm(momentum=0.9, dtype=self.dtype, name="norm")(
+            x, use_running_average=deterministic
+        )
+        x = nn.relu(x)
+        batch, frames, bins, _ = x.shape
+        return x.reshape(batch, frames, bins // self.pool, self.pool, -1).max(axis=3)
+
+
+class CNN(nn.Module):
+    """The acoustic model of Onsets & Frames: BxTxF -> BxTxD (paper figure 2).
+
+    Three convolution blocks, pooled by 2 along frequency after the second and the
+    third, and a dense layer: 4.22M parameters with 512 bins and a width of 512. The
+    dropout of Onsets & Frames is left to the encoder.
+    """
+
+    channels: tuple[int, ...]
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        x = feats_BxTxF[..., None].astype(self.dtype)
+        for n, (channels, pool) in enumerate(
+            zip(self.channels, (1, 2, 2), strict=True)
+        ):
+            block = ConvBlock(channels, pool, self.dtype, name=f"block_{n}")
+            x = block(x, deterministic)
+        x = x.reshape(*x.shape[:2], -1)
+        init = nn.initializers.lecun_normal()
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="out")(x)
+
+
+class Harmonic(nn.Module):
+    """HPPNet's trunk and a dense layer: log CQT BxTxF -> BxTxD."""
+
+    config: HPPNetConfig
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        del deterministic  # instance norm has no running statistics
+        trunk = Trunk(self.config, name="trunk")
+        x = trunk(feats_BxTxF.astype(self.dtype), None)
+        x = x.reshape(*x.shape[:2], -1)
+        init = nn.initializers.lecun_normal()
+        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="out")(x)
+
+
+def make_network(config: StemConfig, width: int, dtype: Any) -> nn.Module:
+    """The network of the modes `before` and `parallel`."""
+    if config.is_harmonic:
+        return Harmonic(config.harmonic, width, dtype)
+    return CNN(config.channels, width, dtype)
+
+
+class ConvModule(nn.Module):
+    """Conformer's convolution module (Gulati et al. 2020, arXiv:2005.08100, figure 2).
+
+    A gated linear unit, a convolution along time of each channel by itself, a norm,
+    swish, and a linear map. The norm is T5's RMS norm instead of batch norm: padding
+    and other examples of a batch change nothing. The last map starts at zero, and the
+    encoder with it as one without.
+    """
+
+    width: int
+    kernel_frames: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
+        init = nn.initializers.lecun_normal()
+        x, gate = jnp.split(
+            dense(2 * self.width, self.dtype, init, "gated")(x_BxTxD), 2, axis=-1
+        )
+        x = x * nn.sigmoid(gate)
+        shape = (self.kernel_frames, self.width)
+        kernel_KxD = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        x = depthwise_conv(x, kernel_KxD.astype(self.dtype))
+        x = nn.swish(RMSNorm(self.dtype, name="norm")(x))
+        return dense(self.width, self.dtype, nn.initializers.zeros, "out")(x)
+
+
+def depthwise_conv(x_BxTxD: jax.Array, kernel_KxD: jax.Array) -> jax.Array:
+    """Same-padded convolution along time, each channel with a kernel of its own.
+
+    out[t] = sum over k of x[t + k - K // 2] * kernel[k], zero outside.
+    """
+    size, frames = len(kernel_KxD), x_BxTxD.shape[1]
+    half = size // 2
+    padded = jnp.pad(x_BxTxD, ((0, 0), (half, half), (0, 0)))
+    taps = [padded[:, k : k + frames] * kernel_KxD[k] for k in range(size)]
+    return sum(taps[1:], start=taps[0])
