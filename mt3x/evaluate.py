@@ -2,7 +2,7 @@
 
 The scores and their conventions are those of `mt3x.metrics` and, where a piece has
 drums or several programs on either side, those of `mt3x.instrument_metrics` too, then
-for all pieces. What is added here:
+for all pieces; the integrated score is added where it is asked for. What is added here:
 
 - Note files are MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch,
   velocity, key-up, as the MAPS labels) and the .csv and .json of `mt3x transcribe`.
@@ -21,26 +21,18 @@ for all pieces. What is added here:
   unreadable file are reported and are not in the mean.
 """
 
-import csv
-import io
-import json
 import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mt3x.instrument_metrics import (
-    has_instruments,
-    instrument_scores,
-    mean_instrument_scores,
-)
-from mt3x.metrics import Scores, mean_scores, median_onset_shift, score
+from mt3x.instrument_metrics import has_instruments, instrument_scores
+from mt3x.metrics import Cells, Scores, integrated, median_onset_shift, score
 from mt3x.midi import read_midi
 from mt3x.notes import Notes
 
@@ -52,12 +44,9 @@ __all__ = [
     "PieceResult",
     "evaluate_pair",
     "evaluate_pairs",
-    "mean_of_instruments",
     "pair_paths",
     "read_notes",
     "restrict",
-    "to_csv",
-    "to_json",
 ]
 
 NOTE_SUFFIXES = (".mid", ".midi", ".tsv", ".txt", ".csv", ".json")
@@ -75,12 +64,20 @@ class EvaluationConfig:
     align: bool = False  # take off each piece's median onset shift
     start_s: float = 0.0  # only notes that begin at or after this
     end_s: float = math.inf  # and before this
+    # Frames per second of the integrated score; None: leave it out.
+    integrated_frame_rate_hz: float | None = None
 
     def __post_init__(self) -> None:
         if not self.start_s < self.end_s:
             raise ValueError(
                 f"the range {self.start_s} s to {self.end_s} s is empty; "
                 "give an end after the start"
+            )
+        rate_hz = self.integrated_frame_rate_hz
+        if rate_hz is not None and not 0 < rate_hz < math.inf:
+            raise ValueError(
+                f"{rate_hz} frames per second of the integrated score: give a positive "
+                "number"
             )
 
 
@@ -112,6 +109,7 @@ class PieceResult:
     shift_s: float | None  # what was taken off the estimate; None: not aligned
     scores: Scores
     instruments: dict[str, float] | None  # by MT3's names; None: a single program
+    integrated: Cells | None = None  # None: not asked for
 
 
 @dataclass(frozen=True)
@@ -143,6 +141,7 @@ def evaluate_pair(
         est = est.shift(-shift_s)
     ref = restrict(ref, config.start_s, config.end_s)
     est = restrict(est, config.start_s, config.end_s)
+    frame_rate_hz = config.integrated_frame_rate_hz
     return PieceResult(
         pair.name,
         len(ref),
@@ -152,6 +151,7 @@ def evaluate_pair(
         instrument_scores(ref, est)
         if full or has_instruments(Notes.concatenate([ref, est]))
         else None,
+        integrated(ref, est, frame_rate_hz) if frame_rate_hz is not None else None,
     )
 
 
@@ -258,87 +258,6 @@ def restrict(notes: Notes, start_s: float, end_s: float) -> Notes:
         notes.program,
         notes.is_drum,
     )
-
-
-def to_json(
-    results: Sequence[PieceResult],
-    failed: Sequence[FailedPiece],
-    pairing: Pairing,
-    config: EvaluationConfig,
-) -> str:
-    """Everything as JSON: config, mean, pieces, failed, files without partner."""
-    options = asdict(config)
-    if math.isinf(config.end_s):
-        options["end_s"] = None  # JSON has no infinity
-    document = {
-        "config": options,
-        "mean": _mean(results) if results else None,
-        "pieces": [
-            {
-                "name": result.name,
-                "num_ref": result.num_ref,
-                "num_est": result.num_est,
-                "shift_s": result.shift_s,
-                **_all_scores(result.scores, result.instruments),
-            }
-            for result in results
-        ],
-        "failed": [asdict(piece) for piece in failed],
-        "references_without_estimate": [str(path) for path in pairing.ref_alone],
-        "estimates_without_reference": [str(path) for path in pairing.est_alone],
-    }
-    return json.dumps(document, indent=2) + "\n"
-
-
-def to_csv(results: Sequence[PieceResult]) -> str:
-    """A line per piece, with 6 decimals, and one named `mean` at the end."""
-    rows: list[tuple[list[Any], dict[str, dict[str, float]]]] = [
-        (
-            [r.name, r.num_ref, r.num_est, _cell(r.shift_s)],
-            _all_scores(r.scores, r.instruments),
-        )
-        for r in results
-    ]
-    if results:
-        rows.append((["mean", "", "", ""], _mean(results)))
-    names = [
-        f"{kind}_{number}" for kind in Scores.__annotations__ for number in _NUMBERS
-    ]
-    if results and results[0].instruments is not None:
-        names += results[0].instruments
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "num_ref", "num_est", "shift_s", *names])
-    for head, scores in rows:
-        numbers = [n for values in scores.values() for n in values.values()]
-        writer.writerow([*head, *map(_cell, numbers)])
-    return text.getvalue()
-
-
-def mean_of_instruments(results: Sequence[PieceResult]) -> dict[str, float] | None:
-    """The mean of the pieces' scores of instruments; None where they have none."""
-    scores = [result.instruments for result in results]
-    if not all(scores):
-        return None
-    return mean_instrument_scores([piece for piece in scores if piece])
-
-
-_NUMBERS = ("precision", "recall", "f1")
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.6f}"
-
-
-def _mean(results: Sequence[PieceResult]) -> dict[str, dict[str, float]]:
-    scores = mean_scores([result.scores for result in results])
-    return _all_scores(scores, mean_of_instruments(results))
-
-
-def _all_scores(
-    scores: Scores, instruments: dict[str, float] | None
-) -> dict[str, dict[str, float]]:
-    return scores.to_dict() | ({"instruments": instruments} if instruments else {})
 
 
 def _evaluate_or_fail(

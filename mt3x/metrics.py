@@ -41,6 +41,7 @@ __all__ = [
     "integrated",
     "match_notes",
     "mean_scores",
+    "mean_triples",
     "median_onset_shift",
     "pooled",
     "score",
@@ -135,17 +136,18 @@ def mean_scores(pieces: Sequence[Scores]) -> Scores:
     if not pieces:
         raise ValueError("no pieces to average; score at least one")
 
-    def mean(kind: str, number: str) -> float:
-        return float(np.mean([getattr(getattr(p, kind), number) for p in pieces]))
-
     return Scores(
         *(
-            PrecisionRecallF1(
-                *(mean(kind.name, number.name) for number in fields(PrecisionRecallF1))
-            )
+            mean_triples([getattr(piece, kind.name) for piece in pieces])
             for kind in fields(Scores)
         )
     )
+
+
+def mean_triples(pieces: Sequence[PrecisionRecallF1]) -> PrecisionRecallF1:
+    """The mean of precision, of recall and of F1."""
+    numbers_Nx3 = [(p.precision, p.recall, p.f1) for p in pieces]
+    return PrecisionRecallF1(*map(float, np.mean(numbers_Nx3, axis=0)))
 
 
 def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> Cells:

@@ -18,13 +18,21 @@ from typing import Any
 
 from mt3x import checkpoints, run_folder
 from mt3x.clips import TaskPiece, task_pieces
-from mt3x.evaluate import EvaluationConfig, Pairing, PieceResult, to_csv, to_json
+from mt3x.evaluate import EvaluationConfig, Pairing, PieceResult
 from mt3x.files import check_local, write_whole
 from mt3x.instrument_metrics import instrument_scores
-from mt3x.metrics import PrecisionRecallF1, Scores, score
+from mt3x.metrics import (
+    FRAME_RATE_HZ,
+    Cells,
+    PrecisionRecallF1,
+    Scores,
+    integrated,
+    score,
+)
 from mt3x.notes import Notes
 from mt3x.objectives import PianoConfig, TokensConfig
 from mt3x.rolls import RollDecodingConfig
+from mt3x.score_files import to_csv, to_json
 from mt3x.transcribe import Transcriber
 
 __all__ = ["Evaluation", "Inference", "TranscriberConfig", "check_model"]
@@ -166,14 +174,16 @@ class Evaluation(_OnTask):
                 "ref_notes": len(piece.notes),
                 "scores": score(piece.notes, notes).to_dict(),
                 "instruments": instrument_scores(piece.notes, notes),
+                "integrated": vars(integrated(piece.notes, notes)),
             }
 
         results: dict[str, list[PieceResult]] = {}
         for row in self._rows(objective, progress, scores):
             results.setdefault(row["task"], []).append(_result(row))
+        config = EvaluationConfig(integrated_frame_rate_hz=FRAME_RATE_HZ)
         for task, pieces in results.items():
             texts = {
-                "json": to_json(pieces, [], Pairing([], [], []), EvaluationConfig()),
+                "json": to_json(pieces, [], Pairing([], [], []), config),
                 "csv": to_csv(pieces),
             }
             for suffix, text in texts.items():
@@ -285,4 +295,6 @@ def _result(row: Mapping[str, Any]) -> PieceResult:
         shift_s=None,
         scores=Scores(**scores),
         instruments=row["instruments"],
+        # Rows of older versions have none.
+        integrated=Cells(**row["integrated"]) if "integrated" in row else None,
     )

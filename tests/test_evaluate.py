@@ -22,6 +22,7 @@ from mt3x.evaluate import (
     restrict,
 )
 from mt3x.notes import Notes
+from mt3x.score_files import read_mean
 
 REF = Notes(
     [0.5, 1.0, 2.0, 3.0], [0.9, 2.0, 3.0, 9.0], [60, 62, 64, 60], [20, 40, 80, 120]
@@ -215,6 +216,7 @@ def test_json_and_csv_agree(run, folders):
         "align": False,
         "start_s": 0.0,
         "end_s": None,
+        "integrated_frame_rate_hz": None,
     }
     code, out, _ = run(*folders, "--csv", "-")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -236,6 +238,7 @@ def test_options_reach_the_scores(run, folders):
         "align": True,
         "start_s": 0.7,
         "end_s": 2.5,
+        "integrated_frame_rate_hz": None,
     }
     piece = document["pieces"][2]
     assert (piece["num_ref"], piece["num_est"]) == (2, 2)
@@ -307,6 +310,62 @@ def test_full_adds_them_to_one_program(run, folders):
     assert "MT3's scores" in run(*folders, "--full")[1]
 
 
+def test_integrated_is_in_tables_and_files(run, band):
+    """Both pitched notes of the band are found, the drum is no cell; plus the solo."""
+    code, out, _ = run(*band, "--integrated")
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["band", "100.00", "100.00", "100.00", "70", "0", "0"] in rows
+    assert ["pooled", "100.00", "100.00", "100.00", "490", "0", "0"] in rows
+    assert "roll, 50 frames/s" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_integrated_mean_and_pooled_figure_differ(run, folders):
+    """Estimates: all, two of four notes, and all 40 ms late."""
+    ref, est = folders
+    options = ["--integrated", "--frame-rate", "25"]
+    code, out, _ = run(ref, est, *options, "--json", "-")
+    document = json.loads(out)
+    assert code == 0
+    assert document["config"]["integrated_frame_rate_hz"] == 25
+    counts = ["true_positives", "false_positives", "false_negatives"]
+    a, b, c = (piece["integrated"] for piece in document["pieces"])
+    # 10 + 25 + 25 + 150 frames; the second estimate has the first two notes.
+    assert [a[name] for name in counts] == [210, 0, 0]
+    assert [b[name] for name in counts] == [35, 0, 175]
+    assert [c[name] for name in counts] == [205, 5, 5]  # halves of a frame round to even
+    mean, pooled = document["mean"]["integrated"], document["pooled"]["integrated"]
+    assert mean["recall"] == pytest.approx((1 + 35 / 210 + 205 / 210) / 3)
+    assert pooled["recall"] == pytest.approx(450 / 630)
+    assert [pooled[name] for name in counts] == [450, 5, 180]
+    _, out, _ = run(ref, est, *options, "--csv", "-")
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert list(rows) == ["a", "b", "c", "mean", "pooled"]
+    assert rows["b"]["integrated_false_negatives"] == "175"
+    assert rows["mean"]["integrated_false_negatives"] == ""
+    assert rows["pooled"]["integrated_f1"] == f"{pooled['f1']:.6f}"
+    assert rows["pooled"]["note_f1"] == ""
+
+
+def test_scores_are_read_back_by_the_names_of_the_csv(run, band, tmp_path):
+    file = tmp_path / "s.json"
+    run(*band, "--integrated", "--json", file, "--csv", tmp_path / "s.csv")
+    means = read_mean(file)
+    with open(tmp_path / "s.csv", encoding="utf-8") as table:
+        *_, mean, pooled = csv.DictReader(table)
+    for name, value in means.items():
+        row = pooled if name.startswith("pooled_") else mean
+        assert float(row[name.removeprefix("pooled_")]) == pytest.approx(
+            value, abs=1e-6
+        )
+    assert {PROGRAM_F1, "note_f1", "pooled_integrated_true_positives"} <= set(means)
+    for text in ("{", "[]", "{}", '{"mean": null}'):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=r"s\.json: no scores"):
+            read_mean(file)
+
+
 def test_writes_files_and_keeps_them(run, folders, tmp_path):
     ref, est = folders
     options = ["--json", tmp_path / "s.json", "--csv", tmp_path / "s.csv"]
@@ -358,6 +417,7 @@ def test_nothing_but_failures(run, tmp_path, output):
         (["--json", "{tmp}/none/s.json"], "create it first"),
         (["--start", "5", "--end", "4"], "range 5.0 s to 4.0 s is empty"),
         (["--start", "nan"], "is empty"),
+        (["--integrated", "--frame-rate", "0"], "0.0 frames per second"),
     ],
 )
 def test_bad_options_are_one_line(run, folders, tmp_path, arguments, message):
@@ -369,6 +429,11 @@ def test_bad_options_are_one_line(run, folders, tmp_path, arguments, message):
 def test_both_on_standard_output_is_a_usage_error(run, folders):
     code, _, err = run(*folders, "--json", "-", "--csv", "-")
     assert code == 2 and "only one" in err
+
+
+def test_a_frame_rate_alone_is_a_usage_error(run, folders):
+    code, _, err = run(*folders, "--frame-rate", "50")
+    assert code == 2 and "--integrated" in err
 
 
 def test_imports_no_jax():

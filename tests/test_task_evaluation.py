@@ -19,7 +19,7 @@ from mt3x.codec import VocabConfig
 from mt3x.commands.eval import command as eval_command
 from mt3x.commands.infer import command as infer_command
 from mt3x.instrument_metrics import instrument_scores
-from mt3x.metrics import score
+from mt3x.metrics import integrated, score
 from mt3x.midi import read_midi
 from mt3x.pieces import decode_audio, encode_audio
 from mt3x.pipeline import add_task
@@ -104,10 +104,13 @@ def test_scores_are_those_of_the_pieces(folder, scores):
     assert len(est) == piece["num_est"] > 0
     assert piece["note"] == score(band.song(1), est).to_dict()["note"]
     assert piece["instruments"] == instrument_scores(band.song(1), est)
+    cells = integrated(band.song(1), est)
+    assert piece["integrated"] == {**vars(cells.score), **vars(cells)}
+    assert document["config"]["integrated_frame_rate_hz"] == 50
     with (scores / f"{SONGS}.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == [*names, "mean"]
-    assert float(rows[-1]["note_f1"]) == pytest.approx(
+    assert [row["name"] for row in rows] == [*names, "mean", "pooled"]
+    assert float(rows[-2]["note_f1"]) == pytest.approx(
         document["mean"]["note"]["f1"], abs=1e-6
     )
 

@@ -12,7 +12,7 @@ HELP = """Transcribe and score the pieces of an evaluation task.
         --gin.EVAL_OUTPUT_DIR="'scores'"
 
 Instead of the model's gin file, that of an experiment or the operative_config.gin of a
-run will do. All scores of `mt3x evaluate` are printed and
+run will do. All scores of `mt3x evaluate --integrated` are printed and
 written to EVAL_OUTPUT_DIR, as JSON and CSV. The same command goes on with a run that
 was stopped. --gin.NAME=VALUE sets one parameter (text values in quotes)."""
 
@@ -28,7 +28,8 @@ def command(
     )
     results = loaded.program.run(loaded.objective, gin_options.piece_progress)
     from mt3x.commands.evaluate import print_tables
+    from mt3x.metrics import FRAME_RATE_HZ
 
     for task, pieces in results.items():
         click.echo(f"{task}: {loaded.program.output_dir}/{task}.json, .csv")
-        print_tables(pieces)
+        print_tables(pieces, FRAME_RATE_HZ)

@@ -12,6 +12,7 @@ from mt3x.files import check_writable, write_whole
 
 if TYPE_CHECKING:
     from mt3x.evaluate import PieceResult
+    from mt3x.metrics import Cells
 
 
 @click.command("evaluate")
@@ -49,6 +50,18 @@ if TYPE_CHECKING:
     help="MT3's scores by instrument, even where no piece has several.",
 )
 @click.option(
+    "--integrated",
+    is_flag=True,
+    help="Also compare the piano rolls of all pitched instruments together.",
+)
+@click.option(
+    "--frame-rate",
+    "frame_rate_hz",
+    type=float,
+    metavar="HZ",
+    help="Frames per second of --integrated.  [default: 50]",
+)
+@click.option(
     "--json",
     "json_path",
     metavar="FILE",
@@ -74,6 +87,8 @@ def command(
     start_s: float,
     end_s: float,
     full: bool,
+    integrated: bool,
+    frame_rate_hz: float | None,
     json_path: str | None,
     csv_path: str | None,
     overwrite: bool,
@@ -95,16 +110,28 @@ def command(
     Where pieces have drums or several programs, MT3's scores follow: notes without
     drums, drums by their onsets, notes with their program (one for all, one for each
     family of eight, all 128), and other tolerances than 50 ms.
+
+    --integrated adds precision, recall and F1 of the piano roll of all instruments
+    together, drums left out: a cell is a frame and a pitch, and counts once. The counts
+    of cells in both (TP), in EST alone (FP) and in REF alone (FN) are shown for each
+    piece and added up (pooled).
     """
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
-    from mt3x import evaluate
+    from mt3x import evaluate, score_files
+    from mt3x.metrics import FRAME_RATE_HZ
 
+    if frame_rate_hz is not None and not integrated:
+        raise click.UsageError("--frame-rate is for --integrated: give both")
     if json_path == csv_path == "-":
         raise click.UsageError("only one of --json and --csv can go to -")
     for path in (json_path, csv_path):
         if path not in (None, "-"):
             check_writable(path, overwrite)
-    config = evaluate.EvaluationConfig(not no_pedal, align, start_s, end_s)
+    if integrated and frame_rate_hz is None:
+        frame_rate_hz = FRAME_RATE_HZ
+    config = evaluate.EvaluationConfig(
+        not no_pedal, align, start_s, end_s, frame_rate_hz
+    )
     pairing = evaluate.pair_paths(ref, est)
     results: list[evaluate.PieceResult] = []
     failed: list[evaluate.FailedPiece] = []
@@ -115,12 +142,12 @@ def command(
             results.append(outcome)
 
     if json_path is not None:
-        text = evaluate.to_json(results, failed, pairing, config)
+        text = score_files.to_json(results, failed, pairing, config)
         _deliver(text, json_path, overwrite)
     if csv_path is not None:
-        _deliver(evaluate.to_csv(results), csv_path, overwrite)
+        _deliver(score_files.to_csv(results), csv_path, overwrite)
     if "-" not in (json_path, csv_path) and results:
-        print_tables(results)
+        print_tables(results, frame_rate_hz)
     _report_alone("no estimate for", pairing.ref_alone)
     _report_alone("no reference for", pairing.est_alone)
     for piece in failed:
@@ -155,13 +182,18 @@ NUMBERS = ("precision", "recall", "F1")
 PROGRAM_F1 = "Onset + offset + program F1 (full)"
 
 
-def print_tables(results: Sequence["PieceResult"]) -> None:
-    """F1 of every piece, then precision, recall and F1 of the mean, in percent."""
+def print_tables(results: Sequence["PieceResult"], frame_rate_hz: float | None) -> None:
+    """F1 of every piece, then precision, recall and F1 of the mean, in percent.
+
+    Args:
+      results: of the pieces.
+      frame_rate_hz: of their integrated scores, where they have them.
+    """
     from rich.console import Console
     from rich.text import Text
 
-    from mt3x.evaluate import mean_of_instruments
     from mt3x.metrics import mean_scores
+    from mt3x.score_files import mean_of_instruments
 
     instruments = mean_of_instruments(results)
     is_aligned = results[0].shift_s is not None
@@ -194,6 +226,34 @@ def print_tables(results: Sequence["PieceResult"]) -> None:
             if title not in ("Drum onset (flat)", "Drum onset (midi_class)"):
                 table.add_row(title, *_percent(instruments[name] for name in triple))
         console.print(table)
+
+    if frame_rate_hz is not None:
+        console.print(_integrated_table(results, pieces, frame_rate_hz))
+
+
+def _integrated_table(
+    results: Sequence["PieceResult"], pieces: str, frame_rate_hz: float
+) -> Any:
+    from rich.text import Text
+
+    from mt3x.score_files import mean_of_integrated, pooled_cells
+
+    table = _table(
+        f"Integrated: all but drums in one roll, {frame_rate_hz:g} frames/s, %",
+        ["piece", *NUMBERS, "TP", "FP", "FN"],
+    )
+
+    def add(name: str, cells: "Cells | None") -> None:
+        if cells is not None:
+            numbers = _percent(vars(cells.score).values())
+            table.add_row(Text(name), *numbers, *map(str, vars(cells).values()))
+
+    for result in results:
+        add(result.name, result.integrated)
+    if mean := mean_of_integrated(results):
+        table.add_row(f"mean of {pieces}", *_percent(vars(mean).values()))
+    add("pooled", pooled_cells(results))
+    return table
 
 
 def _table(title: str, columns: Sequence[str]) -> Any:
