@@ -1,8 +1,9 @@
-"""Samples in, event tokens out: a token model over recordings of any length.
+"""Samples in, event tokens and rolls out: a token model over recordings of any length.
 
 Audio is cut into segments that follow one another without overlap, as in MT3 (ties
 carry notes over the seams). They are decoded side by side with continuous batching; the
-segments come out in their order.
+segments come out in their order. Where a model has heads for rolls, these are computed
+of batches of the same segments.
 """
 
 import functools
@@ -16,10 +17,15 @@ import numpy as np
 
 from mt3x.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.objectives import TokensConfig, TokensObjective
+from mt3x.rolls import ROLL_NAMES, Rolls
 from mt3x.tokens import Decoded, Tokenizer
 
 # Segments decoded at once. A step reads all weights whatever their number.
 NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
+
+
+Cut = tuple[np.ndarray, int]
+"""A segment's frames_TxW, and how many of them are audio."""
 
 
 class Segment(NamedTuple):
@@ -49,7 +55,7 @@ class AudioToTokens:
           params: its parameters.
           device: where to compute.
           precision: of the network's arithmetic, `float32` or `bfloat16`.
-          num_slots: segments decoded at once; by default 16 on a CPU, 64 elsewhere.
+          num_slots: segments computed at once; by default 16 on a CPU, 64 elsewhere.
           decoding: how tokens are chosen; by default the likeliest ones.
           constraint: which tokens may be chosen (see `mt3x.grammar`).
         """
@@ -57,29 +63,40 @@ class AudioToTokens:
         self._decoding = decoding or DecodingConfig(max_tokens=config.max_tokens)
         self._constraint = constraint
         self._num_slots = num_slots or NUM_SLOTS[device.platform]
-        params = jax.device_put(params, device)
-        start, step = _functions(config, precision)
-        self._start = jax.tree_util.Partial(start, params)
-        self._step = jax.tree_util.Partial(step, params)
+        self._device = device
+        self._params = jax.device_put(params, device)
+        start, step, self._predict_rolls = _functions(config, precision)
+        self._start = jax.tree_util.Partial(start, self._params)
+        self._step = jax.tree_util.Partial(step, self._params)
 
-    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Segment]:
-        """Consecutive blocks samples_S to consecutive segments."""
+    def __call__(
+        self,
+        blocks: Iterable[np.ndarray],
+        on_rolls: Callable[[Rolls], None] | None = None,
+    ) -> Iterator[Segment]:
+        """Consecutive blocks samples_S to consecutive segments.
+
+        Args:
+          blocks: samples at the features' rate.
+          on_rolls: called with the rolls of each segment, in their order and in front
+            of their tokens; of models with heads.
+        """
+        cuts = self._cut(blocks)
+        if on_rolls is not None:
+            cuts = _telling(self._with_rolls(cuts), on_rolls)
         waiting: dict[int, np.ndarray] = {}
         next_index = 0
         segments: list[int] = []  # frames of each that was begun
         frame_rate_hz = self.config.features.frame_rate_hz
 
         def items() -> Iterator[Any]:
-            for frames_TxW, num_frames in cut_segments(
-                blocks, self.config.features.hop_samples, self.config.num_frames
-            ):
+            for frames_TxW, num_frames in cuts:
                 segments.append(num_frames)
                 yield {"frames": frames_TxW, "num_frames": np.int32(num_frames)}
 
         stream = items()
         first = list(itertools.islice(stream, self._num_slots))
-        # No more slots than a short recording fills, in few sizes: each is compiled.
-        num_slots = min(self._num_slots, 1 << (len(first) - 1).bit_length())
+        num_slots = self._size(len(first))
         for index, tokens_L in generate_stream(
             self._start,
             self._step,
@@ -101,26 +118,70 @@ class AudioToTokens:
         self,
         blocks: Iterable[np.ndarray],
         on_progress: Callable[[float], None] = lambda seconds: None,
+        on_rolls: Callable[[Rolls], None] | None = None,
     ) -> Decoded:
         """Consecutive blocks samples_S to notes.
 
         Args:
           blocks: samples at the features' rate.
           on_progress: called with the seconds of each segment when it is done.
+          on_rolls: as for a call.
         """
         tokenizer = Tokenizer(self.config.tokens)
 
         def segments() -> Iterator[tuple[float, np.ndarray]]:
-            for segment in self(blocks):
+            for segment in self(blocks, on_rolls):
                 on_progress(segment.duration_s)
                 yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
 
         return tokenizer.decode(segments())
 
+    def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
+        """Consecutive blocks samples_S to consecutive rolls, one for each segment.
+
+        Frame t is the features' frame t: there is one more than the samples fill.
+        """
+        for _, rolls in self._with_rolls(self._cut(blocks)):
+            yield rolls
+
+    def _cut(self, blocks: Iterable[np.ndarray]) -> Iterator[Cut]:
+        hop_samples = self.config.features.hop_samples
+        return cut_segments(blocks, hop_samples, self.config.num_frames)
+
+    def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[Cut, Rolls]]:
+        """Segments with their rolls, which are computed in batches."""
+        size = None
+        while batch := list(itertools.islice(cuts, self._num_slots)):
+            size = size or self._size(len(batch))
+            padded = batch + batch[-1:] * (size - len(batch))
+            frames_BxTxW = np.stack([frames_TxW for frames_TxW, _ in padded])
+            num_frames_B = np.array([num_frames for _, num_frames in padded], np.int32)
+            inputs = jax.device_put((frames_BxTxW, num_frames_B), self._device)
+            predicted = self._predict_rolls(self._params, *inputs)
+            arrays = [np.asarray(predicted[n.removesuffix("_TxP")]) for n in ROLL_NAMES]
+            for b, cut in enumerate(batch):
+                _, num_frames = cut
+                rolls = (array_BxTxP[b, :num_frames] for array_BxTxP in arrays)
+                rate_hz = self.config.features.frame_rate_hz
+                yield cut, Rolls(*rolls, frame_rate_hz=rate_hz)
+
+    def _size(self, count: int) -> int:
+        """How many segments are computed at once, where the first ones are `count`: no
+        more than a short recording fills, in few sizes, as each is compiled."""
+        return min(self._num_slots, 1 << (count - 1).bit_length())
+
+
+def _telling(
+    pairs: Iterable[tuple[Cut, Rolls]], on_rolls: Callable[[Rolls], None]
+) -> Iterator[Cut]:
+    for cut, rolls in pairs:
+        on_rolls(rolls)
+        yield cut
+
 
 def cut_segments(
     blocks: Iterable[np.ndarray], hop_samples: int, num_frames: int
-) -> Iterator[tuple[np.ndarray, int]]:
+) -> Iterator[Cut]:
     """Cut a stream of samples into segments.
 
     The last one is padded with zeros. As in MT3, a recording ends with a frame that is
@@ -151,12 +212,12 @@ def cut_segments(
 
 
 @functools.lru_cache(maxsize=8)
-def _functions(config: TokensConfig, precision: str) -> tuple[Any, Any]:
-    """A model's start and step; the same objects for all that share it, so that they
-    share their compiled programs."""
+def _functions(config: TokensConfig, precision: str) -> tuple[Any, Any, Any]:
+    """A model's start, step and prediction of rolls; the same objects for all that
+    share it, so that they share their compiled programs."""
     objective = TokensObjective(config, jnp.dtype(precision))
 
     def start(params: Any, inputs: Any) -> Any:
         return objective.start(params, inputs["frames"], inputs["num_frames"])
 
-    return start, objective.step
+    return start, objective.step, jax.jit(objective.predict_rolls)
