@@ -79,8 +79,9 @@ def test_samples_and_files_give_the_same_notes(weights, tmp_path):
 def test_thresholds_replace_the_checkpoints(weights):
     samples = music(1.0)
     assert len(Transcriber(weights, onset_threshold=1.0)(samples, RATE)) == 0
-    assert Transcriber(weights, frame_threshold=0.7).decoding.frame_threshold == 0.7
-    assert Transcriber(weights).decoding == SMALL.decoding
+    changed = Transcriber(weights, frame_threshold=0.7).roll_decoding
+    assert changed is not None and changed.frame_threshold == 0.7
+    assert Transcriber(weights).roll_decoding == SMALL.decoding
     with pytest.raises(ValueError, match="onset_threshold is 7"):
         Transcriber(weights, onset_threshold=7)
 

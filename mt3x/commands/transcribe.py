@@ -113,34 +113,39 @@ class Formats(click.ParamType):
     help="Weights file, checkpoint or run folder.  [default: the package's weights]",
 )
 @click.option(
+    "--decoder",
+    type=click.Choice(["tokens", "rolls", "both"]),
+    help="What notes are made from; both: from tokens, with onsets and velocities from "
+    "the rolls of models that have heads for them; rolls: no drums, all piano.  "
+    "[default: tokens; rolls of piano models]",
+)
+@click.option(
     "-i",
     "--instruments",
     type=InstrumentList(),
     help="The instruments that there are, separated by commas: families (piano, "
     "strings, ...), drums, program numbers or names of General MIDI. The decoder can "
-    "choose no others, and may take one for another. Of token models.",
+    "choose no others, and may take one for another. Where tokens are decoded.",
 )
 @click.option(
     "--constrain",
     is_flag=True,
-    help="Decode only sequences that make sense; implied by -i. Of token models.",
+    help="Decode only tokens that make sense in a row; implied by -i.",
 )
 @click.option(
     "--beams",
     type=click.IntRange(min=1),
-    help="Search with this many beams. Of token models.  [default: 1, greedy]",
+    help="Search for tokens with this many beams.  [default: 1, greedy]",
 )
 @click.option(
     "--onset-threshold",
     type=click.FloatRange(0, 1),
-    help="Probability above which an onset counts: lower finds more notes. Of piano "
-    "models.",
+    help="Probability above which an onset of rolls counts: lower finds more notes.",
 )
 @click.option(
     "--frame-threshold",
     type=click.FloatRange(0, 1),
-    help="Probability above which a note goes on: lower makes notes longer. Of piano "
-    "models.",
+    help="Probability above which a note of rolls goes on: lower makes notes longer.",
 )
 @click.option(
     "--device",
@@ -200,21 +205,23 @@ def command(
         from mt3x.transcribe import Transcriber
 
         transcriber = Transcriber(checkpoint, **options)
-        _check_kind(transcriber, model, formats or [])
+        _check_kind(transcriber, model, any("rolls" in job.outputs for job in jobs))
         batch.run(jobs, transcriber)
     batch.report()
     ctx.exit(1 if batch.num_failed else 0)
 
 
 def _check_kind(
-    transcriber: "Transcriber", model: str | None, formats: Sequence[str]
+    transcriber: "Transcriber", model: str | None, wants_rolls: bool
 ) -> None:
     """Raise ValueError where the checkpoint is not of the kind that was asked for."""
-    kind = "a piano model" if transcriber.has_rolls else "a token model"
-    if model is not None and transcriber.has_rolls != (MODELS[model] is None):
+    kind = "a piano model" if transcriber.is_piano_model else "a token model"
+    if model is not None and transcriber.is_piano_model != (MODELS[model] is None):
         raise ValueError(f"the checkpoint is {kind}, not {model}: name another")
-    if "rolls" in formats and not transcriber.has_rolls:
+    if wants_rolls and not transcriber.has_rolls:
         raise ValueError(f"the checkpoint is {kind} without rolls: leave out -f rolls")
+    if wants_rolls and transcriber.decoder == "tokens":
+        raise ValueError("rolls need another decoder: give --decoder rolls or both")
 
 
 class _Batch:
