@@ -36,15 +36,18 @@ AXIS_RULES: Mapping[str, str | None] = {
 }
 
 # End of a parameter's path (a regular expression) -> its logical axes. Others, those of
-# HPPNet among them, have none and are split by `fully_sharded` alone.
-PARAM_AXES: Mapping[str, tuple[str, ...]] = {
+# HPPNet and of stems among them, have none and are split by `fully_sharded` alone.
+PARAM_AXES: Mapping[str, tuple[str | None, ...]] = {
     r"attention/(query|key|value)/kernel": ("embed", "heads"),
     r"attention/out/kernel": ("heads", "embed"),
     r"mlp/wi(_\d+)?/kernel": ("embed", "mlp"),
     r"mlp/wo/kernel": ("mlp", "embed"),
+    r"conv/(value|gate)/kernel": ("embed", "mlp"),
+    r"conv/kernel": (None, "mlp"),
+    r"conv/out/kernel": ("mlp", "embed"),
     r"token_embedder/embedding": ("vocab", "embed"),
     r"logits_dense/kernel": ("embed", "vocab"),
-    r"continuous_inputs_projection/kernel": ("bins", "embed"),
+    r"(continuous_inputs|stem)_projection/kernel": ("bins", "embed"),
     r"norm/scale": ("embed",),
 }
 

@@ -150,10 +150,8 @@ class ConvModule(nn.Module):
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
         init = nn.initializers.lecun_normal()
-        x, gate = jnp.split(
-            dense(2 * self.width, self.dtype, init, "gated")(x_BxTxD), 2, axis=-1
-        )
-        x = x * nn.sigmoid(gate)
+        x = dense(self.width, self.dtype, init, "value")(x_BxTxD)
+        x = x * nn.sigmoid(dense(self.width, self.dtype, init, "gate")(x_BxTxD))
         shape = (self.kernel_frames, self.width)
         kernel_KxD = self.param("kernel", nn.initializers.lecun_normal(), shape)
         x = depthwise_conv(x, kernel_KxD.astype(self.dtype))
