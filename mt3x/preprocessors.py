@@ -193,11 +193,12 @@ def split_into_blocks(dataset: tf.data.Dataset, frame_rate_hz: float) -> Any:
 def block_notes(
     notes: Notes, first_frame: int, num_frames: int, frame_rate_hz: float
 ) -> Notes:
-    """The notes of a piece that the tokens of any chunk of a block depend on.
+    """The notes of a piece that the tokens and rolls of any chunk of a block depend on.
 
-    They are those that sound in the block, those before that overlap with them on their
-    key (their ends end what sounds), and those that the piece ends with (MT3's tie
-    sections name the notes before the last event, `TokenizerConfig.mt3_ties`).
+    They are those that sound in the block, those before that overlap with them at their
+    pitch (of one program their ends end what sounds), and those that the piece ends
+    with (MT3's tie sections name the notes before the last event,
+    `TokenizerConfig.mt3_ties`).
 
     Args:
       notes: the piece's.
@@ -213,10 +214,9 @@ def block_notes(
     first_s = min(first_frame / frame_rate_hz, last_N.max()) - _MARGIN_S
     sounds_N = (notes.onset_s < end_s) & (last_N >= first_s)
     earlier_N = sounds_N & (notes.onset_s < first_s) & ~notes.is_drum
-    key_N = notes.program * 128 + notes.pitch
-    since_s = np.full(128 * 128, np.inf)
-    np.minimum.at(since_s, key_N[earlier_N], notes.onset_s[earlier_N])
-    overlaps_N = ~notes.is_drum & (notes.offset_s >= since_s[key_N])
+    since_s = np.full(128, np.inf)
+    np.minimum.at(since_s, notes.pitch[earlier_N], notes.onset_s[earlier_N])
+    overlaps_N = ~notes.is_drum & (notes.offset_s >= since_s[notes.pitch])
     overlaps_N &= notes.offset_s < first_s
     sounds_N[last_N.argmax()] = True
     return notes[sounds_N | overlaps_N]

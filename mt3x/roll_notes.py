@@ -37,8 +37,8 @@ def add_roll_notes(
         return dataset
 
     def choose(packed: bytes, first: int, num_frames: int) -> bytes:
-        notes = unpack_notes(packed)
-        notes = notes[~notes.is_drum].shift(-first / labels.frame_rate_hz)
+        notes = unpack_notes(packed).shift(-first / labels.frame_rate_hz)
+        notes = on_one_keyboard(notes, labels.frame_rate_hz)
         end_s = num_frames / labels.frame_rate_hz
         if num_frames < sequence_length["inputs"]:
             notes = notes[notes.onset_s < end_s]
@@ -50,8 +50,8 @@ def add_roll_notes(
 
     def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         num_frames = tf.shape(chunk["inputs"])[0]
-        (notes,) = tf.numpy_function(
-            choose, [chunk["notes"], chunk["first_frame"], num_frames], [tf.string]
+        notes = tf.numpy_function(
+            choose, [chunk["notes"], chunk["first_frame"], num_frames], tf.string
         )
         notes.set_shape([])
         return {**chunk, ROLL_NOTES: notes}
@@ -81,6 +81,6 @@ def draw_rolls(
         rolls_4xTxP[:, num_frames:] = 0
         return rolls_4xTxP
 
-    (rolls_4xTxP,) = tf.numpy_function(draw, [packed, num_frames], [tf.float32])
+    rolls_4xTxP = tf.numpy_function(draw, [packed, num_frames], tf.float32)
     rolls_4xTxP.set_shape([len(ROLL_NAMES), length, NUM_PITCHES])
     return rolls_4xTxP

@@ -19,6 +19,7 @@ from mt3x.codec import VocabConfig
 from mt3x.notes import Notes
 from mt3x.pieces import Piece, Stem, encode_piece
 from mt3x.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
+from mt3x.rolls import RollLabelConfig
 from mt3x.sources import DATA_DIR_VARIABLE
 from mt3x.tokens import Tokenizer, TokenizerConfig
 
@@ -251,8 +252,9 @@ def test_cached_tasks_give_the_same_examples(tmp_path):
                 example["targets"], tokenizer.to_model_ids(ids)
             )
         assert mixing_rate(task) == 4
-        batches = TaskBatches(TASK, 2, 64, 96, use_cached=True)
-        assert len(batches.batch(0)["encoder_num_frames"]) == 2
+        options = TrainOptions(labels=RollLabelConfig(frame_rate_hz=125.0))
+        batches = TaskBatches(TASK, 2, 64, 96, use_cached=True, options=options)
+        assert batches.batch(0)["frame"].any(axis=(1, 2)).all()
         assert all(id.startswith("slakh piece") for id in batches.ids(0))
     finally:
         seqio.set_global_cache_dirs(before)
