@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from mt3x import partitioning
+from mt3x.models import batch_norm
 from mt3x.partitioning import MeshConfig
 from mt3x.train_step import Objective, StepConfig, init_state, train_step
 
@@ -60,7 +61,7 @@ def make_sharded_step(
         if given is None:
             return init_state(config, objective)
         drawn = objective.init(jax.random.key(config.seed))
-        return init_state(config, objective, _replaced(drawn, given))
+        return init_state(config, objective, batch_norm.updated(drawn, given))
 
     shapes = jax.eval_shape(init)
     placed = partitioning.state_shardings(mesh, mesh_config, shapes)
@@ -93,13 +94,3 @@ def make_sharded_step(
             donate_argnums=0,
         ),
     )
-
-
-def _replaced(tree: Any, given: Any) -> Any:
-    """A tree of nested dicts with the leaves that are given."""
-    if not isinstance(tree, Mapping):
-        return given
-    return {
-        name: _replaced(leaf, given[name]) if name in given else leaf
-        for name, leaf in tree.items()
-    }

@@ -1,22 +1,32 @@
 """Starting from weights of another model: what fits, what is told, resumes, meshes."""
 
 import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from small import SMALL_TOKENS, random_params, save_small_weights
 from toy import ToyBatches, ToyConfig, ToyObjective
 
-from mt3x import checkpoints
+from mt3x import checkpoints, partitioning
 from mt3x.initial_weights import REPORT_FILE, fitting, load
+from mt3x.models import batch_norm
+from mt3x.models.stem import StemConfig
+from mt3x.objectives import TokensObjective
 from mt3x.optimizers import OptimizerConfig
+from mt3x.partitioning import MeshConfig
+from mt3x.sharded_step import make_sharded_step
 from mt3x.train import TrainConfig, train
 
 CONFIG = TrainConfig(
     steps=2,
     # Without an effect on the parameters, so that the start can be read from the end.
     optimizer=OptimizerConfig(learning_rate=0.0, schedule="constant"),
-    checkpoint_interval=1,
     init_partial=True,
     init_weights="w.safetensors",
     seed=3,
@@ -47,16 +57,11 @@ def in_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start_of(run_dir):
-    return checkpoints.load(run_dir / "checkpoints" / "1").params
-
-
 def test_what_fits_is_restored_and_the_rest_drawn_as_without(in_folder, capfd):
     given = saved(in_folder, **{"old/a": np.ones(2), "old/b": np.ones(2)})
     train(CONFIG, LargeToy(), ToyBatches(), in_folder / "run")
-    plain = dataclasses.replace(CONFIG, init_weights=None, init_partial=False)
-    train(plain, LargeToy(), ToyBatches(), in_folder / "plain")
-    start, drawn = start_of(in_folder / "run"), start_of(in_folder / "plain")
+    start = checkpoints.load(in_folder / "run").params
+    drawn = LargeToy().init(jax.random.key(CONFIG.seed))
     for name in ("hidden", "out"):
         jax.tree.map(np.testing.assert_array_equal, start[name], given[name])
     np.testing.assert_array_equal(start["more"], drawn["more"])
@@ -79,7 +84,16 @@ def test_what_fits_is_restored_and_the_rest_drawn_as_without(in_folder, capfd):
         "not used  old/a  float64[2]",
         "not used  old/b  float64[2]",
     ]
-    assert not (in_folder / "plain" / REPORT_FILE).exists()
+    # A run folder serves as well.
+    params, lines = load(in_folder / "run", ToyObjective().init, in_folder, True)
+    assert "3 of 3 arrays restored (272 of 272 parameters)" in lines[0]
+    assert sorted(params) == ["hidden", "out"]
+    # Started again, the run restores its own checkpoint and needs the file no more.
+    (in_folder / "w.safetensors").unlink()
+    (in_folder / "run" / REPORT_FILE).write_text("kept")
+    more = dataclasses.replace(CONFIG, steps=3)
+    assert train(more, LargeToy(), ToyBatches(), in_folder / "run").step == 3
+    assert (in_folder / "run" / REPORT_FILE).read_text() == "kept"
 
 
 def test_shape_and_dtype_must_fit(in_folder):
@@ -124,20 +138,87 @@ def test_nothing_that_fits_and_strict_mode_are_one_line(in_folder):
         TrainConfig(init_partial=True)
 
 
-def test_a_resumed_run_restores_its_own(in_folder):
-    saved(in_folder)
-    learning = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(warmup_steps=1))
-    train(learning, LargeToy(), ToyBatches(), in_folder / "run")
-    (in_folder / "w.safetensors").unlink()
-    (in_folder / "run" / REPORT_FILE).write_text("kept")
-    more = dataclasses.replace(learning, steps=4)
-    assert train(more, LargeToy(), ToyBatches(), in_folder / "run").step == 4
-    assert (in_folder / "run" / REPORT_FILE).read_text() == "kept"
+def with_stem(mode):
+    stem = StemConfig(mode=mode, channels=(2, 2, 2), kernel_frames=3)
+    model = dataclasses.replace(SMALL_TOKENS.model, stem=stem)
+    return TokensObjective(dataclasses.replace(SMALL_TOKENS, model=model))
 
 
-def test_a_run_folder_serves_as_well(in_folder):
-    saved(in_folder)
-    train(CONFIG, LargeToy(), ToyBatches(), in_folder / "run")
-    params, lines = load(in_folder / "run", ToyObjective().init, in_folder, True)
-    assert "3 of 3 arrays restored (272 of 272 parameters)" in lines[0]
-    assert sorted(params) == ["hidden", "out"]
+def logits(objective, params):
+    rng = np.random.default_rng(0)
+    feats_BxTxF = rng.normal(size=(2, 8, 512)).astype(np.float32)
+    tokens_BxL = rng.integers(3, 1000, (2, 4)).astype(np.int32)
+    variables = batch_norm.variables(params)
+    return jax.jit(objective.model.apply)(variables, feats_BxTxF, tokens_BxL)
+
+
+@pytest.mark.parametrize("mode", ["parallel", "conformer"])
+def test_started_from_mt3_a_stem_gives_its_logits(tmp_path, mode):
+    file = save_small_weights(tmp_path / "mt3.safetensors", SMALL_TOKENS)
+    objective = with_stem(mode)
+    params, lines = load(file, objective.init, tmp_path, partial=True)
+    num_arrays = len(checkpoints.flatten(random_params(SMALL_TOKENS)))
+    assert f": {num_arrays} of " in lines[0] and len(lines) == 2
+    news = {
+        "parallel": "encoder/stem (17 arrays, 0.1M); encoder/stem_projection (1 array,",
+        "conformer": "encoder/layers_*/conv (",
+    }
+    assert f"  drawn: {news[mode]}" in lines[1]
+    mesh = partitioning.make_mesh(MeshConfig())
+    step = make_sharded_step(TrainConfig(), MeshConfig(), objective, mesh)
+    start = step.init(params)["weights"]["params"]
+    np.testing.assert_array_equal(
+        logits(objective, start),
+        logits(TokensObjective(SMALL_TOKENS), random_params(SMALL_TOKENS)),
+    )
+
+
+def test_running_statistics_are_arrays_like_others():
+    params = random_params(with_stem("before").config)
+    fits, report = fitting(params, params, "w")
+    assert checkpoints.flatten(fits).keys() == report.restored.keys()
+    names = [name for name in report.restored if name.endswith(("/mean", "/var"))]
+    assert len(names) == 6
+
+
+MESH = """
+import json, sys
+sys.path.insert(0, {tests!r})
+import jax, numpy as np
+from pathlib import Path
+from mt3x import partitioning
+from mt3x.initial_weights import load
+from mt3x.partitioning import MeshConfig
+from mt3x.sharded_step import make_sharded_step
+from mt3x.train import TrainConfig
+from test_initial_weights import LargeToy
+
+toy, parts = LargeToy(), MeshConfig(model=2, fully_sharded=True)
+given, _ = load({file!r}, toy.init, Path({run_dir!r}), partial=True)
+mesh = partitioning.make_mesh(parts)
+start = make_sharded_step(TrainConfig(seed=3), parts, toy, mesh).init(given)
+print(json.dumps(jax.tree.map(lambda x: x.tolist(), start["weights"]["params"])))
+"""
+
+
+def test_partial_start_on_a_mesh(in_folder):
+    given = saved(in_folder, **{"out/kernel": None})
+    script = MESH.format(
+        tests=str(Path(__file__).parent), file="w.safetensors", run_dir=str(in_folder)
+    )
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **flags},
+    )
+    assert done.returncode == 0, done.stderr
+    start = json.loads(done.stdout)
+    drawn = LargeToy().init(jax.random.key(3))
+    for name, tree in (("hidden", given), ("out", drawn), ("more", drawn)):
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, np.asarray(y), rtol=1e-6),
+            start[name],
+            jax.tree.map(np.ndarray.tolist, jax.device_get(tree[name])),
+        )
