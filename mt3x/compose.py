@@ -7,6 +7,8 @@ the whole keyboard, silence; every key and velocity; human timing. The functions
 it vary existing music. All of it is a function of the random generator alone.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from mt3x.notes import Notes
@@ -142,8 +144,7 @@ def excerpt(notes: Notes, start_s: float, duration_s: float) -> Notes:
     """Notes that begin in a time span, which becomes time 0; they end with it."""
     inside = (notes.onset_s >= start_s) & (notes.onset_s < start_s + duration_s)
     notes = notes[inside].shift(-start_s)
-    offset_s = np.minimum(notes.offset_s, duration_s)
-    return Notes(notes.onset_s, offset_s, notes.pitch, notes.velocity, notes.program)
+    return replace(notes, offset_s=np.minimum(notes.offset_s, duration_s))
 
 
 def vary(notes: Notes, rng: np.random.Generator) -> Notes:

@@ -27,7 +27,7 @@ import numpy as np
 from mt3x.instruments import PROGRAM_NAMES
 from mt3x.notes import Notes
 
-__all__ = ["read_midi", "write_midi"]
+__all__ = ["read_beats", "read_midi", "write_midi"]
 
 DRUM_CHANNEL = 9
 SUSTAIN_PEDAL = 64
@@ -60,19 +60,7 @@ def read_midi(
       OSError: the file cannot be opened.
       ValueError: not a MIDI file, damaged, or of type 2; names the file.
     """
-    name, data = _read_bytes(source)
-    try:
-        midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
-    except Exception as error:
-        # Damaged data makes mido fail in many ways, some of them plain `Exception`.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"{name}: not a readable MIDI file ({reason}); check or re-export it"
-        ) from error
-    if midi.type == 2:
-        raise ValueError(f"{name}: MIDI type 2 is not supported; convert it to type 1")
-    if midi.ticks_per_beat == 0:
-        raise ValueError(f"{name}: zero ticks per beat; re-export the file")
+    midi = _parsed(source)
     notes, pedals, tempos, end_tick = _parse(midi)
     if not notes:
         return Notes.empty()
@@ -87,6 +75,35 @@ def read_midi(
         program=program,
         is_drum=channel == DRUM_CHANNEL,
     )
+
+
+def _parsed(source: str | os.PathLike[str] | bytes | IO[bytes]) -> mido.MidiFile:
+    name, data = _read_bytes(source)
+    try:
+        midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
+    except Exception as error:
+        # Damaged data makes mido fail in many ways, some of them plain `Exception`.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{name}: not a readable MIDI file ({reason}); check or re-export it"
+        ) from error
+    if midi.type == 2:
+        raise ValueError(f"{name}: MIDI type 2 is not supported; convert it to type 1")
+    if midi.ticks_per_beat == 0:
+        raise ValueError(f"{name}: zero ticks per beat; re-export the file")
+    return midi
+
+
+def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
+    """Seconds of the quarter notes by the tempos of a MIDI file, up to its end.
+
+    Raises:
+      OSError, ValueError: as `read_midi`.
+    """
+    midi = _parsed(source)
+    *_, tempos, end_tick = _parse(midi)
+    step = midi.ticks_per_beat
+    return _seconds(np.arange(0, end_tick + step, step), tempos, step)
 
 
 def write_midi(notes: Notes) -> bytes:

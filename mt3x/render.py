@@ -7,6 +7,7 @@ damper falls at its offset.
 
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -26,7 +27,11 @@ from mt3x.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
 
 # Soundfonts are played at this rate and brought down after: synthesisers
 # interpolate without a low-pass, so a low rate would fold the treble back.
-_SYNTH_RATE_HZ = 44100
+PLAY_RATE_HZ = 44100
+_NO_SYNTHESIZER = (
+    "no synthesiser; install fluidsynth (`apt install fluidsynth`; any soundfont) or "
+    "`pip install midirenderer` (SF2 only)"
+)
 
 
 @dataclass(frozen=True)
@@ -174,10 +179,10 @@ def _render_soundfont(
 ) -> np.ndarray:
     latency_s = _soundfont_latency_s(piano)
     samples_S = _synthesize(notes, piano)
-    samples_S = samples_S[round(latency_s * _SYNTH_RATE_HZ) :]
-    if sample_rate_hz != _SYNTH_RATE_HZ:
+    samples_S = samples_S[round(latency_s * PLAY_RATE_HZ) :]
+    if sample_rate_hz != PLAY_RATE_HZ:
         samples_S = soxr.resample(
-            samples_S, in_rate=_SYNTH_RATE_HZ, out_rate=sample_rate_hz
+            samples_S, in_rate=PLAY_RATE_HZ, out_rate=sample_rate_hz
         )
     return samples_S
 
@@ -192,7 +197,7 @@ def _soundfont_latency_s(piano: SoundFont) -> float:
 
 
 def attack_delays_s(
-    samples_S: np.ndarray, notes: Notes, sample_rate_hz: int = _SYNTH_RATE_HZ
+    samples_S: np.ndarray, notes: Notes, sample_rate_hz: int = PLAY_RATE_HZ
 ) -> np.ndarray:
     """Delay of each note's attack after its label, for notes that sound alone.
 
@@ -211,28 +216,62 @@ def attack_delays_s(
 
 
 def _synthesize(notes: Notes, piano: SoundFont) -> np.ndarray:
-    """Mono samples at 44.1 kHz, without the synthesiser's reverb and chorus."""
+    """Mono samples at 44.1 kHz of notes that all play the soundfont's program."""
     program = np.full(len(notes), piano.program)
-    data = midi.write_midi(
-        Notes(notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, program)
+    return play(
+        Notes(notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, program),
+        piano.path,
     )
+
+
+def play(notes: Notes, soundfont: Path) -> np.ndarray:
+    """Plays notes with the programs and drums of a General MIDI soundfont.
+
+    Args:
+      notes: at most 15 programs besides drums; synthesisers mix up more of them.
+      soundfont: an .sf2 or .sf3 file.
+
+    Returns:
+      Mono float32 samples_S at `PLAY_RATE_HZ`, without reverb and chorus; sound begins
+      1 to 4 ms after a note's onset.
+
+    Raises:
+      OSError: no synthesiser is installed, or it can not read the soundfont.
+    """
     with tempfile.TemporaryDirectory() as folder:
         score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
-        score.write_bytes(data)
+        score.write_bytes(midi.write_midi(notes))
         if shutil.which("fluidsynth"):
-            _run_fluidsynth(piano.path, score, sound)
+            _run_fluidsynth(soundfont, score, sound)
         else:
-            _run_midirenderer(piano.path, score, sound)
+            _run_midirenderer(soundfont, score, sound)
         samples_SxC, rate_hz = soundfile.read(sound, dtype="float32", always_2d=True)
     samples_S = samples_SxC @ np.full(samples_SxC.shape[1], 1 / samples_SxC.shape[1])
-    if rate_hz != _SYNTH_RATE_HZ:
-        samples_S = soxr.resample(samples_S, rate_hz, _SYNTH_RATE_HZ)
+    if rate_hz != PLAY_RATE_HZ:
+        samples_S = soxr.resample(samples_S, rate_hz, PLAY_RATE_HZ)
     return samples_S
+
+
+def synthesizer() -> str:
+    """Name and version of the synthesiser that plays soundfonts here.
+
+    Raises:
+      OSError: there is none.
+    """
+    if shutil.which("fluidsynth"):
+        done = subprocess.run(
+            ["fluidsynth", "--version"], capture_output=True, text=True, check=True
+        )
+        version = re.search(r"version ([\d.]+)", done.stdout)
+        return f"fluidsynth {version[1] if version else '?'}"
+    if importlib.util.find_spec("midirenderer"):
+        return f"midirenderer {importlib.metadata.version('midirenderer')}"
+    raise OSError(_NO_SYNTHESIZER)
 
 
 def _run_fluidsynth(soundfont: Path, score: Path, sound: Path) -> None:
     command = ["fluidsynth", "-q", "-n", "-i", "-R", "0", "-C", "0", "-g", "0.4"]
-    command += ["-r", str(_SYNTH_RATE_HZ), "-o", "synth.dynamic-sample-loading=1"]
+    command += ["-r", str(PLAY_RATE_HZ), "-o", "synth.dynamic-sample-loading=1"]
     command += ["-T", "wav", "-O", "float", "-F", str(sound)]
     done = subprocess.run(
         [*command, str(soundfont), str(score)], capture_output=True, text=True
@@ -247,10 +286,7 @@ def _run_midirenderer(soundfont: Path, score: Path, sound: Path) -> None:
     if soundfont.suffix.lower() != ".sf2" or not importlib.util.find_spec(
         "midirenderer"
     ):
-        raise OSError(
-            f"{soundfont}: no synthesiser; install fluidsynth (any soundfont) or "
-            "`pip install midirenderer` (SF2 only)"
-        )
+        raise OSError(f"{soundfont}: {_NO_SYNTHESIZER}")
     midirenderer = importlib.import_module("midirenderer")
     wave = midirenderer.render_wave_from(soundfont.read_bytes(), score.read_bytes())
     sound.write_bytes(wave)

@@ -26,8 +26,8 @@ LEVELS = {
     3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands "
     "compilation_cache config distributed evaluate experiment initial_weights jobs "
     "journal partitioning plan prefetch processes run_checkpoints run_folder score_files "
-    "sharded_step t5x_adapter t5x_checkpoints t5x_outputs task_evaluation "
-    "train transcribe validate __main__",
+    "sharded_step t5x_adapter t5x_checkpoints t5x_data t5x_outputs "
+    "task_evaluation train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}
@@ -43,7 +43,7 @@ ALLOWED = {
 DATA_MODULES = set(
     "multitrack note_sequences pieces pipeline preprocessors records sources "
     "task_outputs task_registry task_batches token_tasks roll_notes roll_tasks "
-    "converters t5x_adapter commands.prepare".split()
+    "converters t5x_adapter t5x_data commands.prepare".split()
 )
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
@@ -135,7 +135,9 @@ def test_third_party_imports(name):
         top = full.split(".")[0]
         assert top != "tasks", f"mt3x.{name} imports tasks"
         assert top != "gin" or name == "config", f"mt3x.{name} imports gin"
-        assert top != "t5x" or name == "t5x_adapter", f"mt3x.{name} imports t5x"
+        assert top != "t5x" or name in ("t5x_adapter", "t5x_data"), (
+            f"mt3x.{name} imports t5x"
+        )
         if top in DATA_PACKAGES:
             assert name in DATA_MODULES, f"mt3x.{name} imports {top}"
             continue

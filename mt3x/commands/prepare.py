@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,7 +20,28 @@ from rich.table import Table
 POLL_S = 0.5
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+class _Prepare(click.Command):
+    """`prepare NAME ...`, except `prepare synth ...`, which has options of its own."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if args[:1] == ["synth"]:
+            from mt3x.commands.prepare_synth import command as synth
+
+            name = f"{info_name} synth"
+            return synth.make_context(name, args[1:], parent=parent, **extra)
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+
+@click.command(cls=_Prepare, context_settings={"ignore_unknown_options": False})
 @click.argument("name")
 @click.option(
     "--raw",
@@ -80,6 +102,8 @@ def command(
     urmp, musicnet, musicnet_em or maps; tasks/README.md says what to download. What
     can not be used is left out and listed in OUT/NAME/manifest.json. A run that was
     stopped goes on when it is started again.
+
+    `mt3x prepare synth --help`: how to render a set of songs in Slakh's layout.
 
     Arguments after -- go to Apache Beam, such as -- --runner=DataflowRunner
     --project=...; without them it runs on this machine.

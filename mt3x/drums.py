@@ -1,0 +1,124 @@
+"""Drum parts on the beats of a song: played grooves stretched to it, or a pattern."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mt3x.notes import Notes
+
+KICK, RIM, SNARE, CLOSED_HAT, OPEN_HAT, CRASH, RIDE = 36, 37, 38, 42, 46, 49, 51
+_TOMS = (48, 47, 45, 43)
+_HIT_S = 0.1
+# Keys of Groove's drum kit (Roland TD-11) that General MIDI has elsewhere.
+_TO_GM = {22: CLOSED_HAT, 26: OPEN_HAT, 58: 43}
+# A hit this far before a bar belongs to it: drummers come early.
+_EARLY_BEATS = 0.2
+_BEATS_PER_BAR = 4
+
+
+@dataclass(frozen=True)
+class Groove:
+    """A drummer's performance in 4/4."""
+
+    name: str
+    bpm: float
+    notes: Notes
+
+
+def groove_drums(
+    groove: Groove, beats_s: np.ndarray, bars: np.ndarray, rng: np.random.Generator
+) -> Notes:
+    """A groove over a whole song: bar upon bar of it, on the song's beats.
+
+    Where the hit lies between two beats, and its velocity, stay the drummer's. The
+    groove is repeated; a bar of other than four beats has as much of a bar as it holds.
+
+    Args:
+      beats_s: times of the song's beats.
+      bars: which beats begin bars.
+      rng: picks the bar of the groove that the song begins with.
+    """
+    position_N = groove.notes.onset_s * groove.bpm / 60
+    bar_N = np.floor((position_N + _EARLY_BEATS) / _BEATS_PER_BAR).astype(int)
+    within_N = position_N - _BEATS_PER_BAR * bar_N
+    # The last bar is seldom whole.
+    num_bars = max(1, int(bar_N.max(initial=0)))
+    first = int(rng.integers(num_bars))
+    hits: list[tuple[float, int, int]] = []
+    for index, (bar, length) in enumerate(_bars(beats_s, bars)):
+        chosen = np.flatnonzero(bar_N == (first + index) % num_bars)
+        for start in range(0, length, _BEATS_PER_BAR):
+            inside = chosen[within_N[chosen] < length - start - _EARLY_BEATS]
+            at_beat = bar + start + within_N[inside]
+            for beat, n in zip(at_beat.tolist(), inside.tolist(), strict=True):
+                pitch = int(groove.notes.pitch[n])
+                velocity = int(groove.notes.velocity[n])
+                hits.append((beat, _TO_GM.get(pitch, pitch), velocity))
+    return _played(hits, beats_s)
+
+
+def pattern_drums(
+    beats_s: np.ndarray, bars: np.ndarray, rng: np.random.Generator
+) -> Notes:
+    """A made-up part: kick, snare and cymbals of one pattern, fills and crashes.
+
+    Args:
+      beats_s: times of the song's beats.
+      bars: which beats begin bars.
+      rng: decides everything else.
+    """
+    cymbal = int(rng.choice([CLOSED_HAT, CLOSED_HAT, RIDE]))
+    backbeat = int(rng.choice([SNARE, SNARE, RIM]))
+    step = float(rng.choice([0.5, 0.5, 1.0, 0.25]))
+    kicks = [0.0, 2.0, *rng.choice([0.5, 1.5, 2.5, 3.5], int(rng.integers(3)), False)]
+    phrase = int(rng.choice([4, 8]))
+    hits: list[tuple[float, int, float]] = []
+    for index, (bar, length) in enumerate(_bars(beats_s, bars)):
+        is_fill = index % phrase == phrase - 1 and length >= 2
+        end = length - (1 if is_fill else 0)
+        if index % phrase == 0:
+            hits.append((bar, CRASH, 105))
+        for beat in np.arange(0, end, step):
+            hits.append((bar + beat, cymbal, 80 if beat % 1 == 0 else 60))
+        hits += [(bar + beat, KICK, 100) for beat in kicks if beat < end]
+        hits += [(bar + beat, backbeat, 100) for beat in range(1, int(end), 2)]
+        if is_fill:
+            toms = np.sort(rng.choice(4, 4))
+            for beat, tom in zip(np.arange(end, length, 0.25), toms, strict=True):
+                hits.append((bar + beat, _TOMS[tom], 95))
+    beat_N, pitch_N, velocity_N = np.array(hits).reshape(-1, 3).T
+    beat_N = beat_N + rng.normal(0, 0.012, len(hits))
+    velocity_N = velocity_N + rng.normal(0, 7, len(hits))
+    velocities = np.clip(np.round(velocity_N), 1, 127).astype(int)
+    return _played(
+        list(zip(beat_N, pitch_N.astype(int), velocities, strict=True)), beats_s
+    )
+
+
+def _bars(beats_s: np.ndarray, bars: np.ndarray) -> list[tuple[int, int]]:
+    """The first beat of each bar, and its number of beats."""
+    ends = np.append(bars[1:], len(beats_s))
+    return [(int(a), int(b - a)) for a, b in zip(bars, ends, strict=True)]
+
+
+def _played(hits: list[tuple[float, int, int]], beats_s: np.ndarray) -> Notes:
+    """Hits at places counted in beats, as notes of one short length."""
+    if not hits:
+        return Notes.empty()
+    beat_N, pitch_N, velocity_N = np.array(hits).T
+    onset_s = times_of(beat_N, beats_s)
+    inside = onset_s >= 0
+    onset_s = onset_s[inside]
+    num = len(onset_s)
+    return Notes(
+        *(onset_s, onset_s + _HIT_S, pitch_N[inside], velocity_N[inside]),
+        *(np.zeros(num), np.ones(num, bool)),
+    )
+
+
+def times_of(beat_N: np.ndarray, beats_s: np.ndarray) -> np.ndarray:
+    """Seconds of places counted in beats; before and after, the tempo goes on."""
+    beat_N = np.asarray(beat_N, np.float64)
+    index = np.clip(np.floor(beat_N).astype(int), 0, len(beats_s) - 2)
+    length_s = beats_s[index + 1] - beats_s[index]
+    return beats_s[index] + (beat_N - index) * length_s
