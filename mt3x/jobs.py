@@ -1,11 +1,23 @@
-"""What to transcribe and where to write it: a command line's files made into jobs."""
+"""What to transcribe and where to write it: a command line's files made into jobs.
+
+`write_format` writes what came of one of them.
+"""
 
 import glob
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from mt3x.audio import stream_audio
+from mt3x.notes import Notes
+from mt3x.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
+
+if TYPE_CHECKING:
+    from mt3x.transcribe import Transcriber
 
 SUFFIXES = {
     "midi": ".mid",
@@ -164,3 +176,49 @@ def _format_of(path: Path | None) -> str:
             f"-o {path}: name it with one of .{', .'.join(by_suffix)}, or give -f"
         )
     return by_suffix[path.suffix[1:].lower()]
+
+
+def write_format(
+    name: str,
+    file: IO[bytes],
+    job: Job,
+    notes: Notes,
+    rolls: Sequence[Rolls],
+    transcriber: "Transcriber",
+) -> None:
+    """Write one output of a job to an open, seekable file.
+
+    Args:
+      name: of the format, one of `SUFFIXES`.
+      file: where to.
+      job: the recording; pictures and comparisons read it again.
+      notes: what was transcribed.
+      rolls: the consecutive parts that were predicted; of the format `rolls`.
+      transcriber: which gives the spectrogram behind pictures.
+    """
+    if name == "midi":
+        file.write(notes.to_midi())
+    elif name == "csv":
+        file.write(notes.to_csv().encode())
+    elif name == "json":
+        file.write(notes.to_json().encode())
+    elif name == "rolls":
+        whole = Rolls.concatenate(rolls)
+        arrays = {n.removesuffix("_TxP"): getattr(whole, n) for n in ROLL_NAMES}
+        np.savez_compressed(
+            file,
+            **arrays,
+            frame_rate_hz=whole.frame_rate_hz,
+            lowest_pitch=LOWEST_PITCH,
+        )
+    elif name == "plot":
+        title = job.name if job.source is None else job.source.name
+        from mt3x.plot import plot_notes
+
+        spectrogram = transcriber.spectrogram(job.audio)
+        plot_notes(notes, file, spectrogram=spectrogram, title=title)
+    else:
+        from mt3x.sonify import SAMPLE_RATE_HZ, write_comparison
+
+        blocks = stream_audio(job.audio, SAMPLE_RATE_HZ)
+        write_comparison(file, blocks, notes, SAMPLE_RATE_HZ)

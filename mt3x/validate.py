@@ -19,7 +19,13 @@ from mt3x.audio_to_tokens import AudioToTokens
 from mt3x.clips import Clip
 from mt3x.notes import Notes
 from mt3x.objectives import TokensObjective
-from mt3x.rolls import RollLabelConfig, Rolls, notes_to_rolls, rolls_to_notes
+from mt3x.rolls import (
+    RollLabelConfig,
+    Rolls,
+    notes_to_rolls,
+    on_one_keyboard,
+    rolls_to_notes,
+)
 from mt3x.sonify import sonify
 
 ONSET_TOLERANCE_S = 0.05
@@ -106,7 +112,9 @@ class TokenValidation:
 
     Beside the scores of all notes together there are `note_offset_program_f1` (onset,
     offset and program must be right, of drums the onset) and `drum_onset_f1`, of
-    `mt3x.instrument_metrics` at full granularity.
+    `mt3x.instrument_metrics` at full granularity. Of models with heads for rolls there
+    are also those of the notes in the rolls (`rolls_note_f1`, ...), against what the
+    rolls are of: all pitched instruments on one keyboard.
     """
 
     def __init__(
@@ -135,8 +143,14 @@ class TokenValidation:
         rate_hz = self._config.features.sample_rate_hz
         scores, shown = [], {}
         for samples_S, ref in processes.share(self._clips):
-            est = model.decode([samples_S]).notes
-            scores.append(_score(ref, est) | _program_score(ref, est))
+            parts: list[Rolls] = []
+            on_rolls = parts.append if self._config.rolls else None
+            est = model.decode([samples_S], on_rolls=on_rolls).notes
+            scores.append(
+                _score(ref, est)
+                | _program_score(ref, est)
+                | self._rolls_score(ref, parts)
+            )
             if not shown:
                 labels = RollLabelConfig()
                 shown_s = min(self._shown_s, len(samples_S) / rate_hz)
@@ -147,6 +161,14 @@ class TokenValidation:
                     "sound": _side_by_side(samples_S, est, rate_hz, shown_s),
                 }
         return {**processes.mean(scores, len(self._clips)), **shown}
+
+    def _rolls_score(self, ref: Notes, parts: Sequence[Rolls]) -> dict[str, float]:
+        """The scores of a clip's rolls; none without heads."""
+        if self._config.rolls is None:
+            return {}
+        est = rolls_to_notes(Rolls.concatenate(parts), self._config.rolls.decoding)
+        ref = on_one_keyboard(ref, self._config.features.frame_rate_hz)
+        return {f"rolls_{name}": x for name, x in _score(ref, est).items()}
 
 
 def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:

@@ -8,10 +8,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -24,12 +23,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mt3x.audio import audio_info, stream_audio
+from mt3x.audio import audio_info
 from mt3x.files import check_writable, write_whole
 from mt3x.instruments import Instruments, parse_instruments
-from mt3x.jobs import SUFFIXES, Job, find_recordings, plan
-from mt3x.notes import Notes
-from mt3x.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
+from mt3x.jobs import SUFFIXES, Job, find_recordings, plan, write_format
+from mt3x.rolls import Rolls
 
 if TYPE_CHECKING:
     from mt3x.transcribe import Transcriber
@@ -350,43 +348,6 @@ class _Batch:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False)
-
-
-def write_format(
-    name: str,
-    file: IO[bytes],
-    job: Job,
-    notes: Notes,
-    rolls: Sequence[Rolls],
-    transcriber: "Transcriber",
-) -> None:
-    """Write one output to an open, seekable file."""
-    if name == "midi":
-        file.write(notes.to_midi())
-    elif name == "csv":
-        file.write(notes.to_csv().encode())
-    elif name == "json":
-        file.write(notes.to_json().encode())
-    elif name == "rolls":
-        whole = Rolls.concatenate(rolls)
-        arrays = {n.removesuffix("_TxP"): getattr(whole, n) for n in ROLL_NAMES}
-        np.savez_compressed(
-            file,
-            **arrays,
-            frame_rate_hz=whole.frame_rate_hz,
-            lowest_pitch=LOWEST_PITCH,
-        )
-    elif name == "plot":
-        title = job.name if job.source is None else job.source.name
-        from mt3x.plot import plot_notes
-
-        spectrogram = transcriber.spectrogram(job.audio)
-        plot_notes(notes, file, spectrogram=spectrogram, title=title)
-    else:
-        from mt3x.sonify import SAMPLE_RATE_HZ, write_comparison
-
-        blocks = stream_audio(job.audio, SAMPLE_RATE_HZ)
-        write_comparison(file, blocks, notes, SAMPLE_RATE_HZ)
 
 
 class _NamedBytes(io.BytesIO):
