@@ -13,20 +13,21 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
-    0: "audio codec files instrument_metrics instruments metrics midi note_decoder "
-    "notes plot refine rolls sonify task_names tokens windows",
-    1: "decoding features grammar losses meters models models.batch_norm "
-    "models.hppnet models.layers models.platform models.roll_heads models.seq2seq "
-    "models.stem models.transformer objectives optimizers piano_objective reference "
-    "search spectrogram tokens_objective train_step",
-    2: "augment batches clips compose converters corpus datasets label_files "
-    "multitrack pianos note_sequences pieces pipeline preprocessors published raw "
-    "recipe records render roll_notes roll_tasks sfz sources task_batches task_outputs "
-    "task_registry textures token_tasks",
-    3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands "
+    0: "audio codec files instrument_metrics instruments loudness metrics midi "
+    "note_decoder notes plot refine rolls sonify task_names tokens windows",
+    1: "decoding features grammar losses meters models models.batch_norm models.hppnet "
+    "models.layers models.platform models.roll_heads models.seq2seq models.stem "
+    "models.transformer objectives optimizers piano_objective reference search "
+    "spectrogram tokens_objective train_step",
+    2: "arrange augment batches clips compose converters corpus datasets drums "
+    "label_files multitrack pianos note_sequences pieces pipeline preprocessors "
+    "published raw recipe records render roll_notes roll_tasks sfz slakh_layout songs "
+    "soundfonts sources synth task_batches task_outputs task_registry textures "
+    "token_tasks",
+    3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands compare "
     "compilation_cache config distributed evaluate experiment initial_weights jobs "
-    "journal partitioning plan prefetch processes run_checkpoints run_folder score_files "
-    "sharded_step t5x_adapter t5x_checkpoints t5x_data t5x_outputs "
+    "journal partitioning plan prefetch processes run_checkpoints run_folder "
+    "score_files sharded_step t5x_adapter t5x_checkpoints t5x_data t5x_outputs "
     "task_evaluation train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
@@ -43,7 +44,7 @@ ALLOWED = {
 DATA_MODULES = set(
     "multitrack note_sequences pieces pipeline preprocessors records sources "
     "task_outputs task_registry task_batches token_tasks roll_notes roll_tasks "
-    "converters t5x_adapter t5x_data commands.prepare".split()
+    "converters t5x_adapter t5x_data commands.prepare slakh_layout".split()
 )
 DATA_PACKAGES = {"apache_beam", "note_seq", "seqio", "tensorflow", "yaml"}
 
