@@ -18,6 +18,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "plan": "Tell what a training step needs on a TPU slice.",
     "eval": "Score a checkpoint on an evaluation task.",
     "infer": "Transcribe the pieces of a task with a checkpoint.",
+    "compare": "Put training runs side by side: scores over seeds, curves.",
     "export": "Write the weights of a training run to one file.",
     "prepare": "Turn a published data set into TFRecords.",
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",

@@ -20,6 +20,7 @@ from mt3x.instrument_metrics import mean_instrument_scores
 from mt3x.metrics import Cells, PrecisionRecallF1, mean_scores, mean_triples, pooled
 
 __all__ = [
+    "is_scores",
     "mean_of_instruments",
     "mean_of_integrated",
     "pooled_cells",
@@ -89,6 +90,15 @@ def to_csv(results: Sequence[PieceResult]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def is_scores(path: str | Path) -> bool:
+    """Whether a file is one that `to_json` makes."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(document, dict) and {"mean", "pieces"} <= document.keys()
 
 
 def read_mean(path: str | Path) -> dict[str, float]:
