@@ -27,7 +27,7 @@ import numpy as np
 from mt3x.instruments import PROGRAM_NAMES
 from mt3x.notes import Notes
 
-__all__ = ["read_beats", "read_midi", "write_midi"]
+__all__ = ["read_beats", "read_midi", "read_tracks", "write_midi"]
 
 DRUM_CHANNEL = 9
 SUSTAIN_PEDAL = 64
@@ -62,11 +62,39 @@ def read_midi(
     """
     midi = _parsed(source)
     notes, pedals, tempos, end_tick = _parse(midi)
+    return _played(midi, notes, pedals if sustain_pedal else {}, tempos, end_tick)
+
+
+def read_tracks(
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+) -> dict[str, Notes]:
+    """The notes of a MIDI file by the names of its tracks, as `read_midi` reads them.
+
+    Raises:
+      OSError, ValueError: as `read_midi`.
+    """
+    midi = _parsed(source)
+    _, _, tempos, _ = _parse(midi)
+    tracks = {}
+    for track in midi.tracks:
+        alone = mido.MidiFile(type=1, ticks_per_beat=midi.ticks_per_beat)
+        alone.tracks.append(track)
+        notes, pedals, _, end_tick = _parse(alone)
+        tracks[track.name] = _played(midi, notes, pedals, tempos, end_tick)
+    return tracks
+
+
+def _played(
+    midi: mido.MidiFile,
+    notes: list[_Note],
+    pedals: dict[int, list[tuple[int, bool]]],
+    tempos: list[tuple[int, int]],
+    end_tick: int,
+) -> Notes:
     if not notes:
         return Notes.empty()
     on_tick, off_tick, channel, pitch, velocity, program = np.array(notes).T
-    if sustain_pedal:
-        off_tick = _extend(on_tick, off_tick, channel, pitch, pedals, end_tick)
+    off_tick = _extend(on_tick, off_tick, channel, pitch, pedals, end_tick)
     return Notes(
         onset_s=_seconds(on_tick, tempos, midi.ticks_per_beat),
         offset_s=_seconds(off_tick, tempos, midi.ticks_per_beat),

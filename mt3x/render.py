@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import soundfile
 import soxr
@@ -28,6 +30,8 @@ from mt3x.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
 # Soundfonts are played at this rate and brought down after: synthesisers
 # interpolate without a low-pass, so a low rate would fold the treble back.
 PLAY_RATE_HZ = 44100
+_REVERB, _CHORUS = 91, 93  # MIDI controllers
+_RING_S = 2.0
 _NO_SYNTHESIZER = (
     "no synthesiser; install fluidsynth (`apt install fluidsynth`; any soundfont) or "
     "`pip install midirenderer` (SF2 only)"
@@ -288,5 +292,23 @@ def _run_midirenderer(soundfont: Path, score: Path, sound: Path) -> None:
     ):
         raise OSError(f"{soundfont}: {_NO_SYNTHESIZER}")
     midirenderer = importlib.import_module("midirenderer")
-    wave = midirenderer.render_wave_from(soundfont.read_bytes(), score.read_bytes())
+    wave = midirenderer.render_wave_from(soundfont.read_bytes(), _dry(score))
     sound.write_bytes(wave)
+
+
+def _dry(score: Path) -> bytes:
+    """The MIDI file's bytes with reverb and chorus off, and time to ring at its end."""
+    score_midi = mido.MidiFile(score)
+    track = mido.MidiTrack(
+        mido.Message("control_change", channel=channel, control=control, value=0)
+        for channel in range(16)
+        for control in (_REVERB, _CHORUS)
+    )
+    ticks = mido.second2tick(
+        score_midi.length + _RING_S, score_midi.ticks_per_beat, midi.DEFAULT_TEMPO_US
+    )
+    track.append(mido.MetaMessage("end_of_track", time=ticks))
+    score_midi.tracks.insert(0, track)
+    file = io.BytesIO()
+    score_midi.save(file=file)
+    return file.getvalue()

@@ -8,18 +8,16 @@ Grooves are named as in Groove (Gillick et al. 2019, arXiv:1905.06118):
 """
 
 import hashlib
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import mido
 import numpy as np
 
 from mt3x.arrange import LeadSheet
 from mt3x.drums import Groove
-from mt3x.midi import read_beats, read_midi
+from mt3x.midi import read_beats, read_midi, read_tracks
 from mt3x.notes import Notes
 from mt3x.recipe import find_midi
 
@@ -106,7 +104,8 @@ def read_lead_sheet(song: SongFile) -> LeadSheet:
     Raises:
       OSError, ValueError: not such a file; names it.
     """
-    tracks = _named_tracks(song.path)
+    found = read_tracks(song.path)
+    tracks = {name.strip().upper(): notes for name, notes in found.items()}
     for name in ("MELODY", "PIANO"):
         if name not in tracks:
             raise ValueError(
@@ -159,33 +158,6 @@ def _read_beat_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if table.shape[1] < 3 or len(table) < 2 or (np.diff(table[:, 0]) <= 0).any():
         raise ValueError(f"{path}: rows of a rising time and two marks are expected")
     return table[:, 0], np.flatnonzero(table[:, 2])
-
-
-def _named_tracks(path: str) -> dict[str, Notes]:
-    """The notes of a MIDI file by the names of its tracks, at the file's tempos."""
-    whole = read_midi(path)  # raises what is wrong with the file
-    if not len(whole):
-        return {}
-    midi = mido.MidiFile(path, clip=True)
-    tempos, tracks = _tempo_track(midi), {}
-    for track in midi.tracks:
-        single = mido.MidiFile(type=1, ticks_per_beat=midi.ticks_per_beat)
-        single.tracks += [tempos, track]
-        file = io.BytesIO()
-        single.save(file=file)
-        tracks[track.name.strip().upper()] = read_midi(file.getvalue())
-    return tracks
-
-
-def _tempo_track(midi: mido.MidiFile) -> mido.MidiTrack:
-    """All changes of tempo of a file as one track."""
-    out, tick, last = mido.MidiTrack(), 0, 0
-    for message in mido.merge_tracks(midi.tracks):
-        tick += message.time
-        if message.type == "set_tempo":
-            out.append(message.copy(time=tick - last))
-            last = tick
-    return out
 
 
 def _midi_files(folder: Path) -> list[Path]:

@@ -11,6 +11,8 @@ import functools
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -188,7 +190,7 @@ def render_all(
             yield render_track(track, config, out)
         return
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn")
+        workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
     )
     try:
         futures = [pool.submit(render_track, track, config, out) for track in todo]
@@ -196,6 +198,18 @@ def render_all(
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when its parent is killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def render_track(track: Track, config: SynthConfig, out: Path) -> Outcome:

@@ -129,13 +129,21 @@ def command(out: Path, workers: int, **given: Any) -> None:
     slakh --raw OUT`. The splits share no songs, and the test split no soundfonts. The
     same options and files give the same bytes; a run that was stopped goes on.
     """
-    from mt3x.synth import begin, plan, render_all
+    from mt3x.run_folder import locked
+    from mt3x.synth import begin, plan
 
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more: {workers}")
     config, material = _config(given), _material(given)
     tracks = plan(config, material)
     begin(out, config, material)
+    with locked(out):
+        _render(tracks, config, out, workers)
+
+
+def _render(tracks: list[Any], config: Any, out: Path, workers: int) -> None:
+    from mt3x.synth import render_all
+
     begun_s = time.monotonic()
     kept = sum(track.folder(out).is_dir() for track in tracks)
     problems, seconds = [], 0.0
