@@ -1,31 +1,26 @@
-"""Our models and tasks under T5X (github google-research/t5x); see docs/t5x.md.
+"""Our models under T5X (github google-research/t5x); see docs/t5x.md.
 
 T5X launches, trains, saves and restores; `gin/t5x/` tells it to use what is here. Of
 mt3x it gets objectives, so that the loss is that of `mt3x.train`, and the tasks of
-`mt3x.pipeline`. The only module that imports T5X, which is not on PyPI.
+`mt3x.pipeline` (`mt3x.t5x_data`). No other modules import T5X, which is not on PyPI.
 """
 
 import dataclasses
 import functools
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import tensorflow as tf
 from clu import metrics as clu_metrics
-from clu.data import dataset_iterator
 from etils import epath
+from flax.core import freeze
 from flax.linen import partitioning as flax_partitioning
-from jax.experimental import multihost_utils
 from t5x import (  # pyright: ignore[reportMissingImports]
     adafactor,
     gin_utils,
     models,
-    utils,
 )
 from t5x import metrics as t5x_metrics  # pyright: ignore[reportMissingImports]
 
@@ -33,14 +28,11 @@ from mt3x import partitioning, pipeline
 from mt3x.checkpoints import flatten, unflatten
 from mt3x.converters import ROLLS
 from mt3x.decoding import generate
-from mt3x.experiment import TaskConfig
+from mt3x.models import batch_norm
 from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
 from mt3x.rolls import NUM_PITCHES
 from mt3x.search import DecodingConfig
 from mt3x.t5x_checkpoints import CONFIG_NAME
-from mt3x.task_registry import check_data
-
-OWN_TASKS = "mt3x.tasks"
 
 
 def axis_rules() -> list[tuple[str, str | None]]:
@@ -52,7 +44,7 @@ def factor_rules() -> dict[str | None, Any]:
     """T5X's rules for Adafactor, with those of our names that it lacks.
 
     They matter for arrays of more than two axes alone: others go by their size. None
-    is the name of all axes of HPPNet, whose arrays are not factored.
+    is the name of all axes of HPPNet and of stems, whose arrays are not factored.
     """
     return {
         **adafactor.standard_logical_factor_rules(),
@@ -66,6 +58,11 @@ class ObjectiveModel(models.BaseModel):
 
     T5X does not divide by the loss's weight: its Adafactor does not see the scale of a
     gradient. `loss_normalizing_factor` divides by a constant where an optimizer does.
+
+    Batch norm's running statistics, which lie among our parameters, are T5X's
+    `flax_mutables`: a collection `batch_stats` beside `params`, which T5X gives to the
+    functions of models that have one. A microbatch goes on from those of the one before
+    it (`mt3x train` takes the mean of what microbatches make of the step's).
     """
 
     objective: Any
@@ -82,25 +79,29 @@ class ObjectiveModel(models.BaseModel):
         input_shapes: Mapping[str, Any],
         input_types: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Parameters and, as `params_axes`, their logical axes."""
+        """Parameters, running statistics and, as `..._axes`, their logical axes."""
         del input_shapes, input_types
-        params = self.objective.init(rng)
+        variables = batch_norm.variables(self.objective.init(rng))
         axes = {
-            f"{name}_axes": flax_partitioning.AxisMetadata(
-                names=partitioning.param_axes(name, param.ndim)
-            )
-            for name, param in flatten(params).items()
+            f"{collection}_axes": _axes(arrays)
+            for collection, arrays in variables.items()
         }
-        return {"params": params, "params_axes": unflatten(axes)}
+        return {**variables, **axes}
 
     def loss_fn(
         self,
         params: Any,
         batch: Mapping[str, jax.Array],
         dropout_rng: jax.Array | None,
-    ) -> tuple[jax.Array, dict[str, Any]]:
-        """The loss's sum, and what `mt3x train` logs as well."""
-        total, weight, parts, _ = self.objective.loss(params, batch, dropout_rng)
+        flax_mutables: Mapping[str, Any] | None = None,
+    ) -> tuple[jax.Array, Any]:
+        """The loss's sum, and what `mt3x train` logs as well.
+
+        With `flax_mutables` the new ones stand behind the metrics.
+        """
+        total, weight, parts, statistics = self.objective.loss(
+            _joined(params, flax_mutables), batch, dropout_rng
+        )
         average: Any = clu_metrics.Average  # a dataclass, which checkers do not see
         metrics: dict[str, Any] = {
             name: average(total=part, count=count)
@@ -113,13 +114,38 @@ class ObjectiveModel(models.BaseModel):
                 numerator=jnp.float32(size)
             ),
         }
-        return total / self.loss_normalizing_factor, metrics
+        loss = total / self.loss_normalizing_factor
+        if not flax_mutables:
+            return loss, metrics
+        new = batch_norm.updated(flax_mutables, {"batch_stats": statistics})
+        return loss, (metrics, freeze(new))
+
+    def eval_fn(
+        self,
+        params: Any,
+        batch: Mapping[str, jax.Array],
+        flax_mutables: Mapping[str, Any] | None = None,
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """Loss and metrics without dropout, by the running statistics."""
+        return self.loss_fn(_joined(params, flax_mutables), batch, None)
+
+    def predict_batch(
+        self,
+        params: Any,
+        batch: Mapping[str, jax.Array],
+        rng: jax.Array | None = None,
+        flax_mutables: Mapping[str, Any] | None = None,
+    ) -> jax.Array:
+        """What `predict_batch_with_aux` says, without what is beside it."""
+        params = _joined(params, flax_mutables)
+        return self.predict_batch_with_aux(params, batch, rng)[0]
 
     def score_batch(
         self,
         params: Any,
         batch: Mapping[str, jax.Array],
         return_intermediates: bool = False,
+        flax_mutables: Mapping[str, Any] | None = None,
     ) -> jax.Array:
         """Minus the loss of each example: of tokens, their log-likelihood.
 
@@ -132,6 +158,8 @@ class ObjectiveModel(models.BaseModel):
                 "it out"
             )
 
+        params = _joined(params, flax_mutables)
+
         def score(example: Mapping[str, jax.Array]) -> jax.Array:
             one = {name: value[None] for name, value in example.items()}
             return -self._score_objective.loss(params, one, None)[0]
@@ -141,6 +169,22 @@ class ObjectiveModel(models.BaseModel):
     @property
     def _score_objective(self) -> Any:
         return self.objective
+
+
+def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Logical axes as T5X takes them, of a nested dict."""
+    axes = {
+        f"{name}_axes": flax_partitioning.AxisMetadata(
+            names=partitioning.param_axes(name, param.ndim)
+        )
+        for name, param in flatten(params).items()
+    }
+    return unflatten(axes)
+
+
+def _joined(params: Any, flax_mutables: Mapping[str, Any] | None) -> Any:
+    """Our parameters, which hold the running statistics."""
+    return batch_norm.join({"params": params, **(flax_mutables or {})})
 
 
 class TokensModel(ObjectiveModel):
@@ -175,8 +219,10 @@ class TokensModel(ObjectiveModel):
         params: Any,
         batch: Mapping[str, jax.Array],
         rng: jax.Array | None = None,
+        flax_mutables: Mapping[str, Any] | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Tokens BxL, and the `scores` B of the sequences."""
+        params = _joined(params, flax_mutables)
         state = self.objective.start(
             params, batch["encoder_input_tokens"], batch["encoder_num_frames"]
         )
@@ -187,7 +233,7 @@ class TokensModel(ObjectiveModel):
     @property
     def _score_objective(self) -> TokensObjective:
         plain = dataclasses.replace(
-            self.objective.config, z_loss=0.0, label_smoothing=0.0
+            self.objective.config, z_loss=0.0, label_smoothing=0.0, rolls=None
         )
         return TokensObjective(plain, self.objective.dtype)
 
@@ -229,131 +275,6 @@ class PianoModel(ObjectiveModel):
         del rng
         rolls = self.objective.predict(params, batch["samples"])
         return jnp.stack([rolls[name] for name in ROLLS], axis=2), {}
-
-
-def checked_task(
-    task: str,
-    objective: TokensConfig | PianoConfig,
-    split: str,
-    use_cached: bool = False,
-    module: str | None = None,
-) -> str:
-    """The name of a task, once all is there that a run will ask of it.
-
-    Args:
-      task: name of a task or mixture.
-      objective: what the model reads and writes.
-      split: the split that is to be read.
-      use_cached: whether SeqIO's cache is read, not the records.
-      module: registers the task when it is imported; None for mt3x's own.
-
-    Raises:
-      ValueError: there is no such task, or it does not fit the model.
-      OSError: its records are missing.
-    """
-    module, features = module or OWN_TASKS, objective.features
-    found = pipeline.find_task(task, module)
-    if isinstance(objective, TokensConfig):
-        pipeline.check_tokens(task, module, objective.tokens)
-    else:
-        frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
-        pipeline.check_rolls(task, module, frames)
-    check_data(found, split, use_cached)
-    return task
-
-
-def get_dataset(
-    cfg: Any,
-    shard_id: int,
-    num_shards: int,
-    feature_converter_cls: Callable[..., Any],
-    *unused: Any,
-    objective: TokensConfig | PianoConfig,
-    max_examples_per_mix: int | None = None,
-) -> "StepBatches":
-    """The `get_dataset_fn` of T5X's training: the batches of `mt3x train`.
-
-    Args:
-      cfg: T5X's DatasetConfig; `seed` None is a new one in each run.
-      shard_id, num_shards: this process's part of each batch.
-      feature_converter_cls: the model's.
-      unused: what T5X has defaults for.
-      objective: what the model reads and writes.
-      max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
-    """
-    with pipeline.train_options(_options(objective, max_examples_per_mix)):
-        dataset = utils.get_dataset(cfg, shard_id, num_shards, feature_converter_cls)
-    seed = cfg.seed
-    if seed is None:
-        seed = int(multihost_utils.broadcast_one_to_all(np.int32(time.time())))
-    task = TaskConfig(
-        task=cfg.mixture_or_task_name,
-        module=cfg.module or OWN_TASKS,
-        batch_size=cfg.batch_size,
-        clip_frames=cfg.task_feature_lengths["inputs"],
-        max_examples_per_mix=max_examples_per_mix,
-        use_cached=cfg.use_cached,
-        seed=seed,
-    )
-    batches = task.make_batches(objective, (shard_id, num_shards))
-    return StepBatches(batches.batch, dataset.element_spec)
-
-
-def get_training_eval_datasets(
-    *args: Any,
-    objective: TokensConfig | PianoConfig,
-    max_examples_per_mix: int | None = None,
-    **kwargs: Any,
-) -> Any:
-    """T5X's own, with the options of our training tasks."""
-    with pipeline.train_options(_options(objective, max_examples_per_mix)):
-        return utils.get_training_eval_datasets(*args, **kwargs)
-
-
-class StepBatches(dataset_iterator.DatasetIterator):
-    """Batches as T5X takes them; a checkpoint holds the number of the next one."""
-
-    def __init__(
-        self, batch: Callable[[int], Any], spec: Mapping[str, tf.TensorSpec]
-    ) -> None:
-        self._batch, self._spec = batch, spec
-        self._next_step = 0
-        # T5X looks at a batch in advance and saves before its first step, in any order.
-        self._is_new = True
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        self._next_step += 1
-        return self._batch(self._next_step - 1)
-
-    def reset(self) -> None:
-        self._next_step = 0
-
-    @property
-    def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
-        return {
-            name: dataset_iterator.ArraySpec(
-                dtype=spec.dtype.as_numpy_dtype, shape=tuple(spec.shape)
-            )
-            for name, spec in self._spec.items()
-        }
-
-    def save(self, filename: Any) -> None:
-        epath.Path(filename).write_text(str(0 if self._is_new else self._next_step))
-        self._is_new = False
-
-    def restore(self, filename: Any) -> None:
-        self._next_step = int(epath.Path(filename).read_text())
-        self._is_new = False
-
-
-def _options(
-    objective: TokensConfig | PianoConfig, max_examples_per_mix: int | None
-) -> pipeline.TrainOptions:
-    if isinstance(objective, PianoConfig):
-        return pipeline.TrainOptions(labels=objective.labels)
-    return pipeline.TrainOptions(
-        max_examples_per_mix, objective.tokens.program_granularity
-    )
 
 
 def summarize_config(

@@ -5,8 +5,9 @@ A checkpoint is a folder (`checkpoint_STEP` in a training run, or the published
 gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021). The older form has a
 msgpack file `checkpoint`, which holds the tree of the training state, and a zarr array
 in its own folder for each array that the tree does not hold itself. T5X's main branch
-writes an Orbax item `state` instead. Only the parameters (`target`) are read. T5X is
-not needed.
+writes an Orbax item `state` instead. Only the parameters (`target`) are read, and what
+T5X keeps beside them: batch norm's running statistics (`flax_mutables`), which lie
+among ours (`mt3x.models.batch_norm`). T5X is not needed.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ import numpy as np
 from mt3x.checkpoints import flatten, restore_arrays, storable, unflatten
 from mt3x.codec import Codec, VocabConfig
 from mt3x.files import write_whole
+from mt3x.models import batch_norm
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.objectives import TokensConfig
 from mt3x.tokens import TokenizerConfig
@@ -54,8 +56,8 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
         form); on disk also a training run's folder, whose newest checkpoint is read.
 
     Returns:
-      The parameters, a nested dict of NumPy arrays (bfloat16 and float16 become
-      float32), and the training step.
+      The parameters with running statistics, a nested dict of NumPy arrays (bfloat16
+      and float16 become float32), and the training step.
 
     Raises:
       ValueError: what is there is no checkpoint of T5X, or is damaged.
@@ -79,7 +81,7 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
         )
     state = _training_state(found.value, source)
     reads = {}
-    for name, value in _leaves(state["target"]).items():
+    for name, value in _leaves(_with_statistics(state)).items():
         if not isinstance(value, Mapping):  # small arrays lie in the msgpack file
             reads[name] = np.asarray(value)
             continue
@@ -106,6 +108,8 @@ def write_t5x(
     overwrite: bool = False,
 ) -> Path:
     """Write parameters for T5X, in the older form and without an optimizer's state.
+
+    Running statistics among them go where T5X keeps them.
 
     Args:
       folder: gets `checkpoint_STEP`, which T5X's CHECKPOINT_PATH names; made when
@@ -134,7 +138,10 @@ def write_t5x(
         raise FileExistsError(
             f"{there} is of another model and is not replaced; give another folder"
         )
-    state = {"target": unflatten(arrays), "state": {"step": np.int32(step)}}
+    collections = batch_norm.variables(unflatten(arrays))
+    state = {"target": collections.pop("params"), "state": {"step": np.int32(step)}}
+    if collections:
+        state["flax_mutables"] = collections
     data = serialization.msgpack_serialize({"version": 3, "optimizer": state})
     path = Path(folder) / f"checkpoint_{step}"
     path.mkdir(parents=True, exist_ok=True)
@@ -164,7 +171,10 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
     def wanted(tree: Any) -> Any:
-        return {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
+        kept = {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
+        if "flax_mutables" in tree:
+            kept["flax_mutables"] = tree["flax_mutables"]
+        return kept
 
     try:
         found = restore_arrays(folder / ORBAX_ITEM, wanted)
@@ -174,8 +184,15 @@ def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
             f"{folder}: damaged, or no checkpoint of T5X ({_reason(error)}); copy the "
             "checkpoint again"
         ) from error
-    params = {name: _widened(array) for name, array in flatten(found["target"]).items()}
+    arrays = flatten(_with_statistics(found))
+    params = {name: _widened(array) for name, array in arrays.items()}
     return unflatten(params), int(np.asarray(found["state"]["step"]))
+
+
+def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of T5X's state as ours, whose batch norms hold their statistics."""
+    mutables = state.get("flax_mutables", {})
+    return batch_norm.join({"params": state["target"], **mutables})
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
@@ -220,6 +237,12 @@ def guess_config(params: Mapping[str, Any], head_dim: int = 64) -> Seq2SeqConfig
       ValueError: these are not the parameters of MT3's network.
     """
     shapes = {name: array.shape for name, array in flatten(params).items()}
+    for name in shapes:
+        if re.match(r"encoder/(stem|end$|layers_\d+/conv)|roll_heads", name):
+            raise ValueError(
+                f"there is {name} among its parameters, which MT3's network has not: "
+                f"put the {CONFIG_NAME} of its run beside the checkpoint"
+            )
 
     def size(name: str, axis: int) -> int:
         if len(shapes.get(name, ())) != 2:

@@ -1,5 +1,6 @@
 """Small models with random weights, for tests that need one that runs."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,7 +9,14 @@ import numpy as np
 from mt3x.checkpoints import save_weights
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.seq2seq import Seq2SeqConfig
-from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
+from mt3x.models.stem import StemConfig
+from mt3x.objectives import (
+    PianoConfig,
+    PianoObjective,
+    RollsConfig,
+    TokensConfig,
+    TokensObjective,
+)
 
 SMALL_TOKENS = TokensConfig(
     model=Seq2SeqConfig(
@@ -22,17 +30,31 @@ SMALL_TOKENS = TokensConfig(
     num_frames=32,
     max_tokens=24,
 )
+# With convolutions and batch norm in front of the encoder, and heads for rolls.
+SMALL_ROLLS = dataclasses.replace(
+    SMALL_TOKENS,
+    model=dataclasses.replace(
+        SMALL_TOKENS.model, stem=StemConfig("before", channels=(4, 4, 8))
+    ),
+    rolls=RollsConfig(channels=4),
+)
 SMALL = PianoConfig(model=HPPNetConfig(channels=4, stem_channels=4))
 
 
 def random_params(config: PianoConfig | TokensConfig = SMALL) -> dict:
-    """Parameters drawn by NumPy: compiling `init` would take longer than the tests."""
+    """Parameters drawn by NumPy: compiling `init` would take longer than the tests.
+
+    The variances among running statistics are positive.
+    """
     kind = PianoObjective if isinstance(config, PianoConfig) else TokensObjective
     shapes = jax.eval_shape(kind(config).init, jax.random.key(0))
     rng = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda leaf: rng.uniform(-0.4, 0.4, leaf.shape).astype(np.float32), shapes
-    )
+
+    def draw(path, leaf):
+        values = rng.uniform(-0.4, 0.4, leaf.shape).astype(np.float32)
+        return values + 1 if path[-1].key == "var" else values
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def save_small_weights(path: Path, config: PianoConfig | TokensConfig = SMALL) -> Path:

@@ -26,15 +26,47 @@ from mt3x import checkpoints, config, partitioning
 from mt3x.codec import VocabConfig
 from mt3x.commands import import_
 from mt3x.features import LogMelConfig
+from mt3x.models import batch_norm
 from mt3x.models.seq2seq import Seq2SeqConfig
+from mt3x.models.stem import StemConfig
 from mt3x.objectives import TokensConfig, config_from_dict, make_objective
 from mt3x.optimizers import OptimizerConfig
 from mt3x.t5x_checkpoints import read_t5x, write_t5x
 from mt3x.tokens import TokenizerConfig
+from mt3x.tokens_objective import RollsConfig
 from mt3x.train_step import StepConfig, init_state, train_step
 
 TESTS = Path(__file__).parent
+# A stem with batch norm, an end marker and heads for rolls; and convolution modules.
+STEM, CONFORMER = (
+    dataclasses.replace(
+        SMALL_TOKENS,
+        model=dataclasses.replace(
+            SMALL_TOKENS.model,
+            input_depth=64,
+            stem=StemConfig(mode, channels=(2, 3, 4), kernel_frames=3),
+            end_marker=mode == "before",
+        ),
+        features=LogMelConfig(num_bins=64, fft_samples=512),
+        rolls=RollsConfig(channels=4) if mode == "before" else None,
+    )
+    for mode in ("before", "conformer")
+)
+CONFIGS = {
+    "tokens": SMALL_TOKENS,
+    "rolls": SMALL,
+    "stem": STEM,
+    "conformer": CONFORMER,
+}
 T5X_FILES = sorted(path.name for path in (config.gin_dir() / "t5x").glob("*.gin"))
+
+
+@pytest.fixture
+def t5x_data():
+    pytest.importorskip("t5x", reason="T5X is not installed: see docs/t5x.md")
+    from mt3x import t5x_data
+
+    return t5x_data
 
 
 @pytest.fixture
@@ -63,27 +95,31 @@ def tokens_batch(batch=4):
     }
 
 
-def rolls_batch(batch=4, frames=8):
-    rng = np.random.default_rng(0)
-    rolls = rng.random((4, batch, frames, 88)).astype(np.float32)
+def random_rolls(frames, batch=4):
+    rolls = np.random.default_rng(1).random((4, batch, frames, 88)).astype(np.float32)
     onset, frame, offset = (rolls[:3] > 0.9).astype(np.float32)
-    return {
-        "samples": rng.normal(size=(batch, frames * 320)).astype(np.float32),
-        **{"onset": onset, "frame": frame, "offset": offset, "velocity": rolls[3]},
-    }
+    return {"onset": onset, "frame": frame, "offset": offset, "velocity": rolls[3]}
 
 
-def params_axes(model):
+def rolls_batch(batch=4, frames=8):
+    samples = np.random.default_rng(0).normal(size=(batch, frames * 320))
+    return {"samples": samples.astype(np.float32), **random_rolls(frames)}
+
+
+def t5x_variables(model, params):
+    """What `get_initial_variables` gives, with these parameters."""
     shapes = jax.eval_shape(
         functools.partial(model.get_initial_variables, input_shapes={}),
         jax.random.key(0),
     )
-    return shapes["params_axes"]
+    return {**shapes, **batch_norm.variables(params)}
 
 
 def t5x_model(adapter, kind, optimizer_def):
-    if kind == "tokens":
-        return adapter.TokensModel(SMALL_TOKENS, optimizer_def), tokens_batch()
+    if kind != "rolls":
+        rolls = random_rolls(SMALL_TOKENS.num_frames) if CONFIGS[kind].rolls else {}
+        model = adapter.TokensModel(CONFIGS[kind], optimizer_def)
+        return model, tokens_batch() | rolls
     lengths = {"inputs": 8, "targets": 8}
     model = adapter.PianoModel(SMALL, optimizer_def, lengths, batch_size=4)
     return model, rolls_batch()
@@ -93,9 +129,8 @@ def t5x_step(model, params, batch, learning_rate, microbatches=None, rng=None):
     """Parameters and metrics after one step of T5X's trainer."""
     from t5x import train_state, trainer
 
-    axes = params_axes(model)
     state = train_state.FlaxOptimTrainState.create(
-        model.optimizer_def, {"params": params, "params_axes": axes}
+        model.optimizer_def, t5x_variables(model, params)
     )
     step = functools.partial(
         trainer.train_with_lr,
@@ -105,7 +140,7 @@ def t5x_step(model, params, batch, learning_rate, microbatches=None, rng=None):
         num_microbatches=microbatches,
     )
     state, metrics = jax.jit(step)(state, batch)
-    return state.params, metrics
+    return batch_norm.join({"params": state.params, **state.flax_mutables}), metrics
 
 
 def assert_params_equal(found, expected, atol=1e-6):
@@ -128,10 +163,10 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["tokens", "rolls"])
+@pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("name", ["adafactor", "adam"])
 def test_a_step_is_that_of_our_trainer(t5x_adapter, kind, name):
-    """Loss, and parameters after a step; dropout is drawn from the same key."""
+    """Loss, parameters and running statistics; dropout is drawn from the same key."""
     from t5x import adafactor, optimizers
 
     ours = OPTIMIZERS[name]
@@ -144,10 +179,10 @@ def test_a_step_is_that_of_our_trainer(t5x_adapter, kind, name):
 
         optimizer_def = optimizers.OptaxWrapper(make_optimizer(ours, steps=1))
     model, batch = t5x_model(t5x_adapter, kind, optimizer_def)
-    if name == "adam" and kind == "tokens":
+    if name == "adam" and kind != "rolls":
         # The optimizer that looks at a gradient's size gets the mean's.
         model.loss_normalizing_factor = float(batch["decoder_loss_weights"].sum())
-    params = random_params(SMALL_TOKENS if kind == "tokens" else SMALL)
+    params = random_params(CONFIGS[kind])
     step_config = StepConfig(steps=1, optimizer=ours, seed=0)
     rng = jax.random.fold_in(jax.random.key(0), 0)  # what our step draws from
     state, scalars = jax.jit(
@@ -164,19 +199,18 @@ def test_a_step_is_that_of_our_trainer(t5x_adapter, kind, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "microbatches"), [("tokens", None), ("tokens", 2), ("rolls", None)]
+    ("kind", "microbatches"),
+    [("tokens", None), ("tokens", 2), ("rolls", None), ("conformer", None)],
 )
 def test_gradients_are_those_of_our_objective(t5x_adapter, kind, microbatches):
     """Without dropout; T5X adds up what microbatches give."""
     from t5x import train_state, trainer
 
     model, batch = t5x_model(t5x_adapter, kind, None)
-    params = random_params(SMALL_TOKENS if kind == "tokens" else SMALL)
+    params = random_params(CONFIGS[kind])
     model.objective = without_dropout(model.objective)
     expected = jax.jit(jax.grad(lambda p: model.objective.loss(p, batch, None)[0]))
-    state = train_state.InferenceState.create(
-        {"params": params, "params_axes": params_axes(model)}
-    )
+    state = train_state.InferenceState.create(t5x_variables(model, params))
     found, *_ = jax.jit(
         lambda batch: trainer.accumulate_grads_microbatched(
             model, state, batch, jax.random.PRNGKey(0), microbatches
@@ -197,11 +231,15 @@ def without_dropout(objective):
 
 
 def test_params_have_the_axes_of_our_table(t5x_adapter):
-    for kind in ("tokens", "rolls"):
+    for kind, described in CONFIGS.items():
         model, _ = t5x_model(t5x_adapter, kind, None)
-        variables = jax.eval_shape(model.objective.init, jax.random.key(0))
-        named = checkpoints.flatten(params_axes(model))
-        for name, param in checkpoints.flatten(variables).items():
+        variables = t5x_variables(model, random_params(described))
+        assert ("batch_stats" in variables) == (kind == "stem")
+        axes = {n: tree for n, tree in variables.items() if n.endswith("_axes")}
+        named = checkpoints.flatten(
+            batch_norm.join({k[:-5]: t for k, t in axes.items()})
+        )
+        for name, param in checkpoints.flatten(random_params(described)).items():
             ours = partitioning.param_axes(name, param.ndim)
             assert tuple(named[f"{name}_axes"].names) == ours
         rules = {None: None, **dict(t5x_adapter.axis_rules())}
@@ -237,15 +275,15 @@ def test_predictions_are_those_of_transcription(t5x_adapter):
     np.testing.assert_allclose(rolls_BxTx4xP[:, :, 2], ref["offset"], atol=1e-5)
 
 
-def test_positions_of_the_data(t5x_adapter, tmp_path):
+def test_positions_of_the_data(t5x_data, tmp_path):
     """T5X looks at the first batch in advance, before or after it saves."""
-    batches = t5x_adapter.StepBatches(lambda step: {"x": step}, {})
+    batches = t5x_data.StepBatches(lambda step: {"x": step}, {})
     assert next(batches) == {"x": 0}
     batches.save(tmp_path / "first")
     assert next(batches) == {"x": 1}
     batches.save(tmp_path / "second")
     for name, step in (("first", 0), ("second", 2)):
-        resumed = t5x_adapter.StepBatches(lambda step: {"x": step}, {})
+        resumed = t5x_data.StepBatches(lambda step: {"x": step}, {})
         resumed.restore(tmp_path / name)
         assert next(resumed) == {"x": step}
         resumed.save(tmp_path / "third")
@@ -262,10 +300,10 @@ def test_positions_of_the_data(t5x_adapter, tmp_path):
         ("maestrov3_rolls_train", SMALL, FileNotFoundError, "mt3x prepare maestrov3"),
     ],
 )
-def test_bad_tasks(t5x_adapter, tmp_path, monkeypatch, task, described, error, message):
+def test_bad_tasks(t5x_data, tmp_path, monkeypatch, task, described, error, message):
     monkeypatch.setenv("MT3X_DATA_DIR", str(tmp_path))
     with pytest.raises(error, match=message):
-        t5x_adapter.checked_task(task, described, "train")
+        t5x_data.checked_task(task, described, "train")
 
 
 class Syntax(config_parser.ParserDelegate):
