@@ -65,7 +65,8 @@ class TokensFeatureConverter(seqio.FeatureConverter):
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
         num_frames, labels = task_feature_lengths["inputs"], self._labels
-        if labels is not None and ROLL_NOTES not in ds.element_spec:
+        given: Any = ds.element_spec
+        if labels is not None and ROLL_NOTES not in given:
             raise ValueError(
                 "examples have no notes to draw rolls of: make the data set of a task "
                 "of add_task inside train_options(TrainOptions(labels=...))"

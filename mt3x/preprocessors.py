@@ -329,8 +329,15 @@ def mix_examples(
         seqio.SHUFFLE_BUFFER_SIZE // max_examples, seed=seqio.utils._NEXT_MAP_SEED
     )
     dataset = draw_size(dataset)  # pyright: ignore[reportCallIssue]
-    padding = {"inputs": 0.0, "targets": NO_ID, "size": np.int64(0), "id": ""}
-    padding |= {name: "" for name in dataset.element_spec if name == ROLL_NOTES}
+    padding: dict[str, Any] = {
+        "inputs": 0.0,
+        "targets": NO_ID,
+        "size": np.int64(0),
+        "id": "",
+    }
+    found: Any = dataset.element_spec
+    if ROLL_NOTES in found:
+        padding[ROLL_NOTES] = ""
     dataset = dataset.group_by_window(
         key_func=lambda example: example["size"],
         reduce_func=lambda size, group: group.padded_batch(
