@@ -130,7 +130,7 @@ def command(out: Path, workers: int, **given: Any) -> None:
     same options and files give the same bytes; a run that was stopped goes on.
     """
     from mt3x.run_folder import locked
-    from mt3x.synth import begin, plan
+    from mt3x.synth_plan import begin, plan
 
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more: {workers}")
@@ -167,7 +167,7 @@ def _render(tracks: list[Any], config: Any, out: Path, workers: int) -> None:
 
 
 def _config(given: dict[str, Any]) -> Any:
-    from mt3x.synth import PROGRAMS, SynthConfig
+    from mt3x.synth_plan import PROGRAMS, SynthConfig
 
     chosen = [part.strip() for part in given["parts"].split(",") if part.strip()]
     programs = {part: PROGRAMS.get(part, ()) for part in chosen}
@@ -195,7 +195,7 @@ def _config(given: dict[str, Any]) -> Any:
 
 def _material(given: dict[str, Any]) -> Any:
     from mt3x.songs import find_grooves, find_songs
-    from mt3x.synth import Material
+    from mt3x.synth_plan import Material
 
     songs = {}
     for name, is_lead in (("midi", False), ("leads", True)):
