@@ -74,7 +74,7 @@ class InitReport:
                 f"{_pattern(name)} {file}, not {model}"
                 for name, (file, model) in self.differing.items()
             )
-            lines.append(f"  drawn, of another shape in the file: {_listed(pairs)}")
+            lines.append(f"  drawn, as they differ in the file: {_listed(pairs)}")
         return lines
 
     def text(self) -> str:
@@ -216,4 +216,4 @@ def _size(arrays: Mapping[str, Array]) -> int:
 
 
 def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f}M" if count >= 1e5 else f"{count:,}"
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count:,}"

@@ -13,7 +13,7 @@ import pytest
 from small import SMALL_TOKENS, random_params, save_small_weights
 from toy import ToyBatches, ToyConfig, ToyObjective
 
-from mt3x import checkpoints, partitioning
+from mt3x import checkpoints, config, partitioning
 from mt3x.initial_weights import REPORT_FILE, fitting, load
 from mt3x.models import batch_norm
 from mt3x.models.stem import StemConfig
@@ -104,7 +104,7 @@ def test_shape_and_dtype_must_fit(in_folder):
     assert fits == {"c": {"d": np.ones(1)}}
     assert report.lines() == [
         "init_weights w: 1 of 3 arrays restored (1 of 7 parameters)",
-        "  drawn, of another shape in the file: a float32[4], not float32[3]; "
+        "  drawn, as they differ in the file: a float32[4], not float32[3]; "
         "b float64[3], not float32[3]",
     ]
     assert "drawn     a  float32[3] (file: float32[4])\n" in report.text()
@@ -112,17 +112,26 @@ def test_shape_and_dtype_must_fit(in_folder):
 
 def test_groups_are_the_shortest_prefixes_without_others():
     def tree(**parts):
-        leaf = np.zeros((1000, 100), np.float32)
+        leaf = np.zeros((1000, 1000), np.float32)
         return {"x": {"kept": leaf, **{name: {"k": leaf} for name in parts}}}
 
     many = {f"part{chr(97 + n)}": 1 for n in range(9)}
     _, report = fitting(tree(), tree(stem=1), "w")
-    assert report.lines()[1] == "  drawn: x/stem (1 array, 0.1M)"
+    assert report.lines()[1] == "  drawn: x/stem (1 array, 1.0M)"
     _, report = fitting(tree(), tree(**many), "w")
     assert report.lines()[1].endswith(
-        f"x/partf (1 array, 0.1M) and 3 more (see {REPORT_FILE})"
+        f"x/partf (1 array, 1.0M) and 3 more (see {REPORT_FILE})"
     )
     assert "x/parti/k" in report.text()
+
+
+def test_gin_sets_it():
+    bindings = [
+        "train.TrainConfig.init_weights='w'",
+        "train.TrainConfig.init_partial=True",
+    ]
+    loaded = config.load(["experiments/tiny_cpu.gin"], bindings).train
+    assert (loaded.init_weights, loaded.init_partial) == ("w", True)
 
 
 def test_nothing_that_fits_and_strict_mode_are_one_line(in_folder):
@@ -160,7 +169,7 @@ def test_started_from_mt3_a_stem_gives_its_logits(tmp_path, mode):
     num_arrays = len(checkpoints.flatten(random_params(SMALL_TOKENS)))
     assert f": {num_arrays} of " in lines[0] and len(lines) == 2
     news = {
-        "parallel": "encoder/stem (17 arrays, 0.1M); encoder/stem_projection (1 array,",
+        "parallel": "encoder/stem (17 arrays, 131,698); encoder/stem_projection (1 array,",
         "conformer": "encoder/layers_*/conv (",
     }
     assert f"  drawn: {news[mode]}" in lines[1]
