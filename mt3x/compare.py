@@ -181,14 +181,13 @@ def table(groups: Sequence[Group], columns: Sequence[str], best: bool = False) -
             ]
         )
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    rule = "|".join(["---"] + ["---:"] * (len(rows[0]) - 1))
-    text = "\n".join(f"| {line} |" for line in lines[:1])
-    text += f"\n|{rule}|\n" + "".join(f"| {line} |\n" for line in lines[1:])
-    text += (
-        "\nMeans over runs that differ in nothing but seeds (lowest to highest); the "
+    lines.insert(1, " | ".join(["---"] + ["---:"] * (len(rows[0]) - 1)))
+    return (
+        "".join(f"| {line} |\n" for line in lines)
+        + "\nMeans over runs that differ in nothing but seeds (lowest to highest); the "
         f"learning curve at each run's {'best' if best else 'last'} step.\n"
+        + _differences(groups)
     )
-    return text + _differences(groups)
 
 
 def plot(
@@ -279,19 +278,16 @@ def _add_run(runs: dict[Path, Run], path: Path) -> Run:
     )
     runs[key] = run
     for file in _score_files(path, "*.json") + _score_files(path, "*/*.json"):
-        name = file.relative_to(path).with_suffix("").as_posix()
-        run.scores |= {f"{name}/{k}": v for k, v in read_mean(file).items()}
+        run.scores |= _named(file, file.relative_to(path))
     return run
 
 
 def _add_scores(runs: dict[Path, Run], file: Path) -> None:
     """Scores to the run whose they are: around the file, or whose weights were read."""
     folder = _run_around(file.absolute())
-    name = file.stem
+    name = Path(file.name) if folder is None else file.absolute().relative_to(folder)
     config = file.parent / "config.json"
-    if folder is not None:
-        name = file.absolute().relative_to(folder).with_suffix("").as_posix()
-    elif config.is_file():
+    if folder is None and config.is_file():
         told = json.loads(config.read_text(encoding="utf-8"))
         if "checkpoint" in told:
             folder = _run_around(Path(told["checkpoint"]).absolute())
@@ -299,7 +295,7 @@ def _add_scores(runs: dict[Path, Run], file: Path) -> None:
         run = _add_run(runs, folder)
     else:
         run = runs.setdefault(file.resolve(), Run(file))
-    scores = {f"{name}/{k}": v for k, v in read_mean(file).items()}
+    scores = _named(file, name)
     clash = next((k for k in scores if run.scores.get(k, scores[k]) != scores[k]), None)
     if clash is not None:
         raise ValueError(
@@ -307,6 +303,12 @@ def _add_scores(runs: dict[Path, Run], file: Path) -> None:
             "rename the file"
         )
     run.scores |= scores
+
+
+def _named(file: Path, name: Path) -> dict[str, float]:
+    """The scores of a file as columns; those of two files differ by its name."""
+    prefix = name.with_suffix("").as_posix()
+    return {f"{prefix}/{score}": value for score, value in read_mean(file).items()}
 
 
 def _score_files(folder: Path, pattern: str) -> list[Path]:

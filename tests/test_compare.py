@@ -57,6 +57,7 @@ def compare(*arguments):
 def cells(text):
     """Rows of the table by the run's name."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
+    del lines[1]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
     return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[1:]}
 
@@ -177,6 +178,8 @@ def test_files_and_curves(runs, tmp_path):
     assert picture.count('id="FillBetweenPolyCollection') == 2
     fails("table.md exists already", *runs, "--out", out)
     assert compare(*runs, "--out", out, "--overwrite").exit_code == 0
+    fails("Format 'xyz' is not supported", *runs, "--plot", tmp_path / "x.xyz")
+    assert not (tmp_path / "x.xyz").exists()
     alone = write_scores(tmp_path / "s.json", 0.5)
     fails("has a learning curve to draw", alone, "--plot", tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()

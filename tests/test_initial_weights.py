@@ -169,7 +169,7 @@ def test_started_from_mt3_a_stem_gives_its_logits(tmp_path, mode):
     num_arrays = len(checkpoints.flatten(random_params(SMALL_TOKENS)))
     assert f": {num_arrays} of " in lines[0] and len(lines) == 2
     news = {
-        "parallel": "encoder/stem (17 arrays, 131,698); encoder/stem_projection (1 array,",
+        "parallel": "encoder/stem (17 arrays, 131,698); encoder/stem_projection (1 a",
         "conformer": "encoder/layers_*/conv (",
     }
     assert f"  drawn: {news[mode]}" in lines[1]
