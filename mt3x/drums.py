@@ -97,7 +97,7 @@ def pattern_drums(
 
 def _bars(beats_s: np.ndarray, bars: np.ndarray) -> list[tuple[int, int]]:
     """The first beat of each bar, and its number of beats."""
-    ends = np.append(bars[1:], len(beats_s))
+    ends = np.append(bars, len(beats_s))[1:]
     return [(int(a), int(b - a)) for a, b in zip(bars, ends, strict=True)]
 
 
