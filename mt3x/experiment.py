@@ -5,7 +5,7 @@ a machine without gin goes on with a run, or starts one from a copied `config.js
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from mt3x.batches import BatchConfig, Batches
 from mt3x.clips import Clip, corpus_clips, task_clips
 from mt3x.corpus import Corpus
 from mt3x.features import CQTConfig, LogMelConfig
+from mt3x.held_out import LOSSES, HeldOutLoss
 from mt3x.objectives import (
     PianoConfig,
     PianoObjective,
@@ -93,7 +94,10 @@ class TaskConfig:
     seed: int = 0
 
     def make_batches(
-        self, objective: PianoConfig | TokensConfig, shard: tuple[int, int] = (0, 1)
+        self,
+        objective: PianoConfig | TokensConfig,
+        shard: tuple[int, int] = (0, 1),
+        split: str = "train",
     ) -> "TaskBatches":
         """Training batches for a model, or a process's part of them.
 
@@ -130,12 +134,22 @@ class TaskConfig:
             self.batch_size,
             *lengths,
             seed=self.seed,
+            split=split,
             options=options,
             use_cached=self.use_cached,
             shuffle_buffer=self.shuffle_buffer,
             module=self.module,
             shard=shard,
         )
+
+    def held_out(self, objective: PianoConfig | TokensConfig) -> "TaskBatches":
+        """Batches of the validation pieces, unmixed, in all runs the same.
+
+        Raises:
+          ValueError, FileNotFoundError: as `make_batches`.
+        """
+        plain = dataclasses.replace(self, max_examples_per_mix=None, seed=0)
+        return plain.make_batches(objective, split="eval")
 
 
 @dataclass(frozen=True)
@@ -151,8 +165,13 @@ class ValidationConfig:
     # The first seconds of each piece, and how many pieces (None: all).
     clip_s: float = 60.0
     max_clips: int | None = None
+    # Batches of the training task's validation pieces (its split "eval") to compute the
+    # loss on; 0: none.
+    loss_batches: int = 0
 
     def __post_init__(self) -> None:
+        if self.loss_batches < 0:
+            raise ValueError(f"loss_batches={self.loss_batches} must not be negative")
         if self.corpus is not None and self.task is not None:
             raise ValueError(
                 f"validation on corpus {self.corpus} and task {self.task}: give one"
@@ -198,6 +217,17 @@ class Experiment:
                 "a token model can not train on corpora (DataConfig): give it a SeqIO "
                 "task (TaskConfig)"
             )
+        loss_batches = self.validation.loss_batches
+        if loss_batches and isinstance(data, DataConfig):
+            raise ValueError(
+                f"loss_batches={loss_batches}: corpora (DataConfig) have no validation "
+                "pieces; leave it out, or train on a SeqIO task (TaskConfig)"
+            )
+        if self.train.score in LOSSES:
+            raise ValueError(
+                f"score={self.train.score!r}: the best step has the highest score, and "
+                "losses are better when lower; name accuracy or note_f1"
+            )
 
     def run(
         self,
@@ -224,18 +254,30 @@ class Experiment:
         else:
             batches = self.data.make_batches(shard)
         clips = self.validation.clips(self.objective.features)
+        evaluations: list[Callable[[Any], dict[str, Any]]] = []
         if isinstance(self.objective, TokensConfig):
             objective = TokensObjective(self.objective, self.train.dtype)
-            evaluate = TokenValidation(objective, clips) if clips else None
+            if clips:
+                evaluations.append(TokenValidation(objective, clips))
         else:
             objective = PianoObjective(self.objective, self.train.dtype)
-            evaluate = RollValidation(objective, clips) if clips else None
+            if clips:
+                evaluations.append(RollValidation(objective, clips))
+        if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
+            held_out = self.data.held_out(self.objective)
+            evaluations.append(
+                HeldOutLoss(objective, held_out, self.validation.loss_batches)
+            )
+
+        def evaluate(params: Any) -> dict[str, Any]:
+            return {k: v for one in evaluations for k, v in one(params).items()}
+
         return train(
             self.train,
             objective,
             batches,
             run_dir,
-            evaluate,
+            evaluate if evaluations else None,
             self.data_dict(),
             trace_dir,
             gin_text,

@@ -25,10 +25,10 @@ LEVELS = {
     "soundfonts sources synth synth_plan task_batches task_outputs task_registry "
     "textures token_tasks",
     3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands compare "
-    "compilation_cache config distributed evaluate experiment initial_weights jobs "
-    "journal partitioning plan prefetch processes run_checkpoints run_folder "
-    "score_files sharded_step t5x_adapter t5x_checkpoints t5x_data t5x_outputs "
-    "task_evaluation train transcribe validate __main__",
+    "compilation_cache config distributed evaluate experiment held_out "
+    "initial_weights jobs journal partitioning plan prefetch processes run_checkpoints "
+    "run_folder score_files sharded_step t5x_adapter t5x_checkpoints t5x_data "
+    "t5x_outputs task_evaluation train transcribe validate __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}
