@@ -84,9 +84,10 @@ def to_csv(results: Sequence[PieceResult]) -> str:
         rows.append({"name": "mean", **_cells(_mean(results))})
     if cells := pooled_cells(results):
         rows.append({"name": "pooled", **_cells({"integrated": _with_counts(cells)})})
-    columns = rows[0] if rows else ["name", "num_ref", "num_est", "shift_s"]
+    head = ["name", "num_ref", "num_est", "shift_s"]
+    columns = dict.fromkeys([*head, *(name for row in rows for name in row)])
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

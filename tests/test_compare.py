@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from small import SMALL_TOKENS, random_params
 
+from mt3x.checkpoints import flatten
 from mt3x.commands.compare import command
 from mt3x.compare import find_columns, grouped, read
 from mt3x.evaluate import EvaluationConfig, Pairing, PieceResult
@@ -17,6 +18,12 @@ from mt3x.models.stem import StemConfig
 from mt3x.score_files import to_json
 from mt3x.train import TrainConfig
 
+LARGE = dataclasses.replace(
+    SMALL_TOKENS,
+    model=dataclasses.replace(
+        SMALL_TOKENS.model, stem=StemConfig(mode="before", channels=(2, 2, 2))
+    ),
+)
 CURVE = {10: (3.0, None), 20: (2.0, 0.4), 30: (1.0, 0.2)}
 NUM_PARAMETERS = sum(x.size for x in jax.tree.leaves(random_params(SMALL_TOKENS)))
 
@@ -71,13 +78,10 @@ def fails(message, *arguments):
 @pytest.fixture
 def runs(tmp_path):
     """Two seeds of one model, and a larger model with one."""
-    stem = StemConfig(mode="conformer", kernel_frames=3)
-    model = dataclasses.replace(SMALL_TOKENS.model, stem=stem)
-    large = dataclasses.replace(SMALL_TOKENS, model=model)
     return [
         write_run(tmp_path / "runs" / "mt3_lr0.001_s0"),
         write_run(tmp_path / "runs" / "mt3_lr0.001_s1", seed=1, shift=0.1),
-        write_run(tmp_path / "runs" / "stem" / "seed0", objective=large),
+        write_run(tmp_path / "runs" / "stem" / "seed0", objective=LARGE),
     ]
 
 
@@ -99,10 +103,14 @@ def test_table_of_means_over_seeds(runs):
         "eval/songs/integrated_f1": "0.5",
     }
     assert rows["stem"]["eval/songs/note_f1"] == "0.7"
-    assert rows["stem"]["parameters"] != rows["mt3_lr0.001"]["parameters"]
+    # Batch norm's statistics are no parameters.
+    sizes = {k: x.size for k, x in flatten(random_params(LARGE)).items()}
+    of_large = {k: v for k, v in sizes.items() if not k.endswith(("/mean", "/var"))}
+    assert len(of_large) == len(sizes) - 6
+    assert rows["stem"]["parameters"] == f"{sum(of_large.values()):,}"
     assert "learning curve at each run's last step" in result.output
-    assert "- stem: `objective.model.stem.kernel_frames=3, " in result.output
-    assert 'objective.model.stem.mode="conformer"`' in result.output
+    assert "- stem: `objective.model.stem.channels=[2, 2, 2], " in result.output
+    assert 'objective.model.stem.mode="before"`' in result.output
 
 
 def test_best_step(runs):

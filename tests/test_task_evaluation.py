@@ -137,6 +137,20 @@ def test_a_stopped_run_goes_on(folder, scores, monkeypatch):
     assert len(seen) == 2
 
 
+def test_rows_without_integrated_scores_go_on(folder, scores, tmp_path):
+    """Those of older versions: the pieces have none, so there is no mean of them."""
+    for name in ("config.json", "pieces.jsonl"):
+        (tmp_path / name).write_text((scores / name).read_text())
+    rows = [json.loads(line) for line in (tmp_path / "pieces.jsonl").open()]
+    assert rows[0].pop("integrated")
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (tmp_path / "pieces.jsonl").write_text("".join(lines))
+    assert run(folder, tmp_path).exit_code == 0
+    document = json.loads((tmp_path / f"{SONGS}.json").read_text())
+    assert "pooled" not in document and "integrated" not in document["mean"]
+    assert ["integrated" in piece for piece in document["pieces"]] == [0, 1, 1]
+
+
 def test_other_runs_and_folders_are_left_alone(folder, scores, tmp_path):
     before = {path: path.read_bytes() for path in scores.iterdir()}
     other = random_params(MODEL)

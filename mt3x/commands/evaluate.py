@@ -227,7 +227,7 @@ def print_tables(results: Sequence["PieceResult"], frame_rate_hz: float | None) 
                 table.add_row(title, *_percent(instruments[name] for name in triple))
         console.print(table)
 
-    if frame_rate_hz is not None:
+    if frame_rate_hz is not None and any(result.integrated for result in results):
         console.print(_integrated_table(results, pieces, frame_rate_hz))
 
 
