@@ -331,10 +331,10 @@ def test_integrated_mean_and_pooled_figure_differ(run, folders):
     assert document["config"]["integrated_frame_rate_hz"] == 25
     counts = ["true_positives", "false_positives", "false_negatives"]
     a, b, c = (piece["integrated"] for piece in document["pieces"])
-    # 10 + 25 + 25 + 150 frames; the second estimate has the first two notes.
+    # 10 + 25 + 25 + 150 frames (halves to even); the second has two notes.
     assert [a[name] for name in counts] == [210, 0, 0]
     assert [b[name] for name in counts] == [35, 0, 175]
-    assert [c[name] for name in counts] == [205, 5, 5]  # halves of a frame round to even
+    assert [c[name] for name in counts] == [205, 5, 5]
     mean, pooled = document["mean"]["integrated"], document["pooled"]["integrated"]
     assert mean["recall"] == pytest.approx((1 + 35 / 210 + 205 / 210) / 3)
     assert pooled["recall"] == pytest.approx(450 / 630)
