@@ -48,9 +48,10 @@ Progress = Callable[[TaskPiece, float], AbstractContextManager[Callable[[float],
 class TranscriberConfig:
     """How pieces are transcribed: options of `mt3x.Transcriber`."""
 
-    onset_threshold: float | None = None  # of piano models, as the next
+    decoder: Any = None  # tokens, rolls or both; None: as the model
+    onset_threshold: float | None = None  # where rolls are decoded, as the next
     frame_threshold: float | None = None
-    constrain: bool = False  # of token models, as the next
+    constrain: bool = False  # where tokens are decoded, as the next
     beams: int | None = None
     device: Any = None  # cpu, gpu or tpu
     precision: Any = "float32"

@@ -11,7 +11,7 @@ import seqio
 from band import RATE
 from band_tasks import BAND
 from click.testing import CliRunner
-from small import SMALL, SMALL_TOKENS, random_params, save_small_weights
+from small import SMALL, SMALL_ROLLS, SMALL_TOKENS, random_params, save_small_weights
 
 from mt3x import checkpoints, task_evaluation
 from mt3x.clips import task_pieces
@@ -23,7 +23,8 @@ from mt3x.metrics import integrated, score
 from mt3x.midi import read_midi
 from mt3x.pieces import decode_audio, encode_audio
 from mt3x.pipeline import add_task
-from mt3x.task_evaluation import Evaluation, Inference, check_model
+from mt3x.score_files import read_mean
+from mt3x.task_evaluation import Evaluation, Inference, TranscriberConfig, check_model
 from mt3x.tokens import TokenizerConfig
 from mt3x.transcribe import Transcriber
 
@@ -261,6 +262,27 @@ def test_a_piano_model(folder, tmp_path):
     assert piece.scores == score(band.song(0), est)
 
 
+def test_a_token_model_with_heads(folder, tmp_path):
+    """By its rolls, with the integrated score."""
+    model = dataclasses.replace(SMALL_ROLLS, tokens=TOKENS)
+    path = save_small_weights(tmp_path / "heads.safetensors", model)
+    program = Evaluation(
+        str(path),
+        SONGS,
+        "band_tasks",
+        str(tmp_path / "out"),
+        max_pieces=1,
+        transcriber=TranscriberConfig(decoder="rolls"),
+    )
+    (piece,) = program.run(model, _silent)[SONGS]
+    est = Transcriber(path, decoder="rolls")(recording(0), RATE)
+    assert piece.num_est == len(est)
+    assert piece.integrated == integrated(band.song(0), est)
+    means = read_mean(tmp_path / "out" / f"{SONGS}.json")
+    assert means["integrated_f1"] == piece.integrated.score.f1
+    assert means["pooled_integrated_f1"] == piece.integrated.score.f1
+
+
 def test_mixtures_are_read_by_turns(folder):
     add_task(dataclasses.replace(BAND, name="duo"), TOKENS)
     duo = SONGS.replace("band", "duo")
@@ -278,6 +300,7 @@ def test_mixtures_are_read_by_turns(folder):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("decoder", "both"),
         ("onset_threshold", 0.25),
         ("frame_threshold", 0.25),
         ("constrain", True),
