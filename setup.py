@@ -46,6 +46,7 @@ EXTRAS["dev"] = [
     *EXTRAS["av"],
     *EXTRAS["data"],
     "hypothesis>=6.100",
+    "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3.5",

@@ -78,6 +78,18 @@ def test_bass_plays_the_chords_roots():
         assert (bass.offset_s[:-1] <= bass.onset_s[1:] + 0.03).all()
 
 
+def test_bass_plays_no_fifth_that_the_chord_lacks():
+    lead = lead_sheet()
+    diminished = [n for n, pitch in enumerate(lead.piano.pitch) if pitch >= 53]
+    pitch = np.full(len(lead.piano), 47)
+    pitch[diminished] = np.resize([59, 62, 65], len(diminished))
+    lead = replace(lead, piano=replace(lead.piano, pitch=pitch))
+    played = set()
+    for seed in range(12):
+        played |= set(bass_line(lead, rng(seed)).pitch % 12)
+    assert played == {11}  # B alone, no F sharp
+
+
 def test_bass_begins_with_the_piano():
     """A pianist who drags takes the bass along."""
     lead = lead_sheet()

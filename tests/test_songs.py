@@ -60,11 +60,13 @@ def test_a_lead_sheets_tracks_and_beats(tmp_path, beats):
     assert lead.bars[:3].tolist() == [0, 4, 8]
 
 
-def test_beats_are_found_where_the_bar_begins_later(tmp_path):
+@pytest.mark.parametrize("late_s", [0.05, 0.3])  # half a beat is 0.25 s
+def test_beats_are_found_where_the_bar_begins_later(tmp_path, late_s):
     path = tmp_path / "a.mid"
-    write_lead_sheet(path, beats=False, late_s=0.55)  # a beat and 50 ms
-    beats_s, bars = find_beats(lead_tracks(late_s=0.55)["PIANO"], read_beats(path))
-    np.testing.assert_allclose(beats_s[:4], [0.05, 0.55, 1.05, 1.55], atol=1e-3)
+    write_lead_sheet(path, beats=False, late_s=0.5 + late_s)
+    piano = lead_tracks(late_s=0.5 + late_s)["PIANO"]
+    beats_s, bars = find_beats(piano, read_beats(path))
+    np.testing.assert_allclose(beats_s[:4], late_s + 0.5 * np.arange(4), atol=1e-3)
     assert bars[:2].tolist() == [1, 5]
 
 

@@ -104,6 +104,7 @@ def test_another_configuration_is_refused(material, tmp_path):
     }
     begin(out, SMALL, material)
     unordered = replace(SMALL, programs=dict(reversed(BAND.items())))
+    assert list(unordered.programs) == list(BAND)  # random choices follow the order
     begin(out, unordered, material)
     for config, key in (
         (replace(SMALL, seconds=20), "seconds 60.0, not 20"),
