@@ -30,12 +30,14 @@ SMALL_TOKENS = TokensConfig(
     num_frames=32,
     max_tokens=24,
 )
-# With convolutions and batch norm in front of the encoder, and heads for rolls.
+# With convolutions and batch norm in front of the encoder, and heads for rolls; without
+# ties, so that any sequence of tokens makes notes.
 SMALL_ROLLS = dataclasses.replace(
     SMALL_TOKENS,
     model=dataclasses.replace(
         SMALL_TOKENS.model, stem=StemConfig("before", channels=(4, 4, 8))
     ),
+    tokens=dataclasses.replace(SMALL_TOKENS.tokens, use_ties=False),
     rolls=RollsConfig(channels=4),
 )
 SMALL = PianoConfig(model=HPPNetConfig(channels=4, stem_channels=4))

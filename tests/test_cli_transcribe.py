@@ -12,7 +12,13 @@ import mido
 import numpy as np
 import pytest
 import soundfile
-from small import SMALL, SMALL_TOKENS, random_params, save_small_weights
+from small import (
+    SMALL,
+    SMALL_ROLLS,
+    SMALL_TOKENS,
+    random_params,
+    save_small_weights,
+)
 
 from mt3x import cli
 from mt3x.checkpoints import save_weights
@@ -31,6 +37,12 @@ def weights(tmp_path_factory):
 def token_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "tokens.safetensors"
     return save_small_weights(path, SMALL_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def heads_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "heads.safetensors"
+    return save_small_weights(path, SMALL_ROLLS)
 
 
 @pytest.fixture
@@ -157,6 +169,7 @@ def test_options_take_effect(run):
     assert count("--onset-threshold", "1") == 0
     assert count("--onset-threshold", "0.2", "--device", "cpu") >= count() > 0
     assert count("--precision", "bfloat16") > 0
+    assert count("--decoder", "rolls") == count()
     assert run("a.wav", "--onset-threshold", "2")[0] == 2
     code, _, err = run("a.wav", "-f", "midi,pdf")
     assert code == 2 and "'pdf' is not one of midi, csv" in err
@@ -300,9 +313,42 @@ def test_token_models_write_all_but_rolls(run, token_weights):
     )
     assert (code, err.count("error")) == (0, 0), err
     assert len(files(Path("out"))) == 5
-    code, _, err = run("a.wav", "-f", "rolls", checkpoint=token_weights)
-    assert code == 1 and "without rolls" in err
+    for options in (["-f", "rolls"], ["-o", "a.npz"]):
+        code, _, err = run("a.wav", *options, checkpoint=token_weights)
+        assert code == 1 and "without rolls" in err and err.count("\n") == 1
     assert not Path("a.npz").exists()
+
+
+def test_rolls_of_token_models(run, heads_weights):
+    soundfile.write("b.wav", tone(1.5), RATE)
+
+    def notes(*options):
+        code, out, err = run(
+            *("b.wav", "-o", "-", "-f", "csv", *options), checkpoint=heads_weights
+        )
+        assert code == 0, err
+        return Notes.from_csv(io.StringIO(out.decode()))
+
+    assert len(notes("--decoder", "rolls", "--onset-threshold", "0.2")) > 0
+    assert len(notes("--decoder", "rolls", "--onset-threshold", "1")) == 0
+    unmoved = notes("--decoder", "both", "--onset-threshold", "1")
+    assert unmoved.equals(notes("--decoder", "tokens"))
+    assert unmoved.equals(notes())
+    for decoder in ("rolls", "both"):
+        code, _, err = run(
+            *("b.wav", "-f", "midi,rolls", "-d", decoder, "--decoder", decoder),
+            checkpoint=heads_weights,
+        )
+        assert code == 0, err
+        with np.load(f"{decoder}/b.npz") as rolls:
+            assert rolls["onset"].shape == (188, 88) and rolls["frame_rate_hz"] == 125
+    code, _, err = run("b.wav", "-f", "rolls", checkpoint=heads_weights)
+    assert code == 1 and err.count("\n") == 1
+    assert "give --decoder rolls or both" in err
+    assert files() == [
+        "a.wav",
+        *(f"{d}/b.{x}" for d in ("both", "rolls") for x in ("mid", "npz")),
+    ]
 
 
 @pytest.mark.parametrize("model", ["mt3", "ismir2021"])
@@ -320,6 +366,13 @@ def test_what_is_of_the_other_kind_of_model(run, weights, token_weights):
         (["--model", "piano"], token_weights, "a token model, not piano"),
         (["-i", "drums"], weights, "instruments is an option of token models"),
         (["--onset-threshold", "0.5"], token_weights, "of piano models"),
+        (["--decoder", "both"], weights, "has no tokens: leave out decoder 'both'"),
+        (["--decoder", "tokens"], weights, "a piano model, which has no tokens"),
+        (
+            ["--decoder", "rolls"],
+            token_weights,
+            "train a model with TokensConfig.rolls",
+        ),
     ]:
         code, _, err = run("a.wav", *args, checkpoint=checkpoint)
         assert code == 1 and message in err and err.count("\n") == 1

@@ -18,14 +18,10 @@ from mt3x.rolls import LOWEST_PITCH, RollDecodingConfig, Rolls, rolls_to_notes
 from mt3x.transcribe import Decoder, Transcriber
 
 RATE = 16000
-# Without ties, any sequence of tokens makes notes.
-CONFIG = dataclasses.replace(
-    SMALL_ROLLS, tokens=dataclasses.replace(SMALL_ROLLS.tokens, use_ties=False)
-)
-NUM_FRAMES = CONFIG.num_frames
+NUM_FRAMES = SMALL_ROLLS.num_frames
 SEGMENT = NUM_FRAMES * 128  # samples
 CPU = jax.devices("cpu")[0]
-OBJECTIVE = TokensObjective(CONFIG)
+OBJECTIVE = TokensObjective(SMALL_ROLLS)
 DECODERS: tuple[Decoder, ...] = ("tokens", "rolls", "both")
 NAMES = ("onset", "frame", "offset", "velocity")
 # Of the rolls of random weights, whose peaks are low.
@@ -41,13 +37,13 @@ def listening_params() -> dict:
             return 100 * leaf
         if "logits_dense" in names:
             leaf = leaf.copy()
-            first, last = Codec(CONFIG.tokens.vocab).ranges["pitch"]
+            first, last = Codec(SMALL_ROLLS.tokens.vocab).ranges["pitch"]
             leaf[:, NUM_SPECIAL_IDS + first : NUM_SPECIAL_IDS + last + 1] *= 10
             return leaf
         is_loud = names[0] == "roll_heads" or "encoder_decoder_attention" in names
         return 5 * leaf if is_loud else leaf
 
-    return jax.tree_util.tree_map_with_path(louder, random_params(CONFIG))
+    return jax.tree_util.tree_map_with_path(louder, random_params(SMALL_ROLLS))
 
 
 PARAMS = listening_params()
@@ -56,7 +52,7 @@ PARAMS = listening_params()
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "heads.safetensors"
-    save_weights(path, PARAMS, CONFIG.to_dict())
+    save_weights(path, PARAMS, SMALL_ROLLS.to_dict())
     return path
 
 
@@ -117,7 +113,7 @@ def test_slots_change_neither_tokens_nor_rolls():
     samples_S = noise(10 * SEGMENT + 300)
     results = []
     for num_slots in (1, 8):
-        model = AudioToTokens(CONFIG, PARAMS, CPU, num_slots=num_slots)
+        model = AudioToTokens(SMALL_ROLLS, PARAMS, CPU, num_slots=num_slots)
         parts: list[Rolls] = []
         segments = list(model([samples_S], parts.append))
         assert [part.num_frames for part in parts] == [32] * 10 + [3]
@@ -131,8 +127,8 @@ def test_slots_change_neither_tokens_nor_rolls():
 
 
 def test_training_norms_by_the_batch_and_evaluation_does_not():
-    model = dataclasses.replace(CONFIG.model, dropout_rate=0.0)
-    config = dataclasses.replace(CONFIG, model=model, rolls=None)
+    model = dataclasses.replace(SMALL_ROLLS.model, dropout_rate=0.0)
+    config = dataclasses.replace(SMALL_ROLLS, model=model, rolls=None)
     objective = TokensObjective(config)
     loss = jax.jit(objective.loss)
     rng = np.random.default_rng(1)

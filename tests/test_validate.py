@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import SMALL_ROLLS, SMALL_TOKENS, random_params
 
 from mt3x import metrics
+from mt3x.audio_to_tokens import AudioToTokens
 from mt3x.clips import corpus_clips
 from mt3x.corpus import CorpusWriter
+from mt3x.note_decoder import Decoded
 from mt3x.notes import Notes
+from mt3x.objectives import TokensObjective
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig, notes_to_rolls
-from mt3x.validate import RollValidation, draw_rolls, note_scores
+from mt3x.validate import RollValidation, TokenValidation, draw_rolls, note_scores
 
 NOTES = Notes([0.1, 0.5, 1.2], [0.4, 0.9, 1.8], [60, 64, 67], [50, 80, 110])
 
@@ -68,6 +72,37 @@ def test_clips_are_padded_to_one_shape(validation):
 def test_no_clips():
     with pytest.raises(ValueError, match="no clips"):
         RollValidation(Oracle(), [])
+
+
+@pytest.mark.parametrize("config", [SMALL_TOKENS, SMALL_ROLLS])
+def test_rolls_of_token_models_are_scored_beside_the_tokens(monkeypatch, config):
+    """Tokens that are all wrong; rolls that are right: one keyboard, no drums."""
+    program, is_drum = [0, 33, 0, 40], [False] * 3 + [True]
+    both = Notes([0.1, 0.1, 0.5, 0.7], [0.4, 0.45, 0.9, 0.8], [60, 60, 64, 36])
+    ref = Notes(both.onset_s, both.offset_s, both.pitch, None, program, is_drum)
+    heard = Notes([0.1, 0.5], [0.45, 0.9], [60, 64])
+    rolls = notes_to_rolls(heard, 126, RollLabelConfig(125.0))
+
+    def decode(self, blocks, on_rolls=None):
+        if on_rolls is not None:
+            for first in range(0, rolls.num_frames, 32):
+                on_rolls(rolls[first : first + 32])
+        return Decoded(Notes([0.3], [0.4], [70]), 0, 0)
+
+    monkeypatch.setattr(AudioToTokens, "decode", decode)
+    clips = [(np.zeros(16000, np.float32), ref)]
+    validation = TokenValidation(TokensObjective(config), clips)
+    scores = validation(random_params(config))
+    assert scores["note_f1"] == scores["note_offset_program_f1"] == 0
+    of_rolls = {n: x for n, x in scores.items() if n.startswith("rolls_")}
+    if config.rolls is None:
+        assert not of_rolls
+    else:
+        assert of_rolls["rolls_note_f1"] == of_rolls["rolls_note_offset_f1"] == 1
+        assert of_rolls["rolls_note_offset_velocity_f1"] == 1
+    # The picture is of the tokens' notes: nothing at the pitch of the rolls'.
+    assert not scores["rolls"][178 + 2 * (108 - 64)].any()
+    assert scores["rolls"][178 + 2 * (108 - 70)].any()
 
 
 def test_picture_shows_reference_over_estimate():
