@@ -108,11 +108,13 @@ def register(
         preprocessors=[read(trim=True), *train_steps],
         shuffle_buffer_size=shuffle_buffer_size,
     )
+    # SeqIO's evaluator asks each example for all features.
+    required = {key: feature for key, feature in features.items() if feature.required}
     for split in data.evals:
         seqio.TaskRegistry.add(
             name(split.suffix),
             source=source({"eval": split.name}),
-            output_features=features,
+            output_features=required,
             preprocessors=[
                 read(trim="train" in split.name),
                 seqio.CacheDatasetPlaceholder(),

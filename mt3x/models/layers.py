@@ -5,7 +5,7 @@ Activations are channels last: B clips, T frames, F frequency bins, C channels.
 
 import math
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +77,19 @@ def _conv2d_backward(dilation, residuals, g_BxTxFxD):
 
 
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
+
+
+def max_pool(x_BxTxFxC: jax.Array, size: int) -> jax.Array:
+    """The maximum of `size` bins that lie side by side.
+
+    The gradient goes to the bin that won the comparisons. That of `jnp.max` goes to
+    bins that equal the maximum, and is wrong where a compiler computes bins twice and
+    rounds them in two ways, as XLA does on several CPU devices without optimisation.
+    """
+    batch, frames, bins, _ = x_BxTxFxC.shape
+    parts = x_BxTxFxC.reshape(batch, frames, bins // size, size, -1)
+    rest = (parts[:, :, :, n] for n in range(1, size))
+    return reduce(lambda a, b: jnp.where(a < b, b, a), rest, parts[:, :, :, 0])
 
 
 def harmonic_shifts(bins_per_octave: int, num_harmonics: int) -> tuple[int, ...]:
