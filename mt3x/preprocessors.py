@@ -191,32 +191,37 @@ def split_into_blocks(dataset: tf.data.Dataset, frame_rate_hz: float) -> Any:
 
 
 def block_notes(
-    notes: Notes, first_frame: int, num_frames: int, frame_rate_hz: float
+    notes: Notes,
+    first_frame: int,
+    num_frames: int,
+    frame_rate_hz: float,
+    length: int = BLOCK_FRAMES,
 ) -> Notes:
-    """The notes of a piece that the tokens and rolls of any chunk of a block depend on.
+    """The notes of a piece that the tokens of any chunk of a block depend on.
 
-    They are those that sound in the block, those before that overlap with them at their
-    pitch (of one program their ends end what sounds), and those that the piece ends
-    with (MT3's tie sections name the notes before the last event,
-    `TokenizerConfig.mt3_ties`).
+    They are those that sound in the block, those before that overlap with them on their
+    key (their ends end what sounds), and those that the piece ends with (MT3's tie
+    sections name the notes before the last event, `TokenizerConfig.mt3_ties`).
 
     Args:
       notes: the piece's.
       first_frame: where the block begins.
       num_frames: of the piece; the last block has all that follows.
       frame_rate_hz: frames per second.
+      length: frames of the block.
     """
     if not len(notes):
         return notes
-    end_frame = first_frame + BLOCK_FRAMES
+    end_frame = first_frame + length
     end_s = np.inf if end_frame >= num_frames else end_frame / frame_rate_hz + _MARGIN_S
     last_N = np.where(notes.is_drum, notes.onset_s, notes.offset_s)
     first_s = min(first_frame / frame_rate_hz, last_N.max()) - _MARGIN_S
     sounds_N = (notes.onset_s < end_s) & (last_N >= first_s)
     earlier_N = sounds_N & (notes.onset_s < first_s) & ~notes.is_drum
-    since_s = np.full(128, np.inf)
-    np.minimum.at(since_s, notes.pitch[earlier_N], notes.onset_s[earlier_N])
-    overlaps_N = ~notes.is_drum & (notes.offset_s >= since_s[notes.pitch])
+    key_N = notes.program * 128 + notes.pitch
+    since_s = np.full(128 * 128, np.inf)
+    np.minimum.at(since_s, key_N[earlier_N], notes.onset_s[earlier_N])
+    overlaps_N = ~notes.is_drum & (notes.offset_s >= since_s[key_N])
     overlaps_N &= notes.offset_s < first_s
     sounds_N[last_N.argmax()] = True
     return notes[sounds_N | overlaps_N]
@@ -266,7 +271,8 @@ def tokenize(
     """Chunks -> `inputs` and `targets`, the chunk's codec ids; ROLL_NOTES stay."""
 
     def encode(packed: bytes, first: int, length: int, num_frames: int) -> np.ndarray:
-        notes = unpack_notes(packed)
+        notes, place = unpack_notes(packed), (int(first), int(num_frames))
+        notes = block_notes(notes, *place, frame_rate_hz, int(length))
         events = tokenizer.events(notes, int(num_frames), frame_rate_hz)
         return tokenizer.segment(events, int(first), int(length))
 

@@ -28,7 +28,7 @@ def add_roll_notes(
     sequence_length: Mapping[str, int],
     labels: RollLabelConfig | None,
 ) -> tf.data.Dataset:
-    """Chunks -> the same with ROLL_NOTES, those that their rolls depend on.
+    """Chunks -> the same with ROLL_NOTES, the pitched notes that are heard in them.
 
     The end of a chunk that is shorter than is asked for is the end of its notes. None
     for `labels` leaves the chunks as they are.
@@ -37,16 +37,17 @@ def add_roll_notes(
         return dataset
 
     def choose(packed: bytes, first: int, num_frames: int) -> bytes:
-        notes = unpack_notes(packed).shift(-first / labels.frame_rate_hz)
-        notes = on_one_keyboard(notes, labels.frame_rate_hz)
-        end_s = num_frames / labels.frame_rate_hz
+        notes, rate = unpack_notes(packed), labels.frame_rate_hz
+        start_s, end_s = first / rate, num_frames / rate
+        margin_s = (labels.onset_radius_frames + 1) / rate
+        is_near_N = ~notes.is_drum & (notes.offset_s > start_s - margin_s)
+        is_near_N &= notes.onset_s < start_s + end_s + margin_s
+        notes = notes[is_near_N].shift(-start_s)
         if num_frames < sequence_length["inputs"]:
             notes = notes[notes.onset_s < end_s]
             offset_s = np.minimum(notes.offset_s, end_s)
             notes = Notes(notes.onset_s, offset_s, notes.pitch, notes.velocity)
-        margin_s = (labels.onset_radius_frames + 1) / labels.frame_rate_hz
-        is_near_N = (notes.onset_s < end_s + margin_s) & (notes.offset_s > -margin_s)
-        return pack_notes(notes[is_near_N])
+        return pack_notes(notes)
 
     def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
         num_frames = tf.shape(chunk["inputs"])[0]

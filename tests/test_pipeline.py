@@ -121,10 +121,14 @@ def test_block_notes_give_the_tokens_of_all_notes(seed):
         end = min(block + preprocessors.BLOCK_FRAMES, num_frames)
         for first in [block, *rng.integers(block, end, 5).tolist(), end - 1]:
             length = min(256, end - first)
-            np.testing.assert_array_equal(
-                tokenizer.segment(of_block, first, length),
-                tokenizer.segment(events, first, length),
+            of_chunk = tokenizer.events(
+                preprocessors.block_notes(kept, first, num_frames, 125.0, length),
+                num_frames,
             )
+            expected = tokenizer.segment(events, first, length)
+            for found in (of_block, of_chunk):
+                ids = tokenizer.segment(found, first, length)
+                np.testing.assert_array_equal(ids, expected)
 
 
 def test_block_notes_of_nothing():
