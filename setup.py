@@ -66,7 +66,7 @@ setup(
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
         "mt3x": ["weights/*", "py.typed"],
-        "mt3x.gin": ["*.gin", "*/*.gin"],
+        "mt3x.gin": ["*.gin", "**/*.gin"],
         "mt3x.tasks": ["*.json", "*.md"],
     },
     install_requires=CORE,
