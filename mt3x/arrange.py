@@ -148,7 +148,7 @@ def bass_line(lead: LeadSheet, rng: np.random.Generator) -> Notes:
 def _half_bars(lead: LeadSheet) -> list[tuple[int, int, int]]:
     """(first beat, number of beats, index of its bar) of spans of one or two beats."""
     spans = []
-    ends = np.append(lead.bars[1:], len(lead.beats_s) - 1)
+    ends = np.append(lead.bars, len(lead.beats_s) - 1)[1:]
     for bar, (first, last) in enumerate(zip(lead.bars, ends, strict=True)):
         spans += [(b, min(2, last - b), bar) for b in range(first, last, 2)]
     return spans

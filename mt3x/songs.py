@@ -119,6 +119,8 @@ def read_lead_sheet(song: SongFile) -> LeadSheet:
         beats_s, bars = _read_beat_table(beats_path)
     else:
         beats_s, bars = find_beats(piano, read_beats(song.path))
+    if len(beats_s) < 2 or not len(bars):
+        raise ValueError(f"{song.path}: too short to have beats and bars")
     return LeadSheet(melody, bridge, piano, beats_s, bars)
 
 

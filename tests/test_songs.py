@@ -71,6 +71,10 @@ def test_beats_are_found_where_the_bar_begins_later(tmp_path, late_s):
 
 
 def test_what_is_no_lead_sheet(tmp_path):
+    empty = {"MELODY": Notes.empty(), "PIANO": Notes.empty()}
+    write_lead_sheet(tmp_path / "short" / "a.mid", empty, beats=False)
+    with pytest.raises(ValueError, match=r"a\.mid: too short to have beats"):
+        read_lead_sheet(find_songs(tmp_path / "short", is_lead=True)[0])
     Notes([0], [1], [60]).to_midi(tmp_path / "a.mid")
     with pytest.raises(ValueError, match=r"a\.mid: no track MELODY.*--midi"):
         read_lead_sheet(find_songs(tmp_path, is_lead=True)[0])

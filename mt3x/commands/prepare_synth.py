@@ -30,23 +30,21 @@ def _apply_recipe(
         recipe = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error})") from error
-    known = {o.name for o in context.command.params if o.name in _RECIPE_OPTIONS}
     if not isinstance(recipe, dict):
         raise ValueError(f"{path}: a JSON object of options is expected")
     for name in recipe:
-        if name not in known:
+        if name not in _RECIPE_OPTIONS:
             raise ValueError(
                 f"{path}: unknown option {name!r}; a recipe may have "
-                f"{', '.join(sorted(known))}"
+                f"{', '.join(_RECIPE_OPTIONS)}"
             )
     context.default_map = {**(context.default_map or {}), **recipe}
     return path
 
 
-_RECIPE_OPTIONS = frozenset(
-    "train validation test seconds sample_rate seed parts programs semitones "
-    "gain_db".split()
-)
+_RECIPE_OPTIONS = (
+    "train validation test seconds sample_rate seed parts programs semitones gain_db"
+).split()
 _FOLDER = click.Path(path_type=Path)
 
 
