@@ -347,6 +347,7 @@ def test_rolls_of_token_models(run, heads_weights):
     assert "give --decoder rolls or both" in err
     assert files() == [
         "a.wav",
+        "b.wav",
         *(f"{d}/b.{x}" for d in ("both", "rolls") for x in ("mid", "npz")),
     ]
 

@@ -94,6 +94,10 @@ def test_peaks_at_the_ends_and_level_ones():
     level = rolls_with((50, 60, 0.9, 0.5), (51, 60, 0.9, 0.5))
     out = refined(Notes([0.38], [0.5], [60]), level, RollDecodingConfig())
     assert out.onset_s[0] == 50.5 / RATE_HZ
+    # Of more, it is at the first ones, here too far away.
+    level = rolls_with(*((frame, 60, 0.9, 0.5) for frame in (50, 51, 52)))
+    note = Notes([0.46], [0.5], [60])
+    assert refined(note, level, RollDecodingConfig()).equals(note)
 
 
 def test_drums_and_other_pitches_are_left_alone():
