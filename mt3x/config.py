@@ -60,6 +60,8 @@ MACROS = {
     "TRAIN_STEPS": "100000",
     "MODEL_DIR": "'runs/one'",
     "BATCH_SIZE": "32",
+    "LEARNING_RATE": "1e-3",
+    "SEED": "1",
     "USE_CACHED_TASKS": "True",
     "MAX_EXAMPLES_PER_MIX": "8",
     "TRAIN_TASK_SUFFIX": "'train'",
