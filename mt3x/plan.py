@@ -134,7 +134,9 @@ def batch_shapes(config: TokensConfig | PianoConfig, batch_size: int, num_frames
     if isinstance(config, TokensConfig):
         tokens_BxL = (batch_size, config.max_tokens)
         hop = config.features.hop_samples
+        rolls = _rolls(batch_size, config.num_frames) if config.rolls else {}
         return {
+            **rolls,
             "encoder_input_tokens": shape(
                 (batch_size, config.num_frames, hop), jnp.float32
             ),
@@ -146,11 +148,16 @@ def batch_shapes(config: TokensConfig | PianoConfig, batch_size: int, num_frames
     samples = num_frames * config.features.hop_samples
     return {
         "samples": shape((batch_size, samples), jnp.float32),
-        **{
-            name: shape((batch_size, num_frames, NUM_PITCHES), jnp.float32)
-            for name in HEADS
-        },
+        **_rolls(batch_size, num_frames),
     }
+
+
+def _rolls(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """One for each of HPPNet's heads."""
+    roll_BxTxP = jax.ShapeDtypeStruct(
+        (batch_size, num_frames, NUM_PITCHES), jnp.float32
+    )
+    return dict.fromkeys(HEADS, roll_BxTxP)
 
 
 def plan(

@@ -2,7 +2,8 @@
 
 Prints JSON: model -> mesh -> what is in `measure`. `test_scale` runs it in a process of
 its own, because the number of devices is set before JAX starts. Its arguments name the
-cases, as `tokens:4:sharded` (model axis 4, fully sharded) or `piano:1`; `all` are all.
+cases, as `tokens:4:sharded` (model axis 4, fully sharded), `stem:2` or `piano:1`; `all`
+are all.
 With `train RUN_DIR STEPS MODEL` it trains the toy instead, on the devices that it has.
 """
 
@@ -16,7 +17,10 @@ from small import SMALL, SMALL_TOKENS, random_params
 from toy import ToyBatches, ToyObjective
 
 from mt3x import collectives, partitioning
-from mt3x.objectives import PianoObjective, TokensObjective
+from mt3x.features import LogMelConfig
+from mt3x.models import batch_norm
+from mt3x.models.stem import StemConfig
+from mt3x.objectives import PianoObjective, RollsConfig, TokensObjective
 from mt3x.optimizers import OptimizerConfig
 from mt3x.partitioning import MeshConfig
 from mt3x.sharded_step import make_sharded_step
@@ -50,15 +54,32 @@ TOKENS = dataclasses.replace(
     num_frames=8,
     max_tokens=16,
 )
+# Batch norm, heads for rolls and an end marker; or convolution modules.
+STEM, CONFORMER = (
+    dataclasses.replace(
+        TOKENS,
+        model=dataclasses.replace(
+            TOKENS.model,
+            input_depth=64,
+            stem=StemConfig(mode, channels=(4, 4, 8), kernel_frames=3),
+            end_marker=mode == "parallel",
+        ),
+        features=LogMelConfig(num_bins=64, fft_samples=512),
+        # Small weights: else the heads' gradient would hide the others'.
+        rolls=RollsConfig(4, weights=(0.01,) * 4) if mode == "parallel" else None,
+    )
+    for mode in ("parallel", "conformer")
+)
+CONFIGS = {"tokens": TOKENS, "stem": STEM, "conformer": CONFORMER, "piano": SMALL}
 ALL = [
     f"{model}:{parts}{full}"
-    for model in ("tokens", "piano")
+    for model in CONFIGS
     for parts in (1, 2, 4)
     for full in ("", ":sharded")
 ]
 
 
-def tokens_batch():
+def tokens_batch(config):
     rng = np.random.default_rng(0)
     tokens_BxL = rng.integers(3, 1000, (BATCH, 16)).astype(np.int32)
     return {
@@ -68,24 +89,30 @@ def tokens_batch():
         "decoder_target_tokens": tokens_BxL,
         # Rows of unequal weight: a mean of means would differ.
         "decoder_loss_weights": (rng.random((BATCH, 16)) < 0.7).astype(np.float32),
+        **(random_rolls(rng, 8) if config.rolls else {}),
     }
 
 
 def piano_batch():
     rng = np.random.default_rng(0)
-    rolls = {
-        name: (rng.random((BATCH, 4, 88)) < 0.1).astype(np.float32)
+    rolls = random_rolls(rng, 4)
+    return {"samples": rng.normal(size=(BATCH, 4 * 320)).astype(np.float32), **rolls}
+
+
+def random_rolls(rng, frames):
+    return {
+        name: (rng.random((BATCH, frames, 88)) < 0.1).astype(np.float32)
         for name in ("onset", "frame", "offset", "velocity")
     }
-    return {"samples": rng.normal(size=(BATCH, 4 * 320)).astype(np.float32), **rolls}
 
 
 def update(model, mesh_config, devices, dtype="float32"):
     """One update: the state before it, after it, scalars and the compiled program."""
-    if model == "tokens":
-        objective, batch = TokensObjective(TOKENS, dtype), tokens_batch()
+    config = CONFIGS[model]
+    if model == "piano":
+        objective, batch = PianoObjective(config, dtype), piano_batch()
     else:
-        objective, batch = PianoObjective(SMALL, dtype), piano_batch()
+        objective, batch = TokensObjective(config, dtype), tokens_batch(config)
     mesh = partitioning.make_mesh(mesh_config, devices)
     step = make_sharded_step(
         dataclasses.replace(CONFIG, dtype=dtype), mesh_config, objective, mesh
@@ -117,6 +144,12 @@ def measure(reference, step, after, scalars, compiled):
     params, params_1 = (
         jax.tree.leaves(tree["weights"]["params"]) for tree in (after, after_1)
     )
+    statistics, statistics_1 = (
+        jax.tree.leaves(
+            batch_norm.variables(tree["weights"]["params"]).get("batch_stats", {})
+        )
+        for tree in (after, after_1)
+    )
     exchanges = collectives.collectives(compiled.as_text())
     return {
         "loss": float(scalars["loss"] / scalars_1["loss"] - 1),
@@ -133,6 +166,10 @@ def measure(reference, step, after, scalars, compiled):
         )
         / CONFIG.optimizer.learning_rate,
         "firm": sum(int(f.sum()) for f in firm),
+        "statistics": [
+            float(np.max(np.abs(a - b)))
+            for a, b in zip(statistics, statistics_1, strict=True)
+        ],
         "state_bytes": sum(
             int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
             for leaf in jax.tree.leaves(step.state)
@@ -197,7 +234,7 @@ def main(cases):
         results[case] = measure(references[model, dtype], *found)
     results["params_bytes"] = {
         model: sum(leaf.size * 4 for leaf in jax.tree.leaves(random_params(config)))
-        for model, config in (("tokens", TOKENS), ("piano", SMALL))
+        for model, config in CONFIGS.items()
     }
     print(json.dumps(results))
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from click.testing import CliRunner
 from small import SMALL_TOKENS
@@ -13,6 +14,7 @@ from small import SMALL_TOKENS
 from mt3x import plan as plans
 from mt3x.collectives import Collective
 from mt3x.commands.plan import command
+from mt3x.objectives import RollsConfig, TokensObjective
 from mt3x.partitioning import MeshConfig
 from mt3x.train import TrainConfig
 
@@ -105,6 +107,26 @@ def test_bad_calls(arguments, message):
     result = CliRunner().invoke(command, [gin, "--batch-size=8", *arguments])
     with pytest.raises(ValueError, match=message):
         raise result.exception
+
+
+@pytest.mark.parametrize("rolls", [None, RollsConfig(channels=4)])
+def test_batches_have_what_the_loss_reads(rolls):
+    config = dataclasses.replace(SMALL_TOKENS, rolls=rolls)
+    objective = TokensObjective(config)
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    batch = plans.batch_shapes(config, batch_size=3, num_frames=1)
+    read = set()
+
+    class Reading(dict):
+        def __getitem__(self, name):
+            read.add(name)
+            return super().__getitem__(name)
+
+    def loss(params, batch):
+        return objective.loss(params, Reading(batch), jax.random.key(0))
+
+    sums = jax.eval_shape(loss, params, batch)
+    assert read == batch.keys() and len(sums.parts) == (7 if rolls else 3)
 
 
 def test_plan_for_cpus():

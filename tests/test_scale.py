@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from eight_devices import BATCH
 from toy import ToyBatches, ToyObjective
 
 from mt3x import collectives
@@ -19,7 +20,13 @@ from mt3x.optimizers import OptimizerConfig
 from mt3x.train import TrainConfig, train
 
 SCRIPT = Path(__file__).parent / "eight_devices.py"
-CASES = ("tokens:1", "tokens:2:sharded")
+CASES = (
+    "tokens:1",
+    "tokens:2:sharded",
+    "stem:1",
+    "stem:2:sharded",
+    "conformer:2:sharded",
+)
 
 
 def run(*arguments, devices=8):
@@ -51,7 +58,30 @@ def test_update_is_that_of_one_device(measured, case):
     assert abs(found["gradient_norm"]) < 1e-5
     assert found["gradient"] < 1e-5
     assert found["params"] < 1e-3  # of the learning rate
-    assert found["firm"] > 50_000
+    assert found["firm"] > 25_000
+    # Batch norm's are those of the batch on all devices.
+    assert len(found["statistics"]) == (6 if case.startswith("stem") else 0)
+    assert max(found["statistics"], default=0) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["stem:1", "stem:2:sharded", "conformer:2:sharded"])
+def test_stems_send_no_activations_over_data(measured, case):
+    """Batch norm sums a mean, a mean square and their gradients; of each channel."""
+    parts = 8 if case.endswith(":1") else 4
+    entries = [
+        entry
+        for kind in ("all-gather", "all-reduce")
+        for entry in measured[case][kind]
+        if entry[1] >= parts
+    ]
+    rows = BATCH // 2 // parts
+    sent = [shape for shape, *_ in entries if shape[:2] in ([rows, 8], [8, 8])]
+    assert entries and not sent
+    if case == "stem:1":
+        assert set(measured[case]["kinds"]) == {"all-reduce"}
+        of_norms = [count for shape, _, count in entries if shape == [8]]
+        # Twice for two microbatches: mean, mean square, their gradients, scale, bias.
+        assert 4 <= len(of_norms) <= 6 and set(of_norms) == {2}
 
 
 def test_each_device_makes_its_part(measured):

@@ -258,6 +258,28 @@ def test_scores_are_log_likelihoods(t5x_adapter):
         np.testing.assert_allclose(scores_B[row], -parts["cross_entropy"][0], rtol=1e-5)
 
 
+def test_inference_is_by_running_statistics(t5x_adapter):
+    """Evaluation, scores and predictions; a row by itself gives the same."""
+    model, batch = t5x_model(t5x_adapter, "stem", None)
+    params = random_params(STEM)
+    variables = batch_norm.variables(params)
+    given = variables.pop("params")
+    loss, metrics = jax.jit(model.eval_fn)(given, batch, variables)
+    sums = jax.jit(model.objective.loss)(params, batch)
+    np.testing.assert_allclose(loss, sums.total, rtol=1e-5)
+    onset, weight = sums.parts["onset"]
+    np.testing.assert_allclose(metrics["onset"].compute(), onset / weight, rtol=1e-5)
+    tokens = {n: v for n, v in batch.items() if n.startswith(("encoder", "decoder"))}
+    score = functools.partial(model.score_batch, flax_mutables=variables)
+    predict = functools.partial(model.predict_batch, flax_mutables=variables)
+    for function in (jax.jit(score), jax.jit(predict)):
+        whole = function(given, tokens)
+        one = function(given, {name: value[1:2] for name, value in tokens.items()})
+        np.testing.assert_allclose(one[0], whole[1], rtol=1e-5)
+    ref, _ = model.predict_batch_with_aux(params, tokens)
+    np.testing.assert_array_equal(whole, ref)
+
+
 def test_predictions_are_those_of_transcription(t5x_adapter):
     """Inside one program, as T5X calls it, and outside."""
     model, batch = t5x_model(t5x_adapter, "tokens", None)
@@ -362,6 +384,7 @@ from mt3x import features
 from mt3x import objectives
 from mt3x.models import hppnet
 from mt3x.models import seq2seq
+from mt3x.models import stem
 
 MIXTURE_OR_TASK_MODULE = 'band_tasks'
 EVAL_TASK_SUFFIX = 'songs'
@@ -386,6 +409,15 @@ seq2seq.Seq2SeqConfig.input_depth = 96
 objectives.TokensConfig.features = @features.LogMelConfig()
 features.LogMelConfig.num_bins = 96
 features.LogMelConfig.fft_samples = 1024
+"""
+# A stem with batch norm, an end marker and heads for rolls.
+TINY_STEM = """
+seq2seq.Seq2SeqConfig.stem = @stem.StemConfig()
+seq2seq.Seq2SeqConfig.end_marker = True
+stem.StemConfig.mode = 'before'
+stem.StemConfig.channels = (2, 3, 4)
+objectives.TokensConfig.rolls = @objectives.RollsConfig()
+objectives.RollsConfig.channels = 4
 """
 TINY_ROLLS = """
 TASK_PREFIX = 'band_rolls'
@@ -418,6 +450,15 @@ TINY_CONFIGS = {
         max_tokens=48,
     ),
 }
+TINY_CONFIGS["stem"] = dataclasses.replace(
+    TINY_CONFIGS["tokens"],
+    model=dataclasses.replace(
+        TINY_CONFIGS["tokens"].model,
+        stem=StemConfig("before", channels=(2, 3, 4)),
+        end_marker=True,
+    ),
+    rolls=RollsConfig(channels=4),
+)
 
 
 class Runs:
@@ -427,6 +468,7 @@ class Runs:
         self.folder = folder
         band.write_records(folder / "records" / "band", range(2))
         (folder / "tokens.gin").write_text(TINY + TINY_TOKENS)
+        (folder / "stem.gin").write_text(TINY + TINY_TOKENS + TINY_STEM)
         (folder / "rolls.gin").write_text(TINY + TINY_ROLLS)
 
     def start(self, command, *bindings, kind="tokens"):
@@ -467,31 +509,44 @@ def runs(tmp_path_factory):
 
 
 def state_of(checkpoint):
-    """The whole state: parameters, Adafactor's averages and the step."""
+    """All of it: parameters, running statistics, Adafactor's averages and the step."""
     return checkpoints.flatten(checkpoints.restore_arrays(checkpoint / "state"))
 
 
 def test_killed_and_resumed(runs):
-    """Parameters and the optimizer's state are those of a run that was not killed."""
+    """The state is that of a run that was not killed.
+
+    Both begin with an MT3 without the stem and the heads, which are drawn.
+    """
     folder = runs.folder
-    runs.run("train", f"MODEL_DIR='{folder / 'whole'}'")
-    killed = runs.start("train", f"MODEL_DIR='{folder / 'killed'}'")
+    given = random_params(TINY_CONFIGS["tokens"])
+    path = write_t5x(folder / "mt3", given, TINY_CONFIGS["tokens"].to_dict())
+    start = f"INITIAL_CHECKPOINT_PATH='{path}'"
+    runs.run("train", f"MODEL_DIR='{folder / 'whole'}'", start, kind="stem")
+    first = read_t5x(folder / "whole" / "checkpoint_0")[0]
+    assert_params_equal(batch_norm.updated(first, given), first)
+    drawn = make_objective(TINY_CONFIGS["stem"]).init(jax.random.key(0))
+    assert checkpoints.flatten(drawn).keys() == checkpoints.flatten(first).keys()
+    assert first["encoder"]["stem"]["block_1"]["norm"]["var"].tolist() == [1, 1, 1]
+    killed = runs.start("train", f"MODEL_DIR='{folder / 'killed'}'", start, kind="stem")
     while not (folder / "killed" / "checkpoint_4").exists():
         assert killed.poll() is None
         time.sleep(0.01)
     killed.kill()
     killed.wait()
     assert not (folder / "killed" / "checkpoint_20").exists()
-    output = runs.run("train", f"MODEL_DIR='{folder / 'killed'}'")
+    output = runs.run("train", f"MODEL_DIR='{folder / 'killed'}'", start, kind="stem")
     assert "Initializing parameters from specific T5X checkpoint" in output
     expected = state_of(folder / "whole" / "checkpoint_20")
+    statistics = expected["flax_mutables/batch_stats/encoder/stem/block_1/norm/var"]
+    assert min(abs(statistics - 1)) > 1e-3
     found = state_of(folder / "killed" / "checkpoint_20")
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["tokens", "rolls"])
+@pytest.mark.parametrize("kind", ["tokens", "rolls", "stem"])
 def test_train_evaluate_infer_import(runs, kind):
     """With weights from mt3x, which `mt3x import` brings back."""
     folder = runs.folder / kind

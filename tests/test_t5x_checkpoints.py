@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from click.testing import CliRunner
+from flax import serialization
 from golden import t5x_inputs as inputs
 from small import SMALL, SMALL_TOKENS, random_params, save_small_weights
 
@@ -203,6 +204,24 @@ def test_own_models(tmp_path, config, form):
         weights = checkpoints.load(tmp_path / "out.safetensors")
         assert config_from_dict(weights.config) == config
         jax.tree.map(np.testing.assert_array_equal, weights.params, params)
+
+
+def test_running_statistics_lie_where_t5x_keeps_them(tmp_path):
+    names = ("bias", "mean", "scale", "var")
+    norm = {name: np.full(2, n, np.float32) for n, name in enumerate(names)}
+    params = {"encoder": {"stem": {"norm": norm}}}
+    path = write_t5x(tmp_path, params, SMALL_TOKENS.to_dict())
+    state = serialization.msgpack_restore((path / "checkpoint").read_bytes())
+    parts = state["optimizer"]["target"], state["optimizer"]["flax_mutables"]
+    target, mutables = (checkpoints.flatten(part) for part in parts)
+    prefix = "encoder/stem/norm"
+    assert target.keys() == {f"{prefix}/bias", f"{prefix}/scale"}
+    assert mutables.keys() == {f"batch_stats/{prefix}/{n}" for n in ("mean", "var")}
+    found = read_t5x(path)[0]
+    assert found.keys() == params.keys()
+    np.testing.assert_equal(found["encoder"]["stem"]["norm"], norm)
+    with pytest.raises(ValueError, match=r"encoder/stem/norm/.*config\.json"):
+        guess_config(found)
 
 
 def test_export(tmp_path):
