@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.instruments import PROGRAM_NAMES
-from mt3x.midi import read_midi, write_midi
+from mt3x.midi import read_beats, read_midi, read_tracks, write_midi
 from mt3x.notes import Notes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -419,3 +419,27 @@ def test_ten_thousand_notes():
     onset_s = np.arange(10_000) * 0.05
     notes = Notes(onset_s, onset_s + rng.uniform(0.1, 2, 10_000), pitch)
     assert len(read_midi(write_midi(notes))) == 10_000
+
+
+def test_tracks_by_name_and_beats_follow_the_files_tempos():
+    """The first track has the tempos: 120 beats a minute, 60 from 500 ticks on."""
+    data = midi_bytes(
+        [
+            (0, mido.MetaMessage("set_tempo", tempo=500_000)),
+            (500, mido.MetaMessage("set_tempo", tempo=1_000_000)),
+        ],
+        [(0, mido.MetaMessage("track_name", name="A")), (250, on(60)), (750, off(60))],
+        [
+            (0, mido.MetaMessage("track_name", name="B")),
+            *((0, on(50, channel=1)), (10, pedal(127, channel=1))),
+            *((100, off(50, channel=1)), (1000, pedal(0, channel=1))),
+        ],
+    )
+    tracks = read_tracks(data)
+    assert list(tracks) == ["", "A", "B"] and not len(tracks[""])
+    np.testing.assert_allclose(tracks["A"].onset_s, [0.25])
+    np.testing.assert_allclose(tracks["A"].offset_s, [1.0])
+    np.testing.assert_allclose(tracks["B"].offset_s, [1.5])  # the pedal's
+    np.testing.assert_allclose(read_beats(data), [0.0, 0.5, 1.5])
+    with pytest.raises(ValueError, match="not a readable MIDI file"):
+        read_tracks(b"no")

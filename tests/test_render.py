@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
+from small_soundfont import write_soundfont
 from test_pianos import pitch_of, write_tone
 
 import mt3x.render
@@ -15,6 +16,7 @@ from mt3x.render import (
     RenderConfig,
     attack_delays_s,
     damper_fade_s,
+    play,
     render,
     render_many,
 )
@@ -157,3 +159,21 @@ def test_no_synthesiser(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(OSError, match="install fluidsynth"):
         render(Notes([0], [1], [60]), SoundFont(tmp_path / "a.sf3"))
+
+
+def test_midirenderer_plays_dry_and_to_the_end(tmp_path, monkeypatch):
+    pytest.importorskip("midirenderer", reason="midirenderer is not installed")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    write_soundfont(tmp_path / "a.sf2")
+    notes = Notes([0.5, 1.5], [0.7, 1.7], [69, 36], None, [33, 0], [False, True])
+    samples_S = play(notes, tmp_path / "a.sf2")
+    assert len(samples_S) > 3 * 44100
+    tone_S = samples_S[round(0.51 * 44100) :]
+    assert pitch_of(tone_S, 44100) == pytest.approx(69, abs=0.2)
+    for silent_s in (0.0, 1.0, 2.5):
+        start = round(silent_s * 44100)
+        assert np.abs(samples_S[start : start + 13000]).max() < 1e-5
+    for onset_s in notes.onset_s:
+        start = round(onset_s * 44100)
+        assert np.abs(samples_S[start : start + 4410]).max() > 1e-2
+    assert np.abs(attack_delays_s(samples_S, notes, 44100)).max() < 0.005

@@ -82,7 +82,6 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--recipe",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    is_eager=True,
     callback=_apply_recipe,
     help="JSON file of the options below; options given here come before it.",
 )
