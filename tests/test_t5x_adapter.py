@@ -525,7 +525,7 @@ def test_killed_and_resumed(runs):
     runs.run("train", f"MODEL_DIR='{folder / 'whole'}'", start, kind="stem")
     first = read_t5x(folder / "whole" / "checkpoint_0")[0]
     assert_params_equal(batch_norm.updated(first, given), first)
-    drawn = make_objective(TINY_CONFIGS["stem"]).init(jax.random.key(0))
+    drawn = random_params(TINY_CONFIGS["stem"])
     assert checkpoints.flatten(drawn).keys() == checkpoints.flatten(first).keys()
     assert first["encoder"]["stem"]["block_1"]["norm"]["var"].tolist() == [1, 1, 1]
     killed = runs.start("train", f"MODEL_DIR='{folder / 'killed'}'", start, kind="stem")
