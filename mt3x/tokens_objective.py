@@ -178,7 +178,8 @@ class TokensObjective:
 
         Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
         which pads features and not audio. Those that a harmonic stem reads lie behind
-        the log-mel ones.
+        the log-mel ones; they are of windows around a frame's first sample, log-mel
+        of windows that begin there.
         """
         if frames_BxTxW.dtype == jnp.int16:
             frames_BxTxW = frames_BxTxW.astype(jnp.float32) / 32768

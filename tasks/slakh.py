@@ -5,6 +5,7 @@ Notes have the program of their stem's Slakh class.
 
 from mt3x.tasks.maestro import EVALS
 
+from mt3x.codec import VocabConfig
 from mt3x.instruments import SLAKH_PROGRAMS
 from mt3x.pieces import RecordLayout
 from mt3x.pipeline import add_task
@@ -40,3 +41,6 @@ SLAKH = DataSet(
 )
 
 add_task(SLAKH, TokenizerConfig())
+# The Acoustic-Transformer's 205 time values (gin/models/acoustic.gin):
+# slakh_notes_ties_ms2.04vb1_train and so on.
+add_task(SLAKH, TokenizerConfig(VocabConfig(max_shift_steps=204)))

@@ -14,7 +14,8 @@ import pytest
 
 from mt3x import config
 from mt3x.experiment import Experiment
-from mt3x.objectives import PianoConfig, PianoObjective
+from mt3x.models import batch_norm
+from mt3x.objectives import PianoConfig, PianoObjective, TokensObjective
 from mt3x.task_evaluation import Evaluation, Inference
 
 ROOT = Path(__file__).parent.parent
@@ -276,6 +277,28 @@ def test_models_have_their_size(size, thousands):
     assert count == pytest.approx(1000 * thousands, rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["acoustic", "mt3_heads"])
+def test_token_models_have_the_size_that_they_tell(name):
+    file = f"models/{name}.gin"
+    objective = TokensObjective(config.load([file]).objective)
+    shapes = jax.eval_shape(objective.init, jax.random.key(0))
+    arrays = batch_norm.variables(shapes)["params"]
+    count = sum(leaf.size for leaf in jax.tree.leaves(arrays))
+    assert f" {count:,} parameters" in (config.gin_dir() / file).read_text()
+
+
+def test_the_acoustic_transformer_has_tasks_of_its_vocabulary():
+    from mt3x import pipeline
+
+    files = ["models/acoustic.gin", "train.gin", "tasks/slakh.gin"]
+    experiment = config.load(files, TRAIN)
+    task, tokens = experiment.data.task, experiment.objective.tokens
+    assert task == "slakh_notes_ties_ms2.04vb1_train"
+    pipeline.check_tokens(task, "mt3x.tasks", tokens)
+    with pytest.raises(ValueError, match="slakh_notes_ties_vb1_train"):
+        pipeline.check_tokens("slakh_notes_ties_vb1_train", "mt3x.tasks", tokens)
+
+
 def test_bindings_win_and_need_no_import():
     experiment = config.load(
         ["models/hppnet_tiny.gin"],
@@ -289,6 +312,18 @@ def test_bindings_win_and_need_no_import():
     assert experiment.train.steps == 7
     assert experiment.objective.model.channels == 16
     assert experiment.objective.decoding.onset_threshold == 0.25
+
+
+def test_stems_and_heads_can_be_bound():
+    bindings = [
+        "seq2seq.Seq2SeqConfig.stem=@stem.StemConfig()",
+        "stem.StemConfig.mode='conformer'",
+        "objectives.TokensConfig.rolls=@objectives.RollsConfig()",
+        "objectives.RollsConfig.channels=4",
+    ]
+    objective = config.load([MT3], bindings).objective
+    assert objective.model.stem.mode == "conformer"
+    assert objective.rolls.channels == 4
 
 
 def test_files_are_found_here_first(tmp_path, monkeypatch):

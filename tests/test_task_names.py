@@ -14,6 +14,10 @@ from mt3x.task_names import feature_length, num_embeddings, task_name
             ("maestrov3_notes", VocabConfig(num_velocity_bins=127), "test"),
             "maestrov3_notes_test",
         ),
+        (
+            ("slakh_notes_ties", VocabConfig(max_shift_steps=204), "train"),
+            "slakh_notes_ties_ms2.04vb1_train",
+        ),
         (("maps_rolls", None, "train"), "maps_rolls_train"),
         (("a", VocabConfig(50, 25, 127)), "a_ss50ms0.5"),
         (("a", VocabConfig(), "b", 22050, 256), "a_sr22050hw256_vb1_b"),
