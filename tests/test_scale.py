@@ -58,7 +58,7 @@ def test_update_is_that_of_one_device(measured, case):
     assert abs(found["gradient_norm"]) < 1e-5
     assert found["gradient"] < 1e-5
     assert found["params"] < 1e-3  # of the learning rate
-    assert found["firm"] > 25_000
+    assert found["firm"] > (50_000 if case.startswith("tokens") else 500)
     # Batch norm's are those of the batch on all devices.
     assert len(found["statistics"]) == (6 if case.startswith("stem") else 0)
     assert max(found["statistics"], default=0) < 1e-5
