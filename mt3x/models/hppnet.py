@@ -21,6 +21,7 @@ from mt3x.models.layers import (
     harmonic_shifts,
     instance_norm,
     lstm,
+    max_pool,
 )
 
 HEADS = ("onset", "frame", "offset", "velocity")
@@ -87,7 +88,7 @@ class Conv(nn.Module):
         x: Any = conv2d(x_BxTxFxC, kernel, self.dilation)
         if self.pool > 1:
             # Bias and ReLU are monotonic: pooled first, they cost a quarter.
-            x = x.reshape(*x.shape[:2], -1, self.pool, self.channels).max(axis=3)
+            x = max_pool(x, self.pool)
         return nn.relu(x + bias)
 
 
