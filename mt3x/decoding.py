@@ -164,8 +164,15 @@ def generate_stream(
                 yield index_of_slot.pop(slot), tokens_L
 
 
+@partial(
+    jax.jit, static_argnames=("num_slots", "config", "constraint"), keep_unused=True
+)
 def _empty_rows(start_fn, batch, num_slots, config, constraint) -> Rows:
-    """Slots without rows, shaped as those that `_enter` will put in."""
+    """Slots without rows, shaped as those that `_enter` will put in.
+
+    As the output of a program that is given the arrays of `start_fn` they lie on the
+    same device, where rows lie later: `_enter` is compiled once.
+    """
     group = len(jax.tree.leaves(batch)[0])
     rows = jax.eval_shape(
         lambda batch: new_rows(start_fn(batch), jnp.arange(group), config, constraint),

@@ -317,6 +317,22 @@ def test_programs_are_few_and_kept():
         assert set(traced) == {64, MAX_TOKENS} and len(traced) <= 4
 
 
+def test_rows_enter_by_one_program(caplog):
+    """The first rows find slots that lie where the parameters do, as the later ones."""
+
+    def with_offset(offset, seeds_B):
+        return start(jnp.asarray(seeds_B) + offset)
+
+    offset = jax.device_put(np.int32(0), jax.devices()[0])
+    from_params = jax.tree_util.Partial(with_offset, offset)
+    config = DecodingConfig(max_tokens=MAX_TOKENS)
+    with jax.log_compiles():
+        for _ in generate_stream(from_params, step, iter(SEEDS_B), 3, config):
+            pass
+    compiled = [r for r in caplog.messages if r.startswith("Compiling jit(_enter)")]
+    assert len(compiled) == 1, caplog.messages
+
+
 def test_items_are_taken_as_slots_become_free():
     pulled = []
 
