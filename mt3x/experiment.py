@@ -23,6 +23,7 @@ from mt3x.objectives import (
     TokensConfig,
     TokensObjective,
     config_from_dict,
+    make_objective,
 )
 from mt3x.rolls import RollLabelConfig
 from mt3x.train import Outcome, TrainConfig, train
@@ -253,21 +254,8 @@ class Experiment:
             batches = self.data.make_batches(self.objective, shard)
         else:
             batches = self.data.make_batches(shard)
-        clips = self.validation.clips(self.objective.features)
-        evaluations: list[Callable[[Any], dict[str, Any]]] = []
-        if isinstance(self.objective, TokensConfig):
-            objective = TokensObjective(self.objective, self.train.dtype)
-            if clips:
-                evaluations.append(TokenValidation(objective, clips))
-        else:
-            objective = PianoObjective(self.objective, self.train.dtype)
-            if clips:
-                evaluations.append(RollValidation(objective, clips))
-        if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
-            held_out = self.data.held_out(self.objective)
-            evaluations.append(
-                HeldOutLoss(objective, held_out, self.validation.loss_batches)
-            )
+        objective = make_objective(self.objective, self.train.dtype)
+        evaluations = self.evaluations(objective)
 
         def evaluate(params: Any) -> dict[str, Any]:
             return {k: v for one in evaluations for k, v in one(params).items()}
@@ -278,30 +266,64 @@ class Experiment:
             batches,
             run_dir,
             evaluate if evaluations else None,
-            self.data_dict(),
+            self.to_dict()["data"],
             trace_dir,
             gin_text,
+            read_config=lambda config: Experiment.from_dict(config).to_dict(),
         )
 
-    def data_dict(self) -> dict[str, Any]:
-        """`data` and `validation` as JSON."""
+    def evaluations(
+        self, objective: PianoObjective | TokensObjective
+    ) -> list[Callable[[Any], dict[str, Any]]]:
+        """What gives the scores of parameters by name, as `mt3x.train.train` takes it.
+
+        Raises:
+          ValueError, OSError: the data of the validation are missing or do not fit.
+        """
+        found: list[Callable[[Any], dict[str, Any]]] = []
+        if clips := self.validation.clips(objective.config.features):
+            if isinstance(objective, TokensObjective):
+                found.append(TokenValidation(objective, clips))
+            else:
+                found.append(RollValidation(objective, clips))
+        if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
+            held_out = self.data.held_out(objective.config)
+            found.append(HeldOutLoss(objective, held_out, self.validation.loss_batches))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a run folder's `config.json` holds; `from_dict` reads it back."""
         return {
-            **dataclasses.asdict(self.data),
-            "validation": dataclasses.asdict(self.validation),
+            "objective": self.objective.to_dict(),
+            "train": self.train.to_dict(),
+            "data": {
+                **dataclasses.asdict(self.data),
+                "validation": dataclasses.asdict(self.validation),
+            },
         }
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Experiment":
-        """From what a run folder's `config.json` holds."""
-        data = dict(config["data"])
-        validation = data.pop("validation")
-        kind = TaskConfig if "task" in data else _data_config
-        return cls(
-            objective=config_from_dict(config["objective"]),
-            data=kind(**data),
-            train=TrainConfig.from_dict(config["train"]),
-            validation=ValidationConfig(**validation),
-        )
+        """From what `to_dict` gave; what an older version lacks has its default.
+
+        Raises:
+          ValueError: it is of a version with other settings, or not of a run.
+        """
+        try:
+            data = dict(config["data"])
+            validation = data.pop("validation")
+            kind = TaskConfig if "task" in data else _data_config
+            return cls(
+                objective=config_from_dict(config["objective"]),
+                data=kind(**data),
+                train=TrainConfig.from_dict(config["train"]),
+                validation=ValidationConfig(**validation),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"the run's config does not fit this version of mt3x ({error}): choose "
+                "another run folder, or the version that began it"
+            ) from error
 
 
 def _data_config(batches: Mapping[str, Any], **values: Any) -> DataConfig:

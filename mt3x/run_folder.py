@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ from mt3x.files import write_whole
 
 
 def write_config(
-    run_dir: Path, config: Mapping[str, Any], free: Sequence[str] = ()
+    run_dir: Path,
+    config: Mapping[str, Any],
+    free: Sequence[str] = (),
+    read: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> None:
     """Write `config.json`, or compare with the one of an earlier start.
 
@@ -20,15 +23,19 @@ def write_config(
       run_dir: the run's folder, which exists.
       config: nested dicts; anything JSON.
       free: settings (`a/b`) that may differ from those of an earlier start.
+      read: gives the config of an earlier start the settings that it lacks, as this
+        version has them and that one had not: their defaults.
 
     Raises:
       ValueError: the folder's run differs in a setting that is not free.
     """
-    given = json.loads(json.dumps(config))
+    given = _as_json(config)
     path = run_dir / "config.json"
     if path.exists():
-        was = flatten(json.loads(path.read_text(encoding="utf-8")))
-        now = flatten(given)
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if read is not None:
+            earlier = _as_json(read(earlier))
+        was, now = flatten(earlier), flatten(given)
         differing = [
             f"{name.replace('/', '.')} {was.get(name)!r} -> {now.get(name)!r}"
             for name in sorted((was.keys() | now.keys()) - set(free))
@@ -42,6 +49,10 @@ def write_config(
     with write_whole(path, overwrite=True, text=True) as file:
         json.dump(given, file, indent=2, sort_keys=True)
         file.write("\n")
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(config))
 
 
 def write_gin(run_dir: Path, text: str) -> None:

@@ -126,6 +126,7 @@ def train(
     data_config: Mapping[str, Any] | None = None,
     trace_dir: str | Path | None = None,
     gin_text: str | None = None,
+    read_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> Outcome:
     """Train in a run folder, from its newest checkpoint where it has one.
 
@@ -143,6 +144,8 @@ def train(
       trace_dir: folder for a profiler's trace of five early steps (TensorBoard and
         Perfetto show it).
       gin_text: the gin file that gives this run, kept as `operative_config.gin`.
+      read_config: gives the `config.json` of an older version the settings that it
+        lacks, before it is compared (see `mt3x.run_folder.write_config`).
 
     Raises:
       ValueError: the folder's run has another config, the loss or the gradient is not
@@ -164,7 +167,7 @@ def train(
             run_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_folder.locked(run_dir))
             run_folder.write_config(
-                run_dir, contents, free=[f"train/{name}" for name in free]
+                run_dir, contents, [f"train/{name}" for name in free], read_config
             )
             if gin_text is not None:
                 run_folder.write_gin(run_dir, gin_text)

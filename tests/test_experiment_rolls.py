@@ -47,21 +47,22 @@ def data_dir(tmp_path_factory):
 
 def test_a_run_has_batches_that_its_step_takes(tmp_path, monkeypatch):
     """Traced alone: tests/test_experiment.py trains such a model."""
-    given = []
-    monkeypatch.setattr(experiment, "train", lambda *arguments: given.extend(arguments))
+    calls = []
+    monkeypatch.setattr(experiment, "train", lambda *a, **k: calls.append((a, k)))
     EXPERIMENT.run(tmp_path / "run")
-    config, objective, batches, run_dir, evaluate, data, *_ = given
+    (((config, objective, batches, run_dir, _, data, *_), options),) = calls
     assert config == EXPERIMENT.train and run_dir == tmp_path / "run"
-    assert isinstance(evaluate, RollValidation) and len(evaluate._clips) == 2
+    (validation,) = EXPERIMENT.evaluations(objective)
+    assert isinstance(validation, RollValidation) and len(validation._clips) == 2
     state = jax.eval_shape(lambda: init_state(config, objective))
     step = functools.partial(train_step, config, objective)
     assert jax.eval_shape(step, state, batches.batch(0))[1]["loss"].shape == ()
-    described = {
-        "objective": EXPERIMENT.objective.to_dict(),
-        "train": config.to_dict(),
-        "data": data,
-    }
-    assert Experiment.from_dict(json.loads(json.dumps(described))) == EXPERIMENT
+    described = json.loads(json.dumps({**EXPERIMENT.to_dict(), "data": data}))
+    assert Experiment.from_dict(described) == EXPERIMENT
+    # A run that was begun before there were these settings goes on with their defaults.
+    del described["train"]["init_partial"]
+    del described["data"]["validation"]["loss_batches"]
+    assert options["read_config"](described) == EXPERIMENT.to_dict()
 
 
 def test_batches_are_the_clips_and_the_labels_of_their_ids():
