@@ -8,15 +8,9 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
+from mt3x.commands.progress import counted
 from mt3x.corpus import Corpus, CorpusWriter
 from mt3x.datasets import (
     MAESTRO_SPLITS,
@@ -174,21 +168,10 @@ def info(folders: tuple[Path, ...]) -> None:
 
 
 def _read(recordings: list[Recording], out: Path) -> None:
-    with _progress() as progress:
-        bar = progress.add_task(out.name, total=len(recordings), unit="recordings")
+    with counted("recordings") as progress:
+        bar = progress.add_task(out.name, total=len(recordings))
         for _ in write_corpus(recordings, out):
             progress.advance(bar)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _render(
@@ -199,8 +182,8 @@ def _render(
 ) -> None:
     """Renders units in the pool, in order, until the corpus is long enough."""
     minutes = round(60 * spec.hours)
-    with CorpusWriter(folder) as writer, _progress() as progress:
-        bar = progress.add_task(spec.name, total=minutes, unit="min")
+    with CorpusWriter(folder) as writer, counted("min") as progress:
+        bar = progress.add_task(spec.name, total=minutes)
         progress.update(bar, completed=round(writer.duration_s / 60))
         todo = units(spec, len(writer))
         skip = len(writer) % spec.unit_pieces

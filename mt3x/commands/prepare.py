@@ -8,14 +8,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
+
+from mt3x.commands.progress import counted
 
 POLL_S = 0.5
 
@@ -41,7 +36,7 @@ class _Prepare(click.Command):
         return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
 
 
-@click.command(cls=_Prepare, context_settings={"ignore_unknown_options": False})
+@click.command(cls=_Prepare)
 @click.argument("name")
 @click.option(
     "--raw",
@@ -124,7 +119,7 @@ def command(
             "--direct_running_mode=multi_processing",
             f"--direct_num_workers={jobs}",
         ]
-    with _progress() as progress:
+    with counted("shards") as progress:
         bar = progress.add_task(name, total=None)
         done = threading.Event()
         watchers = []
@@ -174,14 +169,3 @@ def _report(manifest: dict, elapsed_s: float) -> None:
         console.print(f"{kind}: {number}")
     files = len(manifest["files"])
     console.print(f"{files} files in {elapsed_s:.0f} s; manifest.json lists them")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("shards"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

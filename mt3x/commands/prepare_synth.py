@@ -9,15 +9,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from mt3x.arrange import PARTS
+from mt3x.commands.progress import counted
 
 
 def _apply_recipe(
@@ -145,7 +139,7 @@ def _render(tracks: list[Any], config: Any, out: Path, workers: int) -> None:
     kept = sum(track.folder(out).is_dir() for track in tracks)
     problems, seconds = [], 0.0
     console = Console(stderr=True)
-    with _progress(console) as progress:
+    with counted("tracks", console) as progress:
         bar = progress.add_task(out.name, total=len(tracks), completed=kept)
         for outcome in render_all(tracks, config, out, workers):
             seconds += outcome.seconds
@@ -206,15 +200,4 @@ def _material(given: dict[str, Any]) -> Any:
         grooves=find_grooves(given["grooves"]) if given["grooves"] else [],
         soundfonts=given["soundfonts"],
         test_soundfonts=given["test_soundfonts"],
-    )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tracks"),
-        TimeRemainingColumn(),
-        console=console,
     )

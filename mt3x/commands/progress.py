@@ -1,0 +1,22 @@
+"""The bar of commands that work through many things."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+
+def counted(unit: str, console: Console | None = None) -> Progress:
+    """How many of how many units are done, and the time that remains, on stderr."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+    )
