@@ -19,11 +19,11 @@ PARTS = ("drums", "bass", "chords", "melody")
 
 # Lowest and highest pitch that an instrument is asked for, by General MIDI family (of
 # 8 programs) and for programs that differ from their family.
-_FAMILY_RANGES = {
-    **{0: (21, 108), 1: (48, 96), 2: (36, 96), 3: (40, 86), 4: (28, 55)},
-    **{5: (36, 96), 6: (36, 91), 7: (46, 84), 8: (49, 80), 9: (60, 96)},
-    **{10: (43, 96), 11: (36, 91)},
-}
+_FAMILY_RANGES = (
+    *((21, 108), (48, 96), (36, 96), (40, 86), (28, 55), (36, 96)),
+    *((36, 91), (46, 84), (49, 80), (60, 96), (43, 96), (36, 91)),
+    *[(0, 127)] * 4,  # sound effects and the like
+)
 _PROGRAM_RANGES = {
     **{40: (55, 96), 41: (48, 86), 42: (36, 76), 43: (28, 60), 57: (40, 72)},
     **{58: (28, 58), 60: (41, 77), 64: (56, 88), 66: (44, 76), 67: (36, 69)},
@@ -194,8 +194,7 @@ def one_voice(melody: Notes, filler: Notes) -> Notes:
 
 def pitch_range(program: int) -> tuple[int, int]:
     """The lowest and highest pitch that an instrument is asked for."""
-    family = _FAMILY_RANGES.get(program // 8, (0, 127))
-    return _PROGRAM_RANGES.get(program, family)
+    return _PROGRAM_RANGES.get(program) or _FAMILY_RANGES[program // 8]
 
 
 def fit_range(notes: Notes, low: int, high: int) -> Notes:

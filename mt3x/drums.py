@@ -44,17 +44,15 @@ def groove_drums(
     # The last bar is seldom whole.
     num_bars = max(1, int(bar_N.max(initial=0)))
     first = int(rng.integers(num_bars))
-    hits: list[tuple[float, int, int]] = []
+    pitch_N = np.array([_TO_GM.get(int(p), int(p)) for p in groove.notes.pitch])
+    played_Nx3 = np.stack([within_N, pitch_N, groove.notes.velocity], axis=1)
+    hits = [np.zeros((0, 3))]
     for index, (bar, length) in enumerate(_bars(beats_s, bars)):
-        chosen = np.flatnonzero(bar_N == (first + index) % num_bars)
+        chosen_Nx3 = played_Nx3[bar_N == (first + index) % num_bars]
         for start in range(0, length, _BEATS_PER_BAR):
-            inside = chosen[within_N[chosen] < length - start - _EARLY_BEATS]
-            at_beat = bar + start + within_N[inside]
-            for beat, n in zip(at_beat.tolist(), inside.tolist(), strict=True):
-                pitch = int(groove.notes.pitch[n])
-                velocity = int(groove.notes.velocity[n])
-                hits.append((beat, _TO_GM.get(pitch, pitch), velocity))
-    return _played(hits, beats_s)
+            fits = chosen_Nx3[:, 0] < length - start - _EARLY_BEATS
+            hits.append(chosen_Nx3[fits] + [bar + start, 0, 0])
+    return _notes(np.concatenate(hits), beats_s)
 
 
 def pattern_drums(
@@ -86,13 +84,11 @@ def pattern_drums(
             toms = np.sort(rng.choice(4, 4))
             for beat, tom in zip(np.arange(end, length, 0.25), toms, strict=True):
                 hits.append((bar + beat, _TOMS[tom], 95))
-    beat_N, pitch_N, velocity_N = np.array(hits).reshape(-1, 3).T
-    beat_N = beat_N + rng.normal(0, 0.012, len(hits))
-    velocity_N = velocity_N + rng.normal(0, 7, len(hits))
-    velocities = np.clip(np.round(velocity_N), 1, 127).astype(int)
-    return _played(
-        list(zip(beat_N, pitch_N.astype(int), velocities, strict=True)), beats_s
-    )
+    hits_Nx3 = np.array(hits).reshape(-1, 3)
+    hits_Nx3[:, 0] += rng.normal(0, 0.012, len(hits))
+    hits_Nx3[:, 2] += rng.normal(0, 7, len(hits))
+    hits_Nx3[:, 2] = np.clip(np.round(hits_Nx3[:, 2]), 1, 127)
+    return _notes(hits_Nx3, beats_s)
 
 
 def _bars(beats_s: np.ndarray, bars: np.ndarray) -> list[tuple[int, int]]:
@@ -101,18 +97,17 @@ def _bars(beats_s: np.ndarray, bars: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b - a)) for a, b in zip(bars, ends, strict=True)]
 
 
-def _played(hits: list[tuple[float, int, int]], beats_s: np.ndarray) -> Notes:
-    """Hits at places counted in beats, as notes of one short length."""
-    if not hits:
-        return Notes.empty()
-    beat_N, pitch_N, velocity_N = np.array(hits).T
-    onset_s = times_of(beat_N, beats_s)
+def _notes(hits_Nx3: np.ndarray, beats_s: np.ndarray) -> Notes:
+    """Hits (place counted in beats, pitch, velocity) as notes of one short length."""
+    onset_s = times_of(hits_Nx3[:, 0], beats_s)
     inside = onset_s >= 0
-    onset_s = onset_s[inside]
-    num = len(onset_s)
+    onset_s, hits_Nx3 = onset_s[inside], hits_Nx3[inside]
     return Notes(
-        *(onset_s, onset_s + _HIT_S, pitch_N[inside], velocity_N[inside]),
-        *(np.zeros(num), np.ones(num, bool)),
+        onset_s,
+        onset_s + _HIT_S,
+        pitch=hits_Nx3[:, 1],
+        velocity=hits_Nx3[:, 2],
+        is_drum=np.ones(len(onset_s), bool),
     )
 
 

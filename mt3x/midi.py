@@ -70,17 +70,21 @@ def read_tracks(
 ) -> dict[str, Notes]:
     """The notes of a MIDI file by the names of its tracks, as `read_midi` reads them.
 
+    Tracks of one name are one; a track without has the name "".
+
     Raises:
       OSError, ValueError: as `read_midi`.
     """
     midi = _parsed(source)
     _, _, tempos, _ = _parse(midi)
-    tracks = {}
+    tracks: dict[str, Notes] = {}
     for track in midi.tracks:
         alone = mido.MidiFile(type=1, ticks_per_beat=midi.ticks_per_beat)
         alone.tracks.append(track)
         notes, pedals, _, end_tick = _parse(alone)
-        tracks[track.name] = _played(midi, notes, pedals, tempos, end_tick)
+        played = _played(midi, notes, pedals, tempos, end_tick)
+        before = tracks.get(track.name, Notes.empty())
+        tracks[track.name] = Notes.concatenate([before, played])
     return tracks
 
 

@@ -30,7 +30,7 @@ class SongFile:
     """A MIDI file, not read yet."""
 
     name: str  # its path below the folder that was given
-    path: str
+    path: Path
     md5: str
     is_lead: bool  # to be arranged
 
@@ -51,7 +51,7 @@ def find_songs(folder: Path, is_lead: bool) -> list[SongFile]:
         if md5 not in seen:
             seen.add(md5)
             name = path.relative_to(folder).as_posix()
-            songs.append(SongFile(name, str(path), md5, is_lead))
+            songs.append(SongFile(name, path, md5, is_lead))
     return songs
 
 
@@ -65,7 +65,7 @@ def find_grooves(folder: Path) -> list[SongFile]:
         song
         for song in find_songs(folder, is_lead=False)
         if _GROOVE_NAME.fullmatch(Path(song.name).stem)
-        and Path(song.path).stat().st_size >= _MIN_GROOVE_BYTES
+        and song.path.stat().st_size >= _MIN_GROOVE_BYTES
     ]
     if not found:
         raise FileNotFoundError(
@@ -114,7 +114,7 @@ def read_lead_sheet(song: SongFile) -> LeadSheet:
             )
     melody, piano = tracks["MELODY"], tracks["PIANO"]
     bridge = tracks.get("BRIDGE", Notes.empty())
-    beats_path = Path(song.path).with_name("beat_midi.txt")
+    beats_path = song.path.with_name("beat_midi.txt")
     if beats_path.is_file():
         beats_s, bars = _read_beat_table(beats_path)
     else:

@@ -434,11 +434,12 @@ def test_tracks_by_name_and_beats_follow_the_files_tempos():
             *((0, on(50, channel=1)), (10, pedal(127, channel=1))),
             *((100, off(50, channel=1)), (1000, pedal(0, channel=1))),
         ],
+        [(0, mido.MetaMessage("track_name", name="A")), (0, on(62)), (250, off(62))],
     )
     tracks = read_tracks(data)
     assert list(tracks) == ["", "A", "B"] and not len(tracks[""])
-    np.testing.assert_allclose(tracks["A"].onset_s, [0.25])
-    np.testing.assert_allclose(tracks["A"].offset_s, [1.0])
+    np.testing.assert_allclose(tracks["A"].onset_s, [0.0, 0.25])
+    np.testing.assert_allclose(tracks["A"].offset_s, [0.25, 1.0])
     np.testing.assert_allclose(tracks["B"].offset_s, [1.5])  # the pedal's
     np.testing.assert_allclose(read_beats(data), [0.0, 0.5, 1.5])
     with pytest.raises(ValueError, match="not a readable MIDI file"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_soundfont import PRESETS, write_soundfont
@@ -21,7 +22,10 @@ def material(tmp_path, monkeypatch):
     for index, font in enumerate(fonts):
         write_soundfont(font, overtone=0.1 * index)
     songs, grooves = (
-        [SongFile(f"{n}.mid", f"{what}/{n}.mid", f"{n:032x}", True) for n in range(20)]
+        [
+            SongFile(f"{n}.mid", Path(what, f"{n}.mid"), f"{n:032x}", True)
+            for n in range(20)
+        ]
         for what in ("songs", "grooves")
     )
     return Material(songs, grooves, fonts[:2], fonts[2:])
