@@ -369,18 +369,20 @@ def _num_parameters(objective: str) -> int:
 
 
 def _differences(groups: Sequence[Group]) -> str:
-    """A line for each group with the settings in which groups differ."""
+    """A line for each group with those of its settings in which groups differ."""
     of_runs = [group for group in groups if group.runs[0].settings]
     settings = [group.runs[0].settings for group in of_runs]
     names = sorted(
         name
         for name in set().union(*settings) - set(SEEDS)
-        if len({json.dumps(each.get(name)) for each in settings}) > 1
+        if len({json.dumps(each.get(name, "none")) for each in settings}) > 1
     )
     if not names:
         return ""
     lines = ["\nWhat tells them apart:\n"]
     for group, each in zip(of_runs, settings, strict=True):
-        told = [f"{n.replace('/', '.')}={json.dumps(each.get(n))}" for n in names]
+        told = [
+            f"{n.replace('/', '.')}={json.dumps(each[n])}" for n in names if n in each
+        ]
         lines.append(f"- {group.name}: `{', '.join(told)}`")
     return "\n".join(lines) + "\n"

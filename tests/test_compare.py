@@ -15,6 +15,7 @@ from mt3x.evaluate import EvaluationConfig, Pairing, PieceResult
 from mt3x.journal import LearningCurve
 from mt3x.metrics import Cells, PrecisionRecallF1, Scores
 from mt3x.models.stem import StemConfig
+from mt3x.objectives import RollsConfig
 from mt3x.score_files import to_json
 from mt3x.train import TrainConfig
 
@@ -138,6 +139,16 @@ def test_missing_values_are_told(runs):
     rows = cells(compare(*runs, "--score", "songs/note_f1").output)
     assert rows["mt3_lr0.001"]["songs/note_f1"] == "0.5 [1 of 2]"
     assert rows["stem"]["songs/note_f1"] == "-"
+
+
+def test_settings_that_tell_rows_apart_are_those_that_a_run_has(tmp_path):
+    heads = dataclasses.replace(SMALL_TOKENS, rolls=RollsConfig(channels=4))
+    plain = write_run(tmp_path / "plain")
+    with_heads = write_run(tmp_path / "heads", objective=heads)
+    told = compare(plain, with_heads).output.split("What tells them apart:")[1]
+    of_heads, of_plain = sorted(told.strip().splitlines())
+    assert of_plain.endswith("`objective.rolls=null`")
+    assert "objective.rolls.channels=4" in of_heads and "null" not in of_heads
 
 
 def test_columns_by_name_or_end(runs):
