@@ -375,7 +375,7 @@ def _differences(groups: Sequence[Group]) -> str:
     names = sorted(
         name
         for name in set().union(*settings) - set(SEEDS)
-        if len({json.dumps(each.get(name, "none")) for each in settings}) > 1
+        if len({name in each and json.dumps(each[name]) for each in settings}) > 1
     )
     if not names:
         return ""
