@@ -25,7 +25,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -250,14 +250,7 @@ def read_notes(path: str | os.PathLike[str], sustain_pedal: bool = True) -> Note
 def restrict(notes: Notes, start_s: float, end_s: float) -> Notes:
     """The notes that begin in start_s <= onset < end_s, offsets clipped to `end_s`."""
     notes = notes[(notes.onset_s >= start_s) & (notes.onset_s < end_s)]
-    return Notes(
-        notes.onset_s,
-        np.minimum(notes.offset_s, end_s),
-        notes.pitch,
-        notes.velocity,
-        notes.program,
-        notes.is_drum,
-    )
+    return replace(notes, offset_s=np.minimum(notes.offset_s, end_s))
 
 
 def _evaluate_or_fail(

@@ -5,11 +5,11 @@ be shuffled, and rolls are drawn for the batch.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from mt3x.notes import Notes
 from mt3x.pieces import pack_notes, unpack_notes
 from mt3x.rolls import (
     NUM_PITCHES,
@@ -38,15 +38,15 @@ def add_roll_notes(
 
     def choose(packed: bytes, first: int, num_frames: int) -> bytes:
         notes, rate = unpack_notes(packed), labels.frame_rate_hz
-        start_s, end_s = first / rate, num_frames / rate
+        start_s, duration_s = first / rate, num_frames / rate
         margin_s = (labels.onset_radius_frames + 1) / rate
         is_near_N = ~notes.is_drum & (notes.offset_s > start_s - margin_s)
-        is_near_N &= notes.onset_s < start_s + end_s + margin_s
+        is_near_N &= notes.onset_s < start_s + duration_s + margin_s
         notes = notes[is_near_N].shift(-start_s)
         if num_frames < sequence_length["inputs"]:
-            notes = notes[notes.onset_s < end_s]
-            offset_s = np.minimum(notes.offset_s, end_s)
-            notes = Notes(notes.onset_s, offset_s, notes.pitch, notes.velocity)
+            notes = notes[notes.onset_s < duration_s]
+            offset_s = np.minimum(notes.offset_s, duration_s)
+            notes = replace(notes, offset_s=offset_s)
         return pack_notes(notes)
 
     def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:

@@ -134,16 +134,20 @@ def mean_of_instruments(results: Sequence[PieceResult]) -> dict[str, float] | No
 
 def mean_of_integrated(results: Sequence[PieceResult]) -> PrecisionRecallF1 | None:
     """The mean of the pieces' integrated scores; None where they have none."""
-    cells = [result.integrated for result in results if result.integrated is not None]
-    if not cells or len(cells) < len(results):
-        return None
-    return mean_triples([piece.score for piece in cells])
+    cells = _all_cells(results)
+    return mean_triples([piece.score for piece in cells]) if cells else None
 
 
 def pooled_cells(results: Sequence[PieceResult]) -> Cells | None:
     """The cells of all pieces; None where they have none."""
+    cells = _all_cells(results)
+    return pooled(cells) if cells else None
+
+
+def _all_cells(results: Sequence[PieceResult]) -> list[Cells]:
+    """One for each piece, or none where a piece has none."""
     cells = [result.integrated for result in results if result.integrated is not None]
-    return pooled(cells) if cells and len(cells) == len(results) else None
+    return cells if len(cells) == len(results) else []
 
 
 def _of_piece(result: PieceResult) -> Groups:
