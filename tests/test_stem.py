@@ -15,8 +15,9 @@ from mt3x.checkpoints import flatten
 from mt3x.features import CQTConfig, LogMelConfig
 from mt3x.models import batch_norm, stem
 from mt3x.models.hppnet import HPPNetConfig
+from mt3x.models.layers import depthwise_conv
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from mt3x.models.stem import CNN, ConvModule, StemConfig, depthwise_conv
+from mt3x.models.stem import CNN, ConvModule, StemConfig
 from mt3x.objectives import TokensConfig, TokensObjective
 
 GOLDEN = Path(__file__).parent / "golden" / "stem.npz"

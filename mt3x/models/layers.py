@@ -79,6 +79,46 @@ def _conv2d_backward(dilation, residuals, g_BxTxFxD):
 conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 
+@jax.custom_vjp
+def depthwise_conv(x_BxTxD: jax.Array, kernel_KxD: jax.Array) -> jax.Array:
+    """Same-padded convolution along time, each channel with a kernel of its own.
+
+    out[t] = sum over k of x[t + k - K // 2] * kernel[k], zero outside. XLA's grouped
+    convolution takes forty times as long on a CPU, and its own gradient of these sums
+    recomputes them in each product that reads it.
+    """
+    size, frames = len(kernel_KxD), x_BxTxD.shape[1]
+    padded = _pad_time(x_BxTxD, size)
+    taps = [padded[:, k : k + frames] * kernel_KxD[k] for k in range(size)]
+    return sum(taps[1:], start=taps[0])
+
+
+def _pad_time(x_BxTxD: jax.Array, size: int) -> jax.Array:
+    return jnp.pad(x_BxTxD, ((0, 0), (size // 2, size // 2), (0, 0)))
+
+
+def _depthwise_forward(x_BxTxD, kernel_KxD):
+    return depthwise_conv(x_BxTxD, kernel_KxD), (x_BxTxD, kernel_KxD)
+
+
+def _depthwise_backward(residuals, g_BxTxD):
+    x_BxTxD, kernel_KxD = residuals
+    batch, frames, width = x_BxTxD.shape
+    padded = _pad_time(x_BxTxD, len(kernel_KxD))
+    ones = jnp.ones((batch * frames,), g_BxTxD.dtype)
+
+    def tap(k):
+        # The sum over frames as a product: faster on a CPU than a reduction.
+        part_BxTxD = jax.lax.dynamic_slice_in_dim(padded, k, frames, axis=1)
+        return ones @ (part_BxTxD * g_BxTxD).reshape(-1, width)
+
+    grad_kernel = jax.lax.map(tap, jnp.arange(len(kernel_KxD)))
+    return depthwise_conv(g_BxTxD, kernel_KxD[::-1]), grad_kernel
+
+
+depthwise_conv.defvjp(_depthwise_forward, _depthwise_backward)
+
+
 def max_pool(x_BxTxFxC: jax.Array, size: int) -> jax.Array:
     """The maximum of `size` bins that lie side by side.
 

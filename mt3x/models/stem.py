@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.hppnet import HPPNetConfig, Trunk
-from mt3x.models.layers import conv2d, max_pool
+from mt3x.models.layers import conv2d, depthwise_conv, max_pool
 from mt3x.models.transformer import RMSNorm, dense
 
 MODES = ("none", "before", "parallel", "conformer")
@@ -105,9 +105,7 @@ class CNN(nn.Module):
         ):
             block = ConvBlock(channels, pool, self.dtype, name=f"block_{n}")
             x = block(x, deterministic)
-        x = x.reshape(*x.shape[:2], -1)
-        init = nn.initializers.lecun_normal()
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="out")(x)
+        return _project(x, self.width, self.dtype)
 
 
 class Harmonic(nn.Module):
@@ -122,9 +120,14 @@ class Harmonic(nn.Module):
         del deterministic  # instance norm has no running statistics
         trunk = Trunk(self.config, name="trunk")
         x = trunk(feats_BxTxF.astype(self.dtype), None)
-        x = x.reshape(*x.shape[:2], -1)
-        init = nn.initializers.lecun_normal()
-        return nn.Dense(self.width, dtype=self.dtype, kernel_init=init, name="out")(x)
+        return _project(x, self.width, self.dtype)
+
+
+def _project(x_BxTxFxC: jax.Array, width: int, dtype: Any) -> jax.Array:
+    """A dense layer `out` over the bins and channels of each frame."""
+    x = x_BxTxFxC.reshape(*x_BxTxFxC.shape[:2], -1)
+    init = nn.initializers.lecun_normal()
+    return nn.Dense(width, dtype=dtype, kernel_init=init, name="out")(x)
 
 
 def make_network(config: StemConfig, width: int, dtype: Any) -> nn.Module:
@@ -157,43 +160,3 @@ class ConvModule(nn.Module):
         x = depthwise_conv(x, kernel_KxD.astype(self.dtype))
         x = nn.swish(RMSNorm(self.dtype, name="norm")(x))
         return dense(self.width, self.dtype, nn.initializers.zeros, "out")(x)
-
-
-@jax.custom_vjp
-def depthwise_conv(x_BxTxD: jax.Array, kernel_KxD: jax.Array) -> jax.Array:
-    """Same-padded convolution along time, each channel with a kernel of its own.
-
-    out[t] = sum over k of x[t + k - K // 2] * kernel[k], zero outside. XLA's grouped
-    convolution takes forty times as long on a CPU, and its own gradient of these sums
-    recomputes them in each product that reads it.
-    """
-    size, frames = len(kernel_KxD), x_BxTxD.shape[1]
-    padded = _pad_time(x_BxTxD, size)
-    taps = [padded[:, k : k + frames] * kernel_KxD[k] for k in range(size)]
-    return sum(taps[1:], start=taps[0])
-
-
-def _pad_time(x_BxTxD: jax.Array, size: int) -> jax.Array:
-    return jnp.pad(x_BxTxD, ((0, 0), (size // 2, size // 2), (0, 0)))
-
-
-def _depthwise_forward(x_BxTxD, kernel_KxD):
-    return depthwise_conv(x_BxTxD, kernel_KxD), (x_BxTxD, kernel_KxD)
-
-
-def _depthwise_backward(residuals, g_BxTxD):
-    x_BxTxD, kernel_KxD = residuals
-    batch, frames, width = x_BxTxD.shape
-    padded = _pad_time(x_BxTxD, len(kernel_KxD))
-    ones = jnp.ones((batch * frames,), g_BxTxD.dtype)
-
-    def tap(k):
-        # The sum over frames as a product: faster on a CPU than a reduction.
-        part_BxTxD = jax.lax.dynamic_slice_in_dim(padded, k, frames, axis=1)
-        return ones @ (part_BxTxD * g_BxTxD).reshape(-1, width)
-
-    grad_kernel = jax.lax.map(tap, jnp.arange(len(kernel_KxD)))
-    return depthwise_conv(g_BxTxD, kernel_KxD[::-1]), grad_kernel
-
-
-depthwise_conv.defvjp(_depthwise_forward, _depthwise_backward)
