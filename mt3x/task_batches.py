@@ -1,5 +1,6 @@
 """Training batches from SeqIO tasks: a function of the seed and the step."""
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,7 +96,10 @@ class TaskBatches:
         self._shard = seqio.ShardInfo(*shard)
         self._rows = len(rows_of(shard, batch_size))
         self._next_step = -1
-        self._batches: Iterator[dict[str, np.ndarray]] = iter(())
+        # The open stream, if any. TensorFlow's threads call Python: a stream that is
+        # open when the interpreter ends hangs or crashes it.
+        self._streams: list[Iterator[dict[str, np.ndarray]]] = []
+        weakref.finalize(self, self._streams.clear)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
         """This process's part of the batch of a step, as the converter describes it.
@@ -106,9 +110,9 @@ class TaskBatches:
           ValueError: a record is damaged, or of another layout, or there are too few.
         """
         if step != self._next_step or step % self.span_steps == 0:
-            self._batches = self._stream(step)
+            self._streams[:] = [self._stream(step)]
         self._next_step = -1  # an error ends the stream
-        batch = self._next(self._batches)
+        batch = self._next(self._streams[0])
         self._next_step = step + 1
         return batch
 
