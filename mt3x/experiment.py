@@ -31,6 +31,7 @@ from mt3x.validate import RollValidation, TokenValidation
 
 if TYPE_CHECKING:
     from mt3x.task_batches import TaskBatches
+    from mt3x.task_registry import TrainOptions
 
 
 @dataclass(frozen=True)
@@ -109,25 +110,11 @@ class TaskConfig:
         """
         from mt3x import pipeline
 
+        options = train_options(objective, self.max_examples_per_mix)
+        check_task(self.task, self.module, objective)
+        lengths = self.clip_frames, None
         if isinstance(objective, TokensConfig):
-            pipeline.check_tokens(self.task, self.module, objective.tokens)
-            options = pipeline.TrainOptions(
-                max_examples_per_mix=self.max_examples_per_mix,
-                program_granularity=objective.tokens.program_granularity,
-                labels=objective.rolls.labels if objective.rolls else None,
-            )
             lengths = objective.num_frames, objective.max_tokens
-        else:
-            if self.max_examples_per_mix is not None:
-                raise ValueError(
-                    f"max_examples_per_mix={self.max_examples_per_mix} is for token "
-                    "models; leave it out for a piano model"
-                )
-            features = objective.features
-            frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
-            pipeline.check_rolls(self.task, self.module, frames)
-            options = pipeline.TrainOptions(labels=objective.labels)
-            lengths = self.clip_frames, None
         if self.cache_dir is not None:
             pipeline.add_cache_dir(self.cache_dir)
         return pipeline.TaskBatches(
@@ -151,6 +138,46 @@ class TaskConfig:
         """
         plain = dataclasses.replace(self, max_examples_per_mix=None, seed=0)
         return plain.make_batches(objective, split="eval")
+
+
+def train_options(
+    objective: PianoConfig | TokensConfig, max_examples_per_mix: int | None = None
+) -> "TrainOptions":
+    """What a model asks of the training tasks.
+
+    Raises:
+      ValueError: a piano model is to train on mixes.
+    """
+    from mt3x import pipeline
+
+    if isinstance(objective, TokensConfig):
+        return pipeline.TrainOptions(
+            max_examples_per_mix=max_examples_per_mix,
+            program_granularity=objective.tokens.program_granularity,
+            labels=objective.rolls.labels if objective.rolls else None,
+        )
+    if max_examples_per_mix is not None:
+        raise ValueError(
+            f"max_examples_per_mix={max_examples_per_mix} is for token models; leave "
+            "it out for a piano model"
+        )
+    return pipeline.TrainOptions(labels=objective.labels)
+
+
+def check_task(task: str, module: str, objective: PianoConfig | TokensConfig) -> None:
+    """Whether a training task gives what a model reads.
+
+    Raises:
+      ValueError: there is no such task, or it has other tokens, rolls or frames.
+    """
+    from mt3x import pipeline
+
+    if isinstance(objective, TokensConfig):
+        pipeline.check_tokens(task, module, objective.tokens)
+        return
+    features = objective.features
+    frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
+    pipeline.check_rolls(task, module, frames)
 
 
 @dataclass(frozen=True)

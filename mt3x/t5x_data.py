@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from t5x import utils  # pyright: ignore[reportMissingImports]
 
 from mt3x import pipeline
-from mt3x.experiment import TaskConfig
+from mt3x.experiment import TaskConfig, check_task, train_options
 from mt3x.objectives import PianoConfig, TokensConfig
 from mt3x.task_registry import check_data
 
@@ -40,14 +40,9 @@ def checked_task(
       ValueError: there is no such task, or it does not fit the model.
       OSError: its records are missing.
     """
-    module, features = module or OWN_TASKS, objective.features
-    found = pipeline.find_task(task, module)
-    if isinstance(objective, TokensConfig):
-        pipeline.check_tokens(task, module, objective.tokens)
-    else:
-        frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
-        pipeline.check_rolls(task, module, frames)
-    check_data(found, split, use_cached)
+    module = module or OWN_TASKS
+    check_task(task, module, objective)
+    check_data(pipeline.find_task(task, module), split, use_cached)
     return task
 
 
@@ -70,7 +65,7 @@ def get_dataset(
       objective: what the model reads and writes.
       max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
     """
-    with pipeline.train_options(_options(objective, max_examples_per_mix)):
+    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
         dataset = utils.get_dataset(
             cfg, shard_id, num_shards, _with_rolls(feature_converter_cls, objective)
         )
@@ -103,7 +98,7 @@ def get_training_eval_datasets(
 ) -> Any:
     """T5X's own, with the options of our training tasks."""
     converter = _with_rolls(feature_converter_cls, objective)
-    with pipeline.train_options(_options(objective, max_examples_per_mix)):
+    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
         return utils.get_training_eval_datasets(
             cfg, shard_id, num_shards, eval_steps, converter, *args, **kwargs
         )
@@ -143,18 +138,6 @@ class StepBatches(dataset_iterator.DatasetIterator):
     def restore(self, filename: Any) -> None:
         self._next_step = int(epath.Path(filename).read_text())
         self._is_new = False
-
-
-def _options(
-    objective: TokensConfig | PianoConfig, max_examples_per_mix: int | None
-) -> pipeline.TrainOptions:
-    if isinstance(objective, PianoConfig):
-        return pipeline.TrainOptions(labels=objective.labels)
-    return pipeline.TrainOptions(
-        max_examples_per_mix,
-        objective.tokens.program_granularity,
-        objective.rolls and objective.rolls.labels,
-    )
 
 
 def _with_rolls(

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mt3x.checkpoints import save_weights
+from mt3x.checkpoints import flatten, save_weights
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.models.stem import StemConfig
@@ -62,3 +62,10 @@ def random_params(config: PianoConfig | TokensConfig = SMALL) -> dict:
 def save_small_weights(path: Path, config: PianoConfig | TokensConfig = SMALL) -> Path:
     save_weights(path, random_params(config), config.to_dict())
     return path
+
+
+def assert_params_equal(found, expected, atol=1e-6):
+    found, expected = flatten(found), flatten(expected)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=atol)

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(
     str(path.relative_to(config.gin_dir()))
     for path in config.gin_dir().rglob("*.gin")
-    if path.parent.name != "t5x"  # read by T5X: see test_t5x_adapter.py
+    if path.parent.name != "t5x"  # read by T5X: see test_t5x_runs.py
 )
 MT3 = "models/mt3_small.gin"
 TRAIN = ["TRAIN_STEPS=2000", "MODEL_DIR='runs/a'"]

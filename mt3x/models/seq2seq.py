@@ -11,7 +11,6 @@ loss has no weight.) Acoustic stems (`mt3x.models.stem`) and heads for rolls
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,21 +22,16 @@ from mt3x.models.roll_heads import RollHeads
 from mt3x.models.stem import ConvModule, StemConfig, make_network
 from mt3x.models.transformer import (
     MLP,
+    REMAT_POLICIES,
     Attention,
     KeysValues,
     RMSNorm,
     dense,
     dropout,
+    in_turn,
     sinusoids,
+    with_remat,
 )
-
-# What the backward pass recomputes of a layer: nothing, all but matrix products with
-# parameters, or all.
-REMAT_POLICIES: Mapping[str, Any] = {
-    "none": None,
-    "minimal": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
 
 # Positions in the first piece of a past. Most segments are shorter than two of these.
 FIRST_PIECE = 256
@@ -228,39 +222,6 @@ class DecoderLayer(nn.Module):
         return x_BxD, cache._replace(past=past + cache.past[filled:])
 
 
-def _layers(layer: type[nn.Module], number: int, config: Seq2SeqConfig, dtype: Any):
-    """Layers by the names that checkpoints have for them."""
-    policy = REMAT_POLICIES[config.remat]
-    if policy is not None:
-        static = 2 if layer is EncoderLayer else 3
-        layer = nn.remat(layer, policy=policy, static_argnums=(static,))
-    return [layer(config, dtype, name=f"layers_{n}") for n in range(number)]
-
-
-def _in_turn(
-    module: nn.Module, layers: Sequence[Any], x: jax.Array, *args: Any
-) -> jax.Array:
-    """Apply layers one after the other, unrolled or as one scan over their parameters.
-
-    The scan stacks the parameters when it is applied: they are stored as without it.
-    """
-    if module.is_initializing() or not module.config.scan_layers:
-        for layer in layers:
-            x = layer(x, *args)
-        return x
-    params = [layer.variables["params"] for layer in layers]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-    layer = layers[0].clone(parent=None)
-    rng = module.make_rng("dropout") if module.has_rng("dropout") else None
-
-    def body(x, inputs):
-        params, n = inputs
-        rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, n)}
-        return layer.apply({"params": params}, x, *args, rngs=rngs), None
-
-    return jax.lax.scan(body, x, (stacked, jnp.arange(len(layers))))[0]
-
-
 class Encoder(nn.Module):
     config: Seq2SeqConfig
     dtype: Any
@@ -279,9 +240,11 @@ class Encoder(nn.Module):
             )
         if config.end_marker:
             self.end = self.param("end", nn.initializers.normal(1.0), (config.emb_dim,))
-        self.layers = _layers(
-            EncoderLayer, config.num_encoder_layers, config, self.dtype
-        )
+        layer = with_remat(EncoderLayer, config.remat, static=2)
+        self.layers = [
+            layer(config, self.dtype, name=f"layers_{n}")
+            for n in range(config.num_encoder_layers)
+        ]
         self.encoder_norm = RMSNorm(self.dtype)
         self.drop = dropout(config.dropout_rate)
         self.drop_end = nn.Dropout(config.dropout_rate)
@@ -293,7 +256,9 @@ class Encoder(nn.Module):
             x_BxTxD = jnp.concatenate([x_BxTxD, end_Bx1xD], axis=1)
         x_BxTxD += sinusoids(*x_BxTxD.shape[1:])
         x_BxTxD = self.drop(x_BxTxD, deterministic).astype(self.dtype)
-        x_BxTxD = _in_turn(self, self.layers, x_BxTxD, deterministic)
+        x_BxTxD = in_turn(
+            self, self.config.scan_layers, self.layers, x_BxTxD, deterministic
+        )
         return self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
 
     def _project(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
@@ -324,9 +289,11 @@ class Decoder(nn.Module):
             dtype=self.dtype,
             embedding_init=nn.initializers.normal(1.0),
         )
-        self.layers = _layers(
-            DecoderLayer, config.num_decoder_layers, config, self.dtype
-        )
+        layer = with_remat(DecoderLayer, config.remat, static=3)
+        self.layers = [
+            layer(config, self.dtype, name=f"layers_{n}")
+            for n in range(config.num_decoder_layers)
+        ]
         self.decoder_norm = RMSNorm(self.dtype)
         self.logits_dense = dense(
             config.vocab_size, jnp.float32, nn.initializers.lecun_normal()
@@ -339,7 +306,14 @@ class Decoder(nn.Module):
         x_BxLxD = self.token_embedder(tokens_BxL).astype(jnp.float32)
         x_BxLxD += sinusoids(*x_BxLxD.shape[1:])
         x_BxLxD = self.drop(x_BxLxD, deterministic).astype(self.dtype)
-        x_BxLxD = _in_turn(self, self.layers, x_BxLxD, encoded_BxTxD, deterministic)
+        x_BxLxD = in_turn(
+            self,
+            self.config.scan_layers,
+            self.layers,
+            x_BxLxD,
+            encoded_BxTxD,
+            deterministic,
+        )
         x_BxLxD = self.drop(self.decoder_norm(x_BxLxD), deterministic)
         return self.logits_dense(x_BxLxD)
 

@@ -9,7 +9,7 @@ Names and shapes of the parameters are those of MT3's published checkpoints.
 B batch, L queries, K keys, H heads, C channels of a head, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mt3x.models.platform import platform
+
+# What the backward pass recomputes of a layer: nothing, all but matrix products with
+# parameters, or all.
+REMAT_POLICIES: Mapping[str, Any] = {
+    "none": None,
+    "minimal": jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 def sinusoids(num_positions: int, width: int) -> np.ndarray:
@@ -235,3 +243,41 @@ class MLP(nn.Module):
             hidden = hidden * gate
         hidden = dropout(self.dropout_rate)(hidden, deterministic)
         return dense(x.shape[-1], self.dtype, init, "wo")(hidden)
+
+
+def with_remat(layer: type[nn.Module], name: str, static: int) -> type[nn.Module]:
+    """A layer whose backward pass recomputes what REMAT_POLICIES says.
+
+    Args:
+      layer: a class of modules.
+      name: of the policy.
+      static: which argument of its call is no array; the module itself counts.
+    """
+    policy = REMAT_POLICIES[name]
+    if policy is None:
+        return layer
+    return nn.remat(layer, policy=policy, static_argnums=(static,))
+
+
+def in_turn(
+    module: nn.Module, scan: bool, layers: Sequence[Any], x: jax.Array, *args: Any
+) -> jax.Array:
+    """Apply layers one after the other, unrolled or as one scan over their parameters.
+
+    The scan stacks the parameters when it is applied: they are stored as without it.
+    """
+    if module.is_initializing() or not scan:
+        for layer in layers:
+            x = layer(x, *args)
+        return x
+    params = [layer.variables["params"] for layer in layers]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    layer = layers[0].clone(parent=None)
+    rng = module.make_rng("dropout") if module.has_rng("dropout") else None
+
+    def body(x, inputs):
+        params, n = inputs
+        rngs = None if rng is None else {"dropout": jax.random.fold_in(rng, n)}
+        return layer.apply({"params": params}, x, *args, rngs=rngs), None
+
+    return jax.lax.scan(body, x, (stacked, jnp.arange(len(layers))))[0]
