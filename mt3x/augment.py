@@ -6,6 +6,7 @@ The attack stays where it is: filters have zero phase, the room's direct sound h
 no delay.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ class AugmentConfig:
     reverb_prob: float = 0.6
     rt60_s: tuple[float, float] = (0.1, 1.5)
     reverb_db: tuple[float, float] = (-25.0, 0.0)  # energy of room over direct sound
+    strings_prob: float = 0.4  # undamped strings that sound along
+    strings_db: tuple[float, float] = (-36.0, -14.0)  # their energy over direct sound
     noise_prob: float = 0.7
     snr_db: tuple[float, float] = (15.0, 60.0)
     hum_prob: float = 0.15
@@ -66,6 +69,9 @@ def augment(
     room_R = _room(rng, config, sample_rate_hz)
     size = _fast_size(num + len(room_R))
     spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
+    if rng.random() < config.strings_prob:
+        strings_db = float(rng.uniform(*config.strings_db))
+        spectrum_K = spectrum_K + _strings_along(rng, spectrum_K, size, strings_db)
     hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
     # One rms for wet and dry: the room should not act as a gain.
     rms = max(float(np.sqrt(np.mean(np.square(samples_S)))), 0.003)
@@ -143,6 +149,52 @@ def _room(
     tail_R *= np.float32(np.sqrt(10 ** (ratio_db / 10) / max(energy, 1e-9)))
     tail_R[0] = 1
     return tail_R / np.float32(np.sqrt(1 + 10 ** (ratio_db / 10)))
+
+
+def _strings_along(
+    rng: np.random.Generator, spectrum_K: np.ndarray, size: int, level_db: float
+) -> np.ndarray:
+    """The spectrum of all strings of a piano as another sound excites them."""
+    piano = int(rng.integers(_NUM_STRING_SETS))
+    strings_K = spectrum_K * _strings_response(piano, size)
+    energy = float(np.vdot(spectrum_K, spectrum_K).real)
+    along = float(np.vdot(strings_K, strings_K).real)
+    gain = np.sqrt(10 ** (level_db / 10) * energy / max(along, 1e-20))
+    return strings_K * np.float32(gain)
+
+
+_NUM_STRING_SETS = 8
+
+
+@functools.lru_cache(maxsize=4 * _NUM_STRING_SETS)
+def _strings_response(piano: int, size: int, sample_rate_hz: int = 16000) -> np.ndarray:
+    """Frequency response of the strings of one of a few imagined pianos.
+
+    With the sustain pedal down, the string of every key answers at its partials: a sum
+    of damped sinusoids, one per partial, at stretched harmonics and with the decay times
+    of pianos (Fletcher & Rossing, "The Physics of Musical Instruments", chapter 12).
+    """
+    rng = np.random.default_rng(piano)
+    num = min(size // 2, 2 * sample_rate_hz)
+    time_S = np.arange(num, dtype=np.float32) / np.float32(sample_rate_hz)
+    impulse_S = np.zeros(num, np.float32)
+    for key in range(21, 109):
+        base_hz = 440 * 2 ** ((key - 69 + rng.normal(0, 0.03)) / 12)
+        stiffness = 1e-4 * 2 ** ((key - 45) / 10)
+        for partial in range(1, 17):
+            hz = partial * base_hz * np.sqrt(1 + stiffness * partial**2)
+            if hz > 0.47 * sample_rate_hz:
+                break
+            decay_s = 8.0 * 2 ** (-(key - 21) / 20) / partial**0.5
+            decay_s *= np.exp(rng.normal(0, 0.4))
+            level = np.exp(rng.normal(0, 0.7)) / partial
+            phase = rng.uniform(0, 2 * np.pi)
+            wave_S = np.cos(np.float32(2 * np.pi * hz) * time_S + np.float32(phase))
+            wave_S *= np.exp(time_S * np.float32(-6.9 / decay_s))
+            impulse_S += np.float32(level) * wave_S
+    fade = num // 4
+    impulse_S[num - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
+    return np.fft.rfft(impulse_S, size).astype(np.complex64)
 
 
 def _noise(

@@ -152,7 +152,7 @@ def vary(notes: Notes, rng: np.random.Generator) -> Notes:
     notes = transpose(notes, int(rng.integers(-6, 7)))
     notes = stretch(notes, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))))
     mean = notes.velocity.mean() if len(notes) else 64.0
-    shift = float(np.clip(rng.normal(62, 16), 25, 105) - mean)
+    shift = float(np.clip(rng.normal(54, 16), 25, 105) - mean)
     return scale_velocity(notes, float(rng.uniform(0.7, 1.8)), shift)
 
 

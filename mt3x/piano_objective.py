@@ -1,4 +1,4 @@
-"""HPPNet's objective: rolls of the piano's keys from a constant-Q transform."""
+"""The objective of piano models: rolls of the keys from a constant-Q transform."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from mt3x import losses
 from mt3x.features import CQTConfig, by_rows, log_cqt
 from mt3x.losses import LossSums
 from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
+from mt3x.models.keynet import KeyNet, KeyNetConfig
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig
 
 Params = Mapping[str, Any]
@@ -22,12 +23,14 @@ Batch = Mapping[str, jax.Array]
 class PianoConfig:
     """All that the weights of a piano model depend on; stored in each checkpoint."""
 
-    model: HPPNetConfig = field(default_factory=HPPNetConfig)
+    model: HPPNetConfig | KeyNetConfig = field(default_factory=HPPNetConfig)
     features: CQTConfig = field(default_factory=CQTConfig)
     labels: RollLabelConfig = field(default_factory=RollLabelConfig)
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
     # Weight of onset frames against others in the onset's cross-entropy.
     onset_positive_weight: float = 2.0
+    # Weight of the velocity's error beside the cross-entropies.
+    velocity_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.features.frame_rate_hz != self.labels.frame_rate_hz:
@@ -50,11 +53,13 @@ class PianoConfig:
             )
         try:
             return cls(
-                model=hppnet_from_dict(values["model"]),
+                model=_model_from_dict(values["model"]),
                 features=CQTConfig(**values["features"]),
                 labels=RollLabelConfig(**values["labels"]),
                 decoding=RollDecodingConfig(**values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
+                # Models of older versions lack it.
+                velocity_weight=values.get("velocity_weight", 1.0),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -63,12 +68,15 @@ class PianoConfig:
 
 
 class PianoObjective:
-    """HPPNet on log-CQT features, trained on rolls."""
+    """HPPNet or KeyNet on log-CQT features, trained on rolls."""
 
     def __init__(self, config: PianoConfig, dtype: Any = jnp.float32) -> None:
         self.config = config
         self.dtype = dtype
-        self.model = HPPNet(config.model)
+        if isinstance(config.model, KeyNetConfig):
+            self.model = KeyNet(config.model)
+        else:
+            self.model = HPPNet(config.model)
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters."""
@@ -132,7 +140,11 @@ class PianoObjective:
         rolls = self.predict(params, batch["samples"])
         weight = jnp.asarray(batch["onset"].size, jnp.float32)
         parts = roll_losses(rolls, batch, weight, self.config.onset_positive_weight)
-        total = sum(part * weight / part_weight for part, part_weight in parts.values())
+        weights = {"velocity": self.config.velocity_weight}
+        total = sum(
+            weights.get(name, 1.0) * part * weight / part_weight
+            for name, (part, part_weight) in parts.items()
+        )
         return LossSums(jnp.asarray(total), weight, parts)
 
 
@@ -154,6 +166,12 @@ def roll_losses(
     )
     parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
     return parts
+
+
+def _model_from_dict(values: Mapping[str, Any]) -> HPPNetConfig | KeyNetConfig:
+    if "subnets" in values:
+        return hppnet_from_dict(values)
+    return KeyNetConfig(**values)
 
 
 def hppnet_from_dict(values: Mapping[str, Any]) -> HPPNetConfig:

@@ -124,8 +124,13 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
     rng = _rng(spec, -1 - unit)
     config = RenderConfig(
         tuning_cents=float(rng.uniform(-spec.max_tuning_cents, spec.max_tuning_cents)),
-        gamma=float(rng.uniform(1.6, 2.3)),
+        gamma=float(rng.uniform(1.6, 2.8)),
         release_gain_db=float(rng.uniform(-46, -34)) if rng.random() < 0.5 else None,
+        damper_scale=float(np.exp(rng.uniform(np.log(0.7), np.log(3.0)))),
+        restrike_fade_s=float(rng.uniform(0.1, 1.5)),
+        key_level_db=float(rng.uniform(0.0, 2.5)),
+        note_level_db=float(rng.uniform(0.0, 1.0)),
+        level_seed=int(rng.integers(2**31)),
         peak=None,
     )
     piano = _piano(spec.piano_path, spec.program, spec.match)

@@ -45,12 +45,23 @@ class RenderConfig:
     tuning_cents: float = 0.0  # the whole piano sharp or flat, at most +-50
     gamma: float = 2.0  # exponent of the velocity curve of sampled pianos
     release_gain_db: float | None = None  # level of damper noise; None leaves it out
+    damper_scale: float = 1.0  # how many times slower dampers work than by default
+    # Seconds in which the old sound of a key that is struck again goes; None: the
+    # damper takes it. A hammer that meets a string that sounds does not silence it.
+    restrike_fade_s: float | None = None
+    # Standard deviation of the levels of keys and of single notes: no piano and no
+    # microphone is even, and no hammer is exact.
+    key_level_db: float = 0.0
+    note_level_db: float = 0.0
+    level_seed: int = 0
     peak: float | None = 0.7  # scale to this maximum; None keeps the level
     tail_s: float = 1.0  # audio after the last offset
 
     def __post_init__(self) -> None:
         if abs(self.tuning_cents) > 50:
             raise ValueError(f"tuning_cents must be in -50..50: {self.tuning_cents}")
+        if not self.damper_scale > 0:
+            raise ValueError(f"damper_scale must be above 0: {self.damper_scale}")
 
 
 def render(
@@ -130,12 +141,22 @@ def damper_fade_s(key: int) -> float:
     return float(np.interp(key, [21, HIGHEST_DAMPED_KEY], [0.20, 0.08]))
 
 
-@functools.lru_cache(maxsize=1024)
-def _damper_fade(key: int, sample_rate_hz: int) -> np.ndarray:
+@functools.lru_cache(maxsize=4096)
+def _fade(num: int) -> np.ndarray:
     """An exponential fade by 60 dB, brought to exactly zero at its end."""
-    num = max(2, round(damper_fade_s(key) * sample_rate_hz))
     fade_S = 10 ** (-3 * np.arange(num) / num)
     return (fade_S - fade_S[-1]).astype(np.float32)
+
+
+def _struck_again(notes: Notes) -> np.ndarray:
+    """Which notes end because their key is struck again."""
+    order = np.lexsort((notes.onset_s, notes.pitch))
+    pitch, onset_s = notes.pitch[order], notes.onset_s[order]
+    again = np.zeros(len(notes), bool)
+    again[order[:-1]] = (pitch[1:] == pitch[:-1]) & (
+        notes.offset_s[order][:-1] > onset_s[1:] - 0.001
+    )
+    return again
 
 
 def _mix(
@@ -146,17 +167,26 @@ def _mix(
     starts = np.round(notes.onset_s * rate_hz).astype(int)
     ends = np.round(notes.offset_s * rate_hz).astype(int)
     release_gain = 10 ** ((config.release_gain_db or 0) / 20)
+    rng = np.random.default_rng(config.level_seed)
+    level_db_N = rng.normal(0, 1, 128)[notes.pitch] * config.key_level_db
+    level_db_N = level_db_N + rng.normal(0, 1, len(notes)) * config.note_level_db
+    gain_N = (10 ** (level_db_N / 20)).astype(np.float32)
+    again_N = _struck_again(notes)
     for i in range(len(notes)):
         key, velocity = int(notes.pitch[i]), max(1, int(notes.velocity[i]))
-        sound_S = piano.note(key, velocity, config.gamma)
+        sound_S = piano.note(key, velocity, config.gamma) * gain_N[i]
         length = max(int(ends[i] - starts[i]), 1)
-        if key <= HIGHEST_DAMPED_KEY and length < len(sound_S):
-            fade_S = _damper_fade(key, rate_hz)
+        rings = again_N[i] and config.restrike_fade_s is not None
+        if (key <= HIGHEST_DAMPED_KEY or rings) and length < len(sound_S):
+            fade_s = damper_fade_s(key) * config.damper_scale
+            if rings and config.restrike_fade_s is not None:
+                fade_s = config.restrike_fade_s
+            fade_S = _fade(max(2, round(fade_s * rate_hz)))
             sound_S = sound_S[: length + len(fade_S)]
             sound_S[length:] *= fade_S[: len(sound_S) - length]
         _add(samples_S, sound_S, starts[i])
         if config.release_gain_db is not None and key <= HIGHEST_DAMPED_KEY:
-            noise_S = piano.release(key)
+            noise_S = None if again_N[i] else piano.release(key)
             if noise_S is not None:
                 _add(samples_S, noise_S * np.float32(release_gain), ends[i])
     return samples_S

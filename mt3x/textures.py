@@ -62,7 +62,7 @@ def random_section(rng: np.random.Generator, character: float) -> Section:
             step = int(rng.choice([3, 4]))
             classes = [(tonic + root + step * k) % 12 for k in range(12 // step)]
         chords.append(pitches[np.isin(pitches % 12, classes)])
-    velocity = float(np.clip(rng.normal(62 + character, 18), 12, 112))
+    velocity = float(np.clip(rng.normal(54 + character, 16), 12, 112))
     slope = float(rng.normal(0, 18))
     return Section(length_s, beat_s, scale, tuple(chords), bar_s, velocity, slope)
 
@@ -125,7 +125,7 @@ def random_textures(rng: np.random.Generator, section: Section) -> list[Rows]:
     right = _RIGHT[rng.choice(len(_RIGHT), p=_RIGHT_WEIGHTS)]
     left_rows = left(rng, section, left_center)
     right_rows = right(rng, section, right_center)
-    left_rows[:, 3] -= rng.normal(8, 8)  # the melody lies above
+    left_rows[:, 3] -= rng.normal(9, 9)  # the melody lies above
     return [left_rows, right_rows]
 
 
@@ -372,9 +372,9 @@ _LEFT: tuple[_Texture, ...] = (
     *(_arpeggio, _chords, _bass, _alberti),
     *(_repeated, _trill, _melody, _runs),
 )
-_LEFT_WEIGHTS = (0.28, 0.16, 0.16, 0.12, 0.08, 0.04, 0.1, 0.06)
+_LEFT_WEIGHTS = (0.26, 0.16, 0.15, 0.12, 0.11, 0.05, 0.09, 0.06)
 _RIGHT: tuple[_Texture, ...] = (
     *(_melody, _chords, _arpeggio, _runs),
     *(_trill, _repeated, _octaves),
 )
-_RIGHT_WEIGHTS = (0.38, 0.13, 0.15, 0.12, 0.07, 0.07, 0.08)
+_RIGHT_WEIGHTS = (0.35, 0.13, 0.14, 0.12, 0.07, 0.11, 0.08)
