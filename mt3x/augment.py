@@ -171,8 +171,9 @@ def _strings_response(piano: int, size: int, sample_rate_hz: int = 16000) -> np.
     """Frequency response of the strings of one of a few imagined pianos.
 
     With the sustain pedal down, the string of every key answers at its partials: a sum
-    of damped sinusoids, one per partial, at stretched harmonics and with the decay times
-    of pianos (Fletcher & Rossing, "The Physics of Musical Instruments", chapter 12).
+    of damped sinusoids, one per partial, at stretched harmonics and with decay times
+    like those of pianos (Fletcher & Rossing, "The Physics of Musical Instruments",
+    chapter 12).
     """
     rng = np.random.default_rng(piano)
     num = min(size // 2, 2 * sample_rate_hz)

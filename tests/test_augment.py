@@ -68,6 +68,22 @@ def test_reverb_rings_after_and_never_before():
     assert np.sum(output_S**2) == pytest.approx(np.sum(clicks() ** 2), rel=0.1)
 
 
+def test_strings_sound_along_at_their_level():
+    """A tone that ends leaves its string ringing, as loud as asked for."""
+    samples_S = tone(440.0)
+    samples_S[RATE_HZ // 2 :] = 0
+    config = replace(NOTHING, strings_prob=1.0, strings_db=(-20.0, -20.0))
+    along_S = augment(samples_S, np.random.default_rng(0), config) - samples_S
+    assert rms(along_S[RATE_HZ // 2 :]) > 0.01 * rms(samples_S)
+    # A part of its energy rings beyond the end.
+    assert 0.03 < rms(along_S) / rms(samples_S) < 0.101
+    spectrum = np.abs(np.fft.rfft(along_S[RATE_HZ // 2 :]))
+    assert abs(2 * int(spectrum.argmax()) - 440) <= 4
+    quieter = replace(config, strings_db=(-40.0, -40.0))
+    quiet_S = augment(samples_S, np.random.default_rng(0), quieter) - samples_S
+    assert rms(quiet_S) == pytest.approx(0.1 * rms(along_S), rel=0.01)
+
+
 def test_lead_feeds_the_echo_and_is_cut_off():
     config = replace(NOTHING, reverb_prob=1.0, rt60_s=(1.0, 1.0))
     whole_S = augment(clicks(), np.random.default_rng(0), config)

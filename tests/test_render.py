@@ -77,6 +77,50 @@ def test_damper_ends_a_note(piano):
     assert damper_fade_s(21) > damper_fade_s(60) > damper_fade_s(88)
 
 
+def test_slower_dampers(piano):
+    config = RenderConfig(tail_s=2, damper_scale=3.0)
+    samples_S = render(Notes([0], [0.5], [60]), piano, config)
+    end = 0.5 + 3 * damper_fade_s(60)
+    before, after = (round((end + delta) * RATE_HZ) for delta in (-0.05, 0.001))
+    assert np.abs(samples_S[before : before + 400]).max() > 0
+    assert np.abs(samples_S[after:]).max() == 0
+    with pytest.raises(ValueError, match="damper_scale must be above 0"):
+        RenderConfig(damper_scale=0)
+
+
+def test_a_key_struck_again_rings_on(piano):
+    """The new strike leaves the old sound, and only where the key is the same."""
+    again = Notes([0.0, 0.5], [0.5, 0.6], [60, 60], [100, 1])
+    other = Notes([0.0, 0.5], [0.5, 0.6], [60, 61], [100, 1])
+    config = RenderConfig(tail_s=2, peak=None)
+    ringing = RenderConfig(tail_s=2, peak=None, restrike_fade_s=1.0)
+    late = slice(round(0.9 * RATE_HZ), round(1.2 * RATE_HZ))
+    assert not render(again, piano, config)[late].any()
+    assert np.abs(render(again, piano, ringing)[late]).max() > 1e-4
+    np.testing.assert_array_equal(
+        render(other, piano, ringing), render(other, piano, config)
+    )
+
+
+def test_keys_and_notes_differ_in_level(piano):
+    onset_s = np.arange(6) * 0.5
+    notes = Notes(onset_s, onset_s + 0.2, [60, 60, 60, 62, 62, 62], [80] * 6)
+
+    def levels(**config):
+        samples_S = render(notes, piano, RenderConfig(peak=None, **config))
+        starts = np.round(onset_s * RATE_HZ).astype(int)
+        return np.array([np.abs(samples_S[s : s + 2000]).max() for s in starts])
+
+    even = levels()
+    keys = levels(key_level_db=3.0, level_seed=1) / even
+    np.testing.assert_allclose(keys, keys[[0, 0, 0, 3, 3, 3]], rtol=1e-5)
+    assert abs(np.log(keys[0] / keys[3])) > 0.01
+    each = levels(note_level_db=3.0, level_seed=1) / even
+    assert len(np.unique(np.round(each, 4))) == 6
+    np.testing.assert_array_equal(each, levels(note_level_db=3.0, level_seed=1) / even)
+    assert (each != levels(note_level_db=3.0, level_seed=2) / even).all()
+
+
 def test_top_keys_have_no_damper(piano):
     samples_S = render(Notes([0], [0.1], [96]), piano, RenderConfig(tail_s=1))
     assert np.abs(samples_S[RATE_HZ // 2 :]).max() > 0.01
