@@ -78,7 +78,7 @@ def main() -> None:
     transcriber = Transcriber(args.checkpoint)
     recordings = read_maps(args.folder)[: args.pieces]
     pieces = [run(recording, transcriber, args.seconds) for recording in recordings]
-    default = transcriber.decoding
+    default = transcriber.roll_decoding
 
     print(f"{'decoding':28s}    note  25 ms  offset    vel.   frame  error ms")
     for name in ONSET_REFINEMENTS:

@@ -43,7 +43,6 @@ from mt3x import task_names
 from mt3x import tokens
 from mt3x import train
 from mt3x.models import hppnet
-from mt3x.models import keynet
 from mt3x.models import seq2seq
 from mt3x.models import stem
 """

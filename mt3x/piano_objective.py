@@ -1,4 +1,4 @@
-"""The objective of piano models: rolls of the keys from a constant-Q transform."""
+"""HPPNet's objective: rolls of the piano's keys from a constant-Q transform."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from mt3x import losses
 from mt3x.features import CQTConfig, by_rows, log_cqt
 from mt3x.losses import LossSums
 from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
-from mt3x.models.keynet import KeyNet, KeyNetConfig
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig
 
 Params = Mapping[str, Any]
@@ -23,7 +22,7 @@ Batch = Mapping[str, jax.Array]
 class PianoConfig:
     """All that the weights of a piano model depend on; stored in each checkpoint."""
 
-    model: HPPNetConfig | KeyNetConfig = field(default_factory=HPPNetConfig)
+    model: HPPNetConfig = field(default_factory=HPPNetConfig)
     features: CQTConfig = field(default_factory=CQTConfig)
     labels: RollLabelConfig = field(default_factory=RollLabelConfig)
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
@@ -53,13 +52,13 @@ class PianoConfig:
             )
         try:
             return cls(
-                model=_model_from_dict(values["model"]),
+                model=hppnet_from_dict(values["model"]),
                 features=CQTConfig(**values["features"]),
                 labels=RollLabelConfig(**values["labels"]),
                 decoding=RollDecodingConfig(**values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
                 # Models of older versions lack it.
-                velocity_weight=values.get("velocity_weight", 1.0),
+                velocity_weight=values.get("velocity_weight", cls.velocity_weight),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -68,15 +67,12 @@ class PianoConfig:
 
 
 class PianoObjective:
-    """HPPNet or KeyNet on log-CQT features, trained on rolls."""
+    """HPPNet on log-CQT features, trained on rolls."""
 
     def __init__(self, config: PianoConfig, dtype: Any = jnp.float32) -> None:
         self.config = config
         self.dtype = dtype
-        if isinstance(config.model, KeyNetConfig):
-            self.model = KeyNet(config.model)
-        else:
-            self.model = HPPNet(config.model)
+        self.model = HPPNet(config.model)
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters."""
@@ -166,12 +162,6 @@ def roll_losses(
     )
     parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
     return parts
-
-
-def _model_from_dict(values: Mapping[str, Any]) -> HPPNetConfig | KeyNetConfig:
-    if "subnets" in values:
-        return hppnet_from_dict(values)
-    return KeyNetConfig(**values)
 
 
 def hppnet_from_dict(values: Mapping[str, Any]) -> HPPNetConfig:

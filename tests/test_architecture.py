@@ -16,7 +16,6 @@ LEVELS = {
     0: "audio codec files instrument_metrics instruments loudness metrics midi "
     "note_decoder notes plot refine rolls sonify task_names tokens windows",
     1: "decoding features grammar losses meters models models.batch_norm models.hppnet "
-    "models.keynet "
     "models.layers models.platform models.roll_heads models.seq2seq models.stem "
     "models.transformer objectives optimizers piano_objective reference search "
     "spectrogram tokens_objective train_step",

@@ -14,6 +14,7 @@ from mt3x.features import LogMelConfig
 from mt3x.models.seq2seq import SIZES
 from mt3x.objectives import (
     PianoConfig,
+    PianoObjective,
     TokensConfig,
     TokensObjective,
     config_from_dict,
@@ -52,6 +53,29 @@ def row(values, b):
 @pytest.fixture(scope="module")
 def loss():
     return jax.jit(TokensObjective(CONFIG).loss)
+
+
+def test_velocity_weighs_what_the_config_says():
+    params, rng = random_params(SMALL), np.random.default_rng(0)
+    heads = ("onset", "frame", "offset", "velocity")
+    values = {name: jnp.asarray(rng.random((1, 4, 88)), jnp.float32) for name in heads}
+    values["samples"] = jnp.asarray(rng.normal(size=(1, 4 * 320)), jnp.float32)
+
+    def total_and_velocity(config):
+        sums = jax.jit(PianoObjective(config).loss)(params, values)
+        error, count = sums.parts["velocity"]
+        return sums.total / sums.weight, error / count
+
+    one, velocity = total_and_velocity(SMALL)
+    three, _ = total_and_velocity(dataclasses.replace(SMALL, velocity_weight=3.0))
+    assert velocity > 0.01
+    np.testing.assert_allclose(three, one + 2 * velocity, rtol=1e-5)
+
+
+def test_older_piano_models_have_no_velocity_weight():
+    values = SMALL.to_dict()
+    del values["velocity_weight"]
+    assert config_from_dict(values) == SMALL
 
 
 @pytest.mark.parametrize("config", [CONFIG, SMALL, TokensConfig(), PianoConfig()])
