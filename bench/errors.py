@@ -9,6 +9,7 @@ are over all recordings together.
 """
 
 import argparse
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def missed_kind(ref: Notes, index: int) -> str:
 def shares(name: str, edges: tuple[float, ...], values: np.ndarray, hit: np.ndarray):
     """Prints the share of hits between each two edges."""
     parts = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (values >= low) & (values < high)
         if inside.any():
             parts.append(f"{low:g}+ {100 * hit[inside].mean():.0f} % of {inside.sum()}")
