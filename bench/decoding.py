@@ -11,15 +11,11 @@ median, in ms. Choose on validation recordings only.
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import mir_eval
 import numpy as np
+from recordings import clips
 
-from mt3x.audio import load_audio
-from mt3x.clips import corpus_clips
-from mt3x.datasets import Recording, read_maps
-from mt3x.evaluate import restrict
 from mt3x.metrics import score
 from mt3x.notes import Notes
 from mt3x.rolls import ONSET_REFINEMENTS, RollDecodingConfig, Rolls, rolls_to_notes
@@ -67,19 +63,6 @@ def line(pieces: list[tuple[Notes, Rolls]], config: RollDecodingConfig) -> str:
     means = np.mean(rows, axis=0)
     f1 = " ".join(f"{100 * mean:7.2f}" for mean in means[:-2])
     return f"{f1} {means[-2]:7.1f} {means[-1]:+7.1f}"
-
-
-def clips(folder: str, rate_hz: int, seconds: float, pieces: int | None):
-    """samples_S and notes of the first seconds of each piece."""
-    if (Path(folder) / "index.json").is_file():
-        found = corpus_clips(folder, rate_hz, seconds, pieces)
-        return [(samples_S / np.float32(32768), notes) for samples_S, notes in found]
-    return [clip(piece, rate_hz, seconds) for piece in read_maps(folder)[:pieces]]
-
-
-def clip(recording: Recording, rate_hz: int, seconds: float):
-    samples_S = load_audio(recording.audio_path, rate_hz)[: int(seconds * rate_hz)]
-    return samples_S, restrict(recording.notes(), 0.0, len(samples_S) / rate_hz)
 
 
 def main() -> None:

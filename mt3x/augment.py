@@ -18,6 +18,8 @@ class AugmentConfig:
 
     eq_prob: float = 0.8
     eq_db: float = 8.0  # largest gain of a shelf or peak
+    rough_prob: float = 0.8  # a level of its own for each half semitone
+    rough_db: tuple[float, float] = (0.0, 6.0)  # standard deviation of these levels
     highpass_prob: float = 0.3
     highpass_hz: tuple[float, float] = (20.0, 140.0)
     lowpass_prob: float = 0.3
@@ -76,6 +78,9 @@ def augment(
     # One rms for wet and dry: the room should not act as a gain.
     rms = max(float(np.sqrt(np.mean(np.square(samples_S)))), 0.003)
     response_K = _equaliser(rng, config, hz_K)
+    if rng.random() < config.rough_prob:
+        rough_db = float(rng.uniform(*config.rough_db))
+        response_K = response_K * _rough(rng, hz_K, size, rough_db)
     if len(room_R) > 1:
         response_K = response_K * np.fft.rfft(room_R, size)
     spectrum_K = spectrum_K * response_K
@@ -117,6 +122,25 @@ def _equaliser(
         db_G -= slope_db * np.maximum(octave_G - corner, 0)
     gain_G = 10 ** (db_G / 20)
     return np.interp(hz_K, 2**octave_G, gain_G).astype(np.float32)
+
+
+def _rough(
+    rng: np.random.Generator, hz_K: np.ndarray, size: int, level_db: float
+) -> np.ndarray:
+    """The uneven response of a place in a room, with minimum phase.
+
+    Partials that lie next to each other reach a microphone some decibels apart: its
+    place and the soundboard decide. Such narrow filters ring, and with zero phase they
+    would ring before the attack; minimum phase comes from the folded cepstrum
+    (Oppenheim & Schafer, "Discrete-Time Signal Processing", chapter 13).
+    """
+    octave_G = np.arange(np.log2(20), np.log2(max(hz_K[-1], 40)), 1 / 24)
+    level_G = rng.normal(0, level_db * np.log(10) / 20, len(octave_G))
+    level_K = np.interp(hz_K, 2**octave_G, level_G)
+    cepstrum_S = np.fft.irfft(level_K, size)
+    cepstrum_S[1 : size // 2] *= 2
+    cepstrum_S[size // 2 + 1 :] = 0
+    return np.exp(np.fft.rfft(cepstrum_S)).astype(np.complex64)
 
 
 def _room(

@@ -68,6 +68,22 @@ def test_reverb_rings_after_and_never_before():
     assert np.sum(output_S**2) == pytest.approx(np.sum(clicks() ** 2), rel=0.1)
 
 
+def test_rough_levels_differ_by_semitone_and_do_not_ring_before():
+    samples_S = np.zeros(RATE_HZ, np.float32)
+    samples_S[4000] = 0.5
+    config = replace(NOTHING, rough_prob=1.0, rough_db=(4.0, 4.0))
+    output_S = augment(samples_S, np.random.default_rng(3), config)
+    before, after = output_S[2000:3990], output_S[4010:6000]
+    assert rms(before) < 0.05 * rms(after)
+    assert int(np.abs(output_S).argmax()) == 4000
+    keys_hz = 440 * 2 ** (np.arange(-24, 25) / 12)
+    level_db = 20 * np.log10(
+        np.abs(np.fft.rfft(output_S))[np.round(keys_hz).astype(int)]
+    )
+    assert 2.5 < np.std(level_db) < 5.5
+    assert np.std(np.diff(level_db)) > 2.5  # neighbours are independent
+
+
 def test_strings_sound_along_at_their_level():
     """A tone that ends leaves its string ringing, as loud as asked for."""
     samples_S = tone(440.0)
