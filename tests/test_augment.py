@@ -40,13 +40,14 @@ def test_nothing_changes_nothing():
 def test_everything_keeps_length_range_and_attacks(seed):
     samples_S = clicks()
     kept_S = samples_S.copy()
-    output_S = augment(samples_S, np.random.default_rng(seed))
+    config = AugmentConfig(slow_prob=0.0)  # it makes a chirp of a click
+    output_S = augment(samples_S, np.random.default_rng(seed), config)
     np.testing.assert_array_equal(samples_S, kept_S)
     assert output_S.shape == samples_S.shape and output_S.dtype == np.float32
     assert np.isfinite(output_S).all() and np.abs(output_S).max() <= 1
     assert abs(int(np.abs(output_S[:8000]).argmax()) - 4000) <= 16
     np.testing.assert_array_equal(
-        output_S, augment(samples_S, np.random.default_rng(seed))
+        output_S, augment(samples_S, np.random.default_rng(seed), config)
     )
 
 
@@ -82,6 +83,21 @@ def test_rough_levels_differ_by_semitone_and_do_not_ring_before():
     )
     assert 2.5 < np.std(level_db) < 5.5
     assert np.std(np.diff(level_db)) > 2.5  # neighbours are independent
+
+
+def test_low_partials_rise_late():
+    config = replace(NOTHING, slow_prob=1.0, slow_s=(0.02, 0.02))
+
+    def delay_s(hz):
+        """Of the beginning of a tone."""
+        samples_S = tone(hz)
+        samples_S[:8000] = 0
+        output_S = augment(samples_S, np.random.default_rng(0), config)
+        assert rms(output_S[12000:]) == pytest.approx(rms(samples_S[12000:]), rel=0.05)
+        return (int((np.abs(output_S) > 0.05).argmax()) - 8000) / RATE_HZ
+
+    assert 0.012 < delay_s(100) < 0.026
+    assert abs(delay_s(6000)) < 0.004
 
 
 def test_strings_sound_along_at_their_level():
