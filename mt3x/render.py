@@ -32,6 +32,9 @@ from mt3x.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
 PLAY_RATE_HZ = 44100
 _REVERB, _CHORUS = 91, 93  # MIDI controllers
 _RING_S = 2.0
+# Dampers stop the high partials of bass strings first: how many times as long as theirs
+# the sound below `_BASS_HZ` takes, by key.
+_FUNDAMENTAL, _BASS_HZ = ([21, 52], [8.0, 1.0]), 180
 _NO_SYNTHESIZER = (
     "no synthesiser; install fluidsynth (`apt install fluidsynth`; any soundfont) or "
     "`pip install midirenderer` (SF2 only)"
@@ -137,8 +140,8 @@ def render_many(
 
 
 def damper_fade_s(key: int) -> float:
-    """Seconds that a damper takes to silence a key: 0.2 in the bass, 0.08 on top."""
-    return float(np.interp(key, [21, HIGHEST_DAMPED_KEY], [0.20, 0.08]))
+    """Seconds that a damper takes to silence a key: 0.25 in the bass, 0.09 on top."""
+    return float(np.interp(key, [21, 45, 75, 89], [0.25, 0.18, 0.16, 0.09]))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -146,6 +149,32 @@ def _fade(num: int) -> np.ndarray:
     """An exponential fade by 60 dB, brought to exactly zero at its end."""
     fade_S = 10 ** (-3 * np.arange(num) / num)
     return (fade_S - fade_S[-1]).astype(np.float32)
+
+
+def _damped(
+    sound_S: np.ndarray, length: int, fade_s: float, ratio: float, rate_hz: int
+) -> np.ndarray:
+    """A sound whose damper falls after `length` samples, in the bass `ratio` slower."""
+    fade_S = _fade(max(2, round(fade_s * rate_hz)))
+    if ratio == 1.0:
+        sound_S = sound_S[: length + len(fade_S)]
+        sound_S[length:] *= fade_S[: len(sound_S) - length]
+        return sound_S
+    slow_S = _fade(max(2, round(fade_s * ratio * rate_hz)))
+    width = round(0.44 * rate_hz / _BASS_HZ)  # -3 dB of a running mean
+    sound_S = sound_S[: length + len(slow_S)]
+    rest_S = sound_S[length:]
+    before_S = sound_S[max(length - width, 0) : length]
+    sums_S = np.cumsum(np.concatenate([np.zeros(1), before_S, rest_S]), dtype=float)
+    first = len(before_S) + 1
+    starts = np.maximum(np.arange(first, len(sums_S)) - width, 0)
+    low_S = ((sums_S[first:] - sums_S[starts]) / width).astype(np.float32)
+    high_S = rest_S - low_S
+    num = min(len(fade_S), len(rest_S))
+    high_S[:num] *= fade_S[:num]
+    high_S[num:] = 0
+    sound_S[length:] = low_S * slow_S[: len(low_S)] + high_S
+    return sound_S
 
 
 def _struck_again(notes: Notes) -> np.ndarray:
@@ -179,11 +208,10 @@ def _mix(
         rings = again_N[i] and config.restrike_fade_s is not None
         if (key <= HIGHEST_DAMPED_KEY or rings) and length < len(sound_S):
             fade_s = damper_fade_s(key) * config.damper_scale
+            ratio = float(np.interp(key, *_FUNDAMENTAL))
             if rings and config.restrike_fade_s is not None:
-                fade_s = config.restrike_fade_s
-            fade_S = _fade(max(2, round(fade_s * rate_hz)))
-            sound_S = sound_S[: length + len(fade_S)]
-            sound_S[length:] *= fade_S[: len(sound_S) - length]
+                fade_s, ratio = config.restrike_fade_s, 1.0
+            sound_S = _damped(sound_S, length, fade_s, ratio, rate_hz)
         _add(samples_S, sound_S, starts[i])
         if config.release_gain_db is not None and key <= HIGHEST_DAMPED_KEY:
             noise_S = None if again_N[i] else piano.release(key)

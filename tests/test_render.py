@@ -24,6 +24,10 @@ from mt3x.render import (
 RATE_HZ = 16000
 
 
+def rms(samples_S):
+    return float(np.sqrt(np.mean(np.square(samples_S))))
+
+
 @pytest.fixture(scope="module")
 def piano(tmp_path_factory):
     folder = tmp_path_factory.mktemp("piano")
@@ -75,6 +79,27 @@ def test_damper_ends_a_note(piano):
     assert np.abs(samples_S[end:]).max() == 0
     assert np.abs(samples_S[: round(0.5 * RATE_HZ)]).max() > 0.1
     assert damper_fade_s(21) > damper_fade_s(60) > damper_fade_s(88)
+
+
+def test_dampers_stop_the_fundamental_of_the_bass_last(tmp_path):
+    write_tone(tmp_path / "low.wav", 28, seconds=3.0)
+    write_tone(tmp_path / "high.wav", 64, seconds=3.0)
+    end = round((0.5 + damper_fade_s(28)) * RATE_HZ) + 1
+
+    def after(name):
+        path = tmp_path / f"{name}.sfz"
+        path.write_text(f"<region> sample={name}.wav pitch_keycenter=28 key=28\n")
+        short_S, long_S = (
+            render(
+                Notes([0], [offset_s], [28]), read_sfz(path), RenderConfig(peak=None)
+            )
+            for offset_s in (0.5, 2.0)
+        )
+        return rms(short_S[end:RATE_HZ]) / rms(long_S[end:RATE_HZ])
+
+    # The same key with a sound of 41 Hz and with one of 330 Hz.
+    assert after("low") > 0.15
+    assert after("high") < 0.5 * after("low")
 
 
 def test_slower_dampers(piano):
