@@ -1,7 +1,7 @@
 """Makes a clean recording sound like another room, microphone and recorder.
 
 Everything linear (equaliser, microphone, room) is one filter applied in the
-frequency domain, and noise is drawn there, so that a clip costs three transforms.
+frequency domain, and noise is drawn there, so that a clip costs a few transforms.
 The attack stays where it is: filters have zero or minimum phase, the room's direct
 sound has no delay, and where low partials are delayed, the hammer's noise is not.
 """
@@ -10,6 +10,8 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+
+_NUM_STRING_SETS = 8
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,14 @@ def augment(
     spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
     if rng.random() < config.strings_prob:
         strings_db = float(rng.uniform(*config.strings_db))
-        spectrum_K = spectrum_K + _strings_along(rng, spectrum_K, size, strings_db)
+        strings_K = _strings(int(rng.integers(_NUM_STRING_SETS)), size, sample_rate_hz)
+        spectrum_K = _with_strings(spectrum_K, strings_K, strings_db)
     hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
     # One rms for wet and dry: the room should not act as a gain.
     rms = max(float(np.sqrt(np.mean(np.square(samples_S)))), 0.003)
-    response_K = _equaliser(rng, config, hz_K)
-    if rng.random() < config.rough_prob:
-        rough_db = float(rng.uniform(*config.rough_db))
-        response_K = response_K * _rough(rng, hz_K, size, rough_db)
-    if rng.random() < config.slow_prob:
-        response_K = response_K * _slow(rng, hz_K, float(rng.uniform(*config.slow_s)))
+    spectrum_K = spectrum_K * _response(rng, config, hz_K, size)
     if len(room_R) > 1:
-        response_K = response_K * np.fft.rfft(room_R, size)
-    spectrum_K = spectrum_K * response_K
+        spectrum_K = spectrum_K * np.fft.rfft(room_R, size)
     noise_K = _noise(rng, config, hz_K, rms, size)
     if noise_K is not None:
         spectrum_K += noise_K
@@ -99,6 +96,19 @@ def augment(
         output_S = np.tanh(output_S * np.float32(drive)) / np.float32(drive)
         peak = float(np.abs(output_S).max(initial=0.0))
     return output_S * np.float32(min(gain, 0.99 / max(peak, 1e-6)))
+
+
+def _response(
+    rng: np.random.Generator, config: AugmentConfig, hz_K: np.ndarray, size: int
+) -> np.ndarray:
+    """Piano, microphone and recorder, but the room."""
+    response_K = _equaliser(rng, config, hz_K)
+    if rng.random() < config.rough_prob:
+        rough_db = float(rng.uniform(*config.rough_db))
+        response_K = response_K * _rough(rng, hz_K, size, rough_db)
+    if rng.random() < config.slow_prob:
+        response_K = response_K * _slow(rng, hz_K, float(rng.uniform(*config.slow_s)))
+    return response_K
 
 
 def _equaliser(
@@ -191,23 +201,19 @@ def _room(
     return tail_R / np.float32(np.sqrt(1 + 10 ** (ratio_db / 10)))
 
 
-def _strings_along(
-    rng: np.random.Generator, spectrum_K: np.ndarray, size: int, level_db: float
+def _with_strings(
+    spectrum_K: np.ndarray, strings_K: np.ndarray, level_db: float
 ) -> np.ndarray:
-    """The spectrum of all strings of a piano as another sound excites them."""
-    piano = int(rng.integers(_NUM_STRING_SETS))
-    strings_K = spectrum_K * _strings_response(piano, size)
+    """A sound and the strings that it excites, which have a level relative to it."""
+    along_K = spectrum_K * strings_K
     energy = float(np.vdot(spectrum_K, spectrum_K).real)
-    along = float(np.vdot(strings_K, strings_K).real)
+    along = float(np.vdot(along_K, along_K).real)
     gain = np.sqrt(10 ** (level_db / 10) * energy / max(along, 1e-20))
-    return strings_K * np.float32(gain)
-
-
-_NUM_STRING_SETS = 8
+    return spectrum_K + along_K * np.float32(gain)
 
 
 @functools.lru_cache(maxsize=4 * _NUM_STRING_SETS)
-def _strings_response(piano: int, size: int, sample_rate_hz: int = 16000) -> np.ndarray:
+def _strings(piano: int, size: int, sample_rate_hz: int) -> np.ndarray:
     """Frequency response of the strings of one of a few imagined pianos.
 
     With the sustain pedal down, the string of every key answers at its partials: a sum

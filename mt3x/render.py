@@ -144,7 +144,7 @@ def damper_fade_s(key: int) -> float:
     return float(np.interp(key, [21, 45, 75, 89], [0.25, 0.18, 0.16, 0.09]))
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
 def _fade(num: int) -> np.ndarray:
     """An exponential fade by 60 dB, brought to exactly zero at its end."""
     fade_S = 10 ** (-3 * np.arange(num) / num)
