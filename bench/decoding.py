@@ -12,11 +12,10 @@ median, in ms. Choose on validation recordings only.
 import argparse
 import dataclasses
 
-import mir_eval
 import numpy as np
 from recordings import clips
 
-from mt3x.metrics import score
+from mt3x.metrics import match_notes, score
 from mt3x.notes import Notes
 from mt3x.rolls import ONSET_REFINEMENTS, RollDecodingConfig, Rolls, rolls_to_notes
 from mt3x.transcribe import Transcriber
@@ -26,23 +25,12 @@ THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 
 def onset_accuracy(ref: Notes, est: Notes) -> tuple[float, float, float]:
     """Note F1 at 25 ms instead of 50 ms; onset errors in ms: median size, median."""
-    times_s = [
-        np.stack([notes.onset_s, np.maximum(notes.offset_s, notes.onset_s + 1e-3)], 1)
-        for notes in (ref, est)
-    ]
-    pitches_hz = [mir_eval.util.midi_to_hz(notes.pitch) for notes in (ref, est)]
     match = {
-        tolerance_s: mir_eval.transcription.match_notes(
-            ref_intervals=times_s[0],
-            ref_pitches=pitches_hz[0],
-            est_intervals=times_s[1],
-            est_pitches=pitches_hz[1],
-            onset_tolerance=tolerance_s,
-            offset_ratio=None,
-        )
+        tolerance_s: match_notes(ref, est, tolerance_s, offset_ratio=None)
         for tolerance_s in (0.025, 0.05)
     }
-    errors_s = [est.onset_s[e] - ref.onset_s[r] for r, e in match[0.05]] or [np.nan]
+    r, e = match[0.05].T
+    errors_s = est.onset_s[e] - ref.onset_s[r] if len(r) else np.array([np.nan])
     f1 = 2 * len(match[0.025]) / (len(ref) + len(est))
     return (
         f1,

@@ -141,7 +141,8 @@ def render_many(
 
 def damper_fade_s(key: int) -> float:
     """Seconds that a damper takes to silence a key: 0.25 in the bass, 0.09 on top."""
-    return float(np.interp(key, [21, 45, 75, 89], [0.25, 0.18, 0.16, 0.09]))
+    keys = [21, 45, 75, HIGHEST_DAMPED_KEY]
+    return float(np.interp(key, keys, [0.25, 0.18, 0.16, 0.09]))
 
 
 @functools.lru_cache(maxsize=256)
