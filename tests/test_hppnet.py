@@ -251,6 +251,7 @@ def test_harmonic_convolution_equals_eight(shape):
     [
         ((7, 7), 1, 1, 16),
         ((7, 7), 1, 16, 16),
+        ((7, 7), 1, 8, 16),  # blocks of three frames: the last is filled up
         ((1, 3), 48, 32, 32),
         ((1, 3), 12, 40, 32),
         ((5, 1), 1, 32, 48),
@@ -258,7 +259,7 @@ def test_harmonic_convolution_equals_eight(shape):
 )
 def test_convolution_and_gradients_equal_naive(kernel, dilation, c_in, c_out):
     rng = np.random.default_rng(1)
-    x_BxTxFxC = jnp.asarray(rng.normal(size=(2, 6, 100, c_in)), jnp.float32)
+    x_BxTxFxC = jnp.asarray(rng.normal(size=(2, 7, 100, c_in)), jnp.float32)
     weight = rng.normal(size=(*kernel, c_in, c_out)) / np.sqrt(np.prod(kernel) * c_in)
     weight = jnp.asarray(weight, jnp.float32)
     fast = jax.jit(lambda *a: conv2d(*a, dilation))
