@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
     """How a gradient changes the parameters."""
 
-    # adam, adamw or adafactor.
+    # adam, adamw, adafactor or muon.
     name: str = "adam"
     # Of adafactor: relative to the size of each parameter.
     learning_rate: float = 6e-4
@@ -33,7 +34,7 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         allowed = {
             "schedule": ("constant", "exponential", "cosine", "rsqrt"),
-            "name": ("adam", "adamw", "adafactor"),
+            "name": ("adam", "adamw", "adafactor", "muon"),
         }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -90,6 +91,8 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         update = optax.adamw(
             learning_rate=schedule, weight_decay=config.weight_decay, mask=_is_decayed
         )
+    elif config.name == "muon":
+        update = _muon(schedule)
     else:
         update = _adafactor(schedule, config.weight_decay)
     if config.gradient_clip_norm is None:
@@ -99,6 +102,34 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
 def _is_decayed(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _muon(schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Muon for matrices and kernels of convolutions, Adam (NAdam) for all else.
+
+    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/): the momentum's
+    singular values are all made one. Updates are as large as Adam's (RMS 0.2, Liu et
+    al. 2025, arXiv:2502.16982), so that the same learning rates fit.
+    """
+    return optax.contrib.muon(
+        learning_rate=schedule,
+        muon_weight_dimension_numbers=_as_matrices,
+        consistent_rms=0.2,
+    )
+
+
+def _as_matrices(params: Any) -> Any:
+    """Which axes of each parameter are inputs and outputs; None: not a matrix."""
+
+    def axes(path, param):
+        name = path[-1].key
+        if "kernel" not in name or param.ndim < 2:
+            return None
+        if name in ("input_kernel", "recurrent_kernel"):  # cells of LSTMs side by side
+            return optax.contrib.MuonDimensionNumbers(3, 2)
+        return optax.contrib.MuonDimensionNumbers(tuple(range(param.ndim - 1)), -1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def _adafactor(

@@ -68,7 +68,8 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
     experiment = make_experiment(
         corpus,
         steps=240,
-        optimizer=OptimizerConfig(learning_rate=1e-2, schedule="cosine"),
+        # With Adam it depends on the seed whether 240 updates are enough.
+        optimizer=OptimizerConfig(name="muon", learning_rate=3e-2, schedule="cosine"),
         log_interval=40,
         eval_interval=80,
         checkpoint_interval=240,

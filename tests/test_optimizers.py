@@ -127,6 +127,42 @@ def test_adafactor_lies_as_its_parameters():
         assert all(not any(leaf.spec) for leaf in jax.tree.leaves(part))
 
 
+def test_muon_moves_matrices_along_all_directions_alike():
+    """Singular values of an update are alike, however those of the gradient.
+
+    0.2 sqrt(larger axis) each: the RMS of the update is 0.2 (Liu et al. 2025, 2.2).
+    """
+    config = OptimizerConfig(
+        name="muon", learning_rate=1.0, schedule="constant", gradient_clip_norm=None
+    )
+    rng = np.random.default_rng(0)
+    shapes = {
+        "kernel": (3, 5, 8, 12),  # of a convolution: 120 x 12
+        "input_kernel": (2, 3, 16, 10),  # of six LSTMs: 16 x 10 each
+        "bias": (12,),
+        "embedding": (20, 10),
+    }
+    params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+    gradients = {
+        name: jnp.asarray(rng.normal(size=shape) * np.geomspace(1, 30, shape[-1]))
+        for name, shape in shapes.items()
+    }
+    optimizer = make_optimizer(config, steps=10)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    for name, matrices in (
+        ("kernel", updates["kernel"].reshape(1, 120, 12)),
+        ("input_kernel", updates["input_kernel"].reshape(6, 16, 10)),
+    ):
+        values = np.linalg.svd(matrices, compute_uv=False)
+        whole = 0.2 * np.sqrt(max(matrices.shape[1:]))
+        assert values.min() > 0.6 * whole and values.max() < 1.3 * whole, name
+    # The first step of Adam is as large for all, with Nesterov's momentum.
+    for name in ("bias", "embedding"):
+        step = 1.4737 * -np.sign(gradients[name])
+        np.testing.assert_allclose(updates[name], step, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_weight_decay_spares_biases(name):
     config = OptimizerConfig(
