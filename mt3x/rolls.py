@@ -4,11 +4,12 @@ A roll has one row per frame (frame `t` is centred on `t / frame_rate_hz` second
 one column per piano key, from A0 (MIDI 21) to C8 (MIDI 108).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mt3x.even_keys import even_keys
 from mt3x.notes import Notes
 
 LOWEST_PITCH = 21
@@ -174,6 +175,9 @@ class RollDecodingConfig:
     # time that the samples a model was trained on, cut at their attack, do not. Taken
     # off onsets and offsets.
     latency_s: float = 0.0
+    # Whether what a key is louder than those around it all through the recording is
+    # taken for the piano's and not the player's (`mt3x.even_keys`).
+    even_keys: bool = False
 
     def __post_init__(self) -> None:
         for name in ("onset_threshold", "frame_threshold"):
@@ -395,9 +399,20 @@ def _at(x_PxT: np.ndarray, key_N: np.ndarray, frame_N: np.ndarray) -> np.ndarray
     return x_PxT[key_N, frame_N].astype(np.float64)
 
 
+def blocks_to_notes(
+    blocks: Iterable[Rolls], config: RollDecodingConfig, frame_rate_hz: float
+) -> Notes:
+    """Decode the rolls of a whole recording, which come in blocks of any length.
+
+    The rules are `RollDecoder`'s; `config.even_keys` needs all notes and comes last.
+    """
+    decoder = RollDecoder(config, frame_rate_hz)
+    notes = Notes.concatenate([*map(decoder.push, blocks), decoder.finish()])
+    return even_keys(notes) if config.even_keys else notes
+
+
 def rolls_to_notes(rolls: Rolls, config: RollDecodingConfig) -> Notes:
-    """Decode the rolls of a whole recording; the rules are `RollDecoder`'s."""
-    decoder = RollDecoder(config, rolls.frame_rate_hz)
+    """Decode the rolls of a whole recording, as `blocks_to_notes` does."""
     num_frames = rolls.num_frames
     blocks = (rolls[t : t + BLOCK_FRAMES] for t in range(0, num_frames, BLOCK_FRAMES))
-    return Notes.concatenate([*map(decoder.push, blocks), decoder.finish()])
+    return blocks_to_notes(blocks, config, rolls.frame_rate_hz)

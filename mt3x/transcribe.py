@@ -32,7 +32,7 @@ from mt3x.objectives import (
 )
 from mt3x.plot import Spectrogram
 from mt3x.refine import OnsetRefiner
-from mt3x.rolls import RollDecoder, RollDecodingConfig, Rolls
+from mt3x.rolls import RollDecodingConfig, Rolls, blocks_to_notes
 from mt3x.windows import WindowConfig
 
 Device = Literal["cpu", "gpu", "tpu"]
@@ -208,13 +208,14 @@ class Transcriber:
         on_progress: Callable[[float], None],
     ) -> Notes:
         assert self.roll_decoding is not None
-        decoder = RollDecoder(self.roll_decoding, self.frame_rate_hz)
-        parts = []
-        for rolls in self.stream_rolls(audio, sample_rate_hz):
-            parts.append(decoder.push(rolls))
-            on_rolls(rolls)
-            on_progress(rolls.num_frames / rolls.frame_rate_hz)
-        return Notes.concatenate([*parts, decoder.finish()])
+
+        def blocks() -> Iterator[Rolls]:
+            for rolls in self.stream_rolls(audio, sample_rate_hz):
+                yield rolls
+                on_rolls(rolls)
+                on_progress(rolls.num_frames / rolls.frame_rate_hz)
+
+        return blocks_to_notes(blocks(), self.roll_decoding, self.frame_rate_hz)
 
     def rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.even_keys import even_keys
 from mt3x.notes import Notes
 from mt3x.rolls import (
+    BLOCK_FRAMES,
     LOWEST_PITCH,
     NUM_PITCHES,
     ONSET_REFINEMENTS,
@@ -272,3 +274,10 @@ def test_one_keyboard(seed):
 def test_one_keyboard_leaves_a_piano_alone():
     notes = Notes([0.1, 0.5, 0.5, 1.0], [0.5, 0.9, 1.5, 1.0], [60, 60, 64, 21])
     assert on_one_keyboard(notes, 100.0).equals(notes)
+
+
+def test_keys_are_evened_in_the_end():
+    rolls = random_rolls(3 * BLOCK_FRAMES // 2, 5)
+    plain = rolls_to_notes(rolls, PLAIN)
+    even = rolls_to_notes(rolls, dataclasses.replace(PLAIN, even_keys=True))
+    assert even.equals(even_keys(plain)) and not even.equals(plain)
