@@ -1,4 +1,4 @@
-"""What note decoding gains on a validation set: onset refinement, offsets, thresholds.
+"""What note decoding gains on a validation set: refinement, even keys, thresholds.
 
     python bench/decoding.py FOLDER [--checkpoint FILE] [--seconds 60] [--pieces N]
 
@@ -20,7 +20,8 @@ from mt3x.notes import Notes
 from mt3x.rolls import ONSET_REFINEMENTS, RollDecodingConfig, Rolls, rolls_to_notes
 from mt3x.transcribe import Transcriber
 
-THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+LATENCIES_S = (0.0, 0.004, 0.008)
 
 
 def onset_accuracy(ref: Notes, est: Notes) -> tuple[float, float, float]:
@@ -72,13 +73,17 @@ def main() -> None:
     for name in ONSET_REFINEMENTS:
         config = dataclasses.replace(default, onset_refinement=name)
         print(f"{'onset ' + name:28s} {line(pieces, config)}", flush=True)
-    for refine in (False, True):
-        config = dataclasses.replace(default, refine_offsets=refine)
-        print(f"{f'refine_offsets {refine}':28s} {line(pieces, config)}", flush=True)
-    for name in ("onset_threshold", "frame_threshold"):
-        for threshold in THRESHOLDS:
-            config = dataclasses.replace(default, **{name: threshold})
-            print(f"{f'{name} {threshold}':28s} {line(pieces, config)}", flush=True)
+    options = {
+        "refine_offsets": (False, True),
+        "even_keys": (False, True),
+        "latency_s": LATENCIES_S,
+        "onset_threshold": THRESHOLDS,
+        "frame_threshold": THRESHOLDS,
+    }
+    for name, values in options.items():
+        for value in values:
+            config = dataclasses.replace(default, **{name: value})
+            print(f"{f'{name} {value}':28s} {line(pieces, config)}", flush=True)
 
 
 if __name__ == "__main__":
