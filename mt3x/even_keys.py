@@ -72,4 +72,5 @@ def _smooth(grids_2xTxK: np.ndarray) -> np.ndarray:
     taps = _gaussian(np.arange(-reach, reach + 1) * _STEP_S / NEAR_S)
     steps = grids_2xTxK.shape[1]
     padded = np.pad(grids_2xTxK, ((0, 0), (reach, reach), (0, 0)))
-    return sum(tap * padded[:, t : t + steps] for t, tap in enumerate(taps))
+    parts = (tap * padded[:, t : t + steps] for t, tap in enumerate(taps))
+    return sum(parts, start=np.zeros_like(grids_2xTxK))
