@@ -40,8 +40,7 @@ def even_keys(notes: Notes) -> Notes:
     """
     if not len(notes):
         return notes
-    _, key_N = np.unique(notes.pitch, return_inverse=True)
-    pitch_K = np.unique(notes.pitch)
+    pitch_K, key_N = np.unique(notes.pitch, return_inverse=True)
     velocity_N = notes.velocity.astype(np.float64)
     step_N = np.floor((notes.onset_s - notes.onset_s.min()) / _STEP_S).astype(int)
 

@@ -119,7 +119,10 @@ def _muon(schedule: optax.Schedule) -> optax.GradientTransformation:
 
 
 def _as_matrices(params: Any) -> Any:
-    """Which axes of each parameter are inputs and outputs; None: not a matrix."""
+    """Which axes of each parameter are inputs and outputs; None: not a matrix.
+
+    Layers that are stacked (`scan_layers`) are one matrix.
+    """
 
     def axes(path, param):
         name = path[-1].key

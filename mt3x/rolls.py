@@ -176,7 +176,8 @@ class RollDecodingConfig:
     # off onsets and offsets.
     latency_s: float = 0.0
     # Whether what a key is louder than those around it all through the recording is
-    # taken for the piano's and not the player's (`mt3x.even_keys`).
+    # taken for the piano's and not the player's (`mt3x.even_keys`). Where notes are
+    # made of rolls alone.
     even_keys: bool = False
 
     def __post_init__(self) -> None:
