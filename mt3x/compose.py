@@ -7,7 +7,7 @@ the whole keyboard, silence; every key and velocity; human timing. The functions
 it vary existing music. All of it is a function of the random generator alone.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,17 +26,34 @@ from mt3x.textures import (
 # A key needs this long between two strikes (the fastest repetition is 15 Hz or so).
 _MIN_REPEAT_S = 0.05
 _MIN_KEY_S = 0.025
+NO_PEDAL = np.zeros((0, 2))
 
 
-def compose(rng: np.random.Generator, duration_s: float = 90.0) -> Notes:
+@dataclass(frozen=True, eq=False)
+class Performance:
+    """What the hands and the foot do."""
+
+    keys: Notes  # that end when their key is released
+    pedal_s: np.ndarray  # K x 2, times when the sustain pedal goes down and up
+
+    def notes(self, pedal_early_s: np.ndarray | float = 0.0) -> Notes:
+        """The notes with the pedal.
+
+        Args:
+          pedal_early_s: how much earlier than at the given times the dampers rise and
+            fall, for each time that the pedal is down or for all.
+        """
+        keys, early_Kx1 = self.keys, np.reshape(pedal_early_s, (-1, 1))
+        columns = (keys.onset_s, keys.offset_s, keys.pitch, keys.velocity)
+        return from_keys(*columns, self.pedal_s - early_Kx1)
+
+
+def compose(rng: np.random.Generator, duration_s: float = 90.0) -> Performance:
     """Random piano music.
 
     Args:
       rng: decides everything.
       duration_s: no note begins later than this.
-
-    Returns:
-      Notes whose offsets hold the sustain pedal.
     """
     parts: list[Rows] = []
     pedals: list[np.ndarray] = []
@@ -58,13 +75,14 @@ def compose(rng: np.random.Generator, duration_s: float = 90.0) -> Notes:
     rows = rows[rows[:, 0] < duration_s]
     rows[:, 0] += rng.normal(0, 0.004, len(rows))
     rows[:, 3] += rng.normal(0, 5, len(rows))
-    return from_keys(
+    keys = from_keys(
         onset_s=np.maximum(rows[:, 0], 0.0),
         key_up_s=rows[:, 1],
         pitch=rows[:, 2],
         velocity=rows[:, 3],
-        pedal_s=np.concatenate([np.zeros((0, 2)), *pedals]),
+        pedal_s=NO_PEDAL,
     )
+    return Performance(keys, np.concatenate([NO_PEDAL, *pedals]))
 
 
 def from_keys(
@@ -108,7 +126,7 @@ def clean(notes: Notes) -> Notes:
     """Piano notes that one keyboard can play: program 0, strokes resolved as above."""
     notes = notes[~notes.is_drum]
     return from_keys(
-        notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, np.zeros((0, 2))
+        notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, NO_PEDAL
     )
 
 
@@ -147,13 +165,31 @@ def excerpt(notes: Notes, start_s: float, duration_s: float) -> Notes:
     return replace(notes, offset_s=np.minimum(notes.offset_s, duration_s))
 
 
-def vary(notes: Notes, rng: np.random.Generator) -> Notes:
-    """A random transposition (+-6), tempo (0.8 to 1.25) and velocity scaling."""
-    notes = transpose(notes, int(rng.integers(-6, 7)))
-    notes = stretch(notes, float(np.exp(rng.uniform(np.log(0.8), np.log(1.25)))))
-    mean = notes.velocity.mean() if len(notes) else 64.0
+def vary(
+    performance: Performance, rng: np.random.Generator, duration_s: float
+) -> tuple[float, Performance]:
+    """Part of a performance, varied.
+
+    A random transposition (+-6), tempo (0.8 to 1.25) and velocity scaling.
+
+    Returns:
+      Seconds at which the part began, and the part.
+    """
+    keys = transpose(clean(performance.keys), int(rng.integers(-6, 7)))
+    tempo = float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
+    keys = stretch(keys, tempo)
+    mean = keys.velocity.mean() if len(keys) else 64.0
     shift = float(np.clip(rng.normal(54, 16), 25, 105) - mean)
-    return scale_velocity(notes, float(rng.uniform(0.7, 1.8)), shift)
+    keys = scale_velocity(keys, float(rng.uniform(0.7, 1.8)), shift)
+    end_s = float(keys.offset_s.max(initial=0.0))
+    start_s = float(rng.uniform(0, max(0.0, end_s - duration_s)))
+    keys = clean(excerpt(keys, start_s, duration_s))
+    pedal_s = np.minimum(performance.pedal_s * tempo - start_s, duration_s)
+    # Scores are often on a grid: hands are not.
+    jitter_s = np.abs(rng.normal(0, 0.004, len(keys)))
+    key_up_s = np.maximum(keys.offset_s, keys.onset_s + jitter_s + 0.02)
+    keys = Notes(keys.onset_s + jitter_s, key_up_s, keys.pitch, keys.velocity)
+    return start_s, Performance(clean(keys), pedal_s)
 
 
 def _playable(onset_s: np.ndarray, pitch: np.ndarray) -> np.ndarray:

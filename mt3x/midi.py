@@ -65,6 +65,22 @@ def read_midi(
     return _played(midi, notes, pedals if sustain_pedal else {}, tempos, end_tick)
 
 
+def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
+    """K x 2 seconds when the sustain pedal goes down and up, of all channels.
+
+    Raises:
+      OSError, ValueError: as `read_midi`.
+    """
+    midi = _parsed(source)
+    _, pedals, tempos, end_tick = _parse(midi)
+    spans = [np.zeros((0, 2), int)]
+    for changes in pedals.values():
+        tick, down = np.array([(0, False), *changes, (end_tick, False)], int).T
+        turns = np.flatnonzero(np.diff(down)) + 1
+        spans.append(tick[turns].reshape(-1, 2))
+    return _seconds(np.concatenate(spans), tempos, midi.ticks_per_beat)
+
+
 def read_tracks(
     source: str | os.PathLike[str] | bytes | IO[bytes],
 ) -> dict[str, Notes]:

@@ -28,7 +28,8 @@ class PianoConfig:
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
     # Weight of onset frames against others in the onset's cross-entropy.
     onset_positive_weight: float = 2.0
-    # Weight of the velocity's error beside the cross-entropies.
+    # Weights in the loss: of the onsets' cross-entropy and of the velocity's error.
+    onset_weight: float = 1.0
     velocity_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -57,7 +58,8 @@ class PianoConfig:
                 labels=RollLabelConfig(**values["labels"]),
                 decoding=RollDecodingConfig(**values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
-                # Models of older versions lack it.
+                # Models of older versions lack them.
+                onset_weight=values.get("onset_weight", cls.onset_weight),
                 velocity_weight=values.get("velocity_weight", cls.velocity_weight),
             )
         except (KeyError, TypeError) as error:
@@ -136,7 +138,10 @@ class PianoObjective:
         rolls = self.predict(params, batch["samples"])
         weight = jnp.asarray(batch["onset"].size, jnp.float32)
         parts = roll_losses(rolls, batch, weight, self.config.onset_positive_weight)
-        weights = {"velocity": self.config.velocity_weight}
+        weights = {
+            "onset": self.config.onset_weight,
+            "velocity": self.config.velocity_weight,
+        }
         total = sum(
             weights.get(name, 1.0) * part * weight / part_weight
             for name, (part, part_weight) in parts.items()

@@ -3,8 +3,8 @@
 A recipe is a JSON file:
   {"seed": 1,
    "pianos": {NAME: {"path": ..., "program": 0, "match": ""}, ...},
-   "corpora": [{"name": ..., "piano": NAME, "music": "random" | "midi",
-                "hours": 1.5}, ...]}
+   "corpora": [{"name": ..., "piano": NAME, "music": "random" | "midi" |
+                "score", "hours": 1.5}, ...]}
 Paths are relative to the folder of pianos given with it. Every piece is a function
 of (seed, corpus name, index), so that a recipe gives the same corpora again.
 """
@@ -20,13 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from mt3x.compose import clean, compose, excerpt, vary
-from mt3x.midi import read_midi
+from mt3x.compose import Performance, compose, vary
+from mt3x.humanize import humanize
+from mt3x.midi import read_midi, read_pedal
 from mt3x.notes import Notes
 from mt3x.pianos import SampledPiano, SoundFont, load_piano
 from mt3x.render import RenderConfig, render_many
 
-MUSIC = ("random", "midi")
+# Composed; performances, as they are; scores, played by `mt3x.humanize`.
+MUSIC = ("random", "midi", "score")
+# Of ENSTDkCl's Disklavier some 0.1 s (docs/piano.md).
+MAX_PEDAL_EARLY_S = 0.14
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class CorpusSpec:
 
     name: str
     piano_path: str
-    music: str  # "random" or "midi"
+    music: str  # of MUSIC
     hours: float
     seed: int
     program: int = 0  # preset of a soundfont
@@ -48,8 +52,9 @@ class CorpusSpec:
     def __post_init__(self) -> None:
         if self.music not in MUSIC:
             raise ValueError(f"{self.name}: music must be one of {MUSIC}: {self.music}")
-        if self.music == "midi" and not self.midi_paths:
-            raise ValueError(f"{self.name}: no .mid files; give a folder with --midi")
+        if self.music != "random" and not self.midi_paths:
+            option = {"midi": "--midi", "score": "--scores"}[self.music]
+            raise ValueError(f"{self.name}: no .mid files; give a folder with {option}")
         if not self.hours > 0:
             raise ValueError(f"{self.name}: hours must be above 0: {self.hours}")
 
@@ -77,6 +82,7 @@ def read_recipe(
     path: str | os.PathLike[str],
     pianos_folder: str | os.PathLike[str],
     midi_folder: str | os.PathLike[str] | None = None,
+    scores_folder: str | os.PathLike[str] | None = None,
 ) -> list[CorpusSpec]:
     """The corpora of a recipe file.
 
@@ -88,7 +94,8 @@ def read_recipe(
         recipe = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
-    midi_paths = find_midi(midi_folder) if midi_folder else ()
+    folders = {"midi": midi_folder, "score": scores_folder}
+    paths = {music: find_midi(f) for music, f in folders.items() if f}
     specs = []
     for entry in recipe.get("corpora", []):
         piano = recipe.get("pianos", {}).get(entry.get("piano"))
@@ -101,7 +108,7 @@ def read_recipe(
                 program=piano.get("program", 0),
                 match=piano.get("match", ""),
                 seed=int(recipe.get("seed", 0)),
-                midi_paths=midi_paths if entry.get("music") == "midi" else (),
+                midi_paths=paths.get(entry.get("music"), ()),
                 **fields,
             )
         )
@@ -134,9 +141,15 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
         peak=None,
     )
     piano = _piano(spec.piano_path, spec.program, spec.match)
+    # Dampers fall before a pedal is all the way up, and rise as soon as it goes down.
+    early_s = float(rng.uniform(0.0, MAX_PEDAL_EARLY_S))
+    sounds = []
+    for _, performance in scores:
+        jitter_s = rng.normal(0.0, 0.015, len(performance.pedal_s))
+        sounds.append(performance.notes(early_s + jitter_s))
     pieces = []
-    rendered = render_many([notes for _, notes in scores], piano, config)
-    for i, (samples_S, (origin, notes)) in enumerate(
+    rendered = render_many(sounds, piano, config)
+    for i, (samples_S, (origin, performance)) in enumerate(
         zip(rendered, scores, strict=True)
     ):
         peak = float(rngs[i].uniform(0.25, 0.9))
@@ -148,7 +161,7 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
         }
         name = f"{spec.name}-{first + i:05d}"
         samples_S = np.round(samples_S * 32767).astype(np.int16)
-        pieces.append(RenderedPiece(name, samples_S, notes, info))
+        pieces.append(RenderedPiece(name, samples_S, performance.notes(), info))
     return pieces
 
 
@@ -160,25 +173,21 @@ def units(spec: CorpusSpec, first_piece: int = 0) -> Iterator[int]:
         unit += 1
 
 
-def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Notes]:
+def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Performance]:
     duration_s = float(rng.uniform(spec.min_piece_s, spec.max_piece_s))
     if spec.music == "random":
         return "random", compose(rng, duration_s)
     path = str(rng.choice(np.array(spec.midi_paths, dtype=object)))
-    notes = vary(_midi_notes(path), rng)
-    end_s = float(notes.offset_s.max(initial=0.0))
-    start_s = float(rng.uniform(0, max(0.0, end_s - duration_s)))
-    notes = clean(excerpt(notes, start_s, duration_s))
-    # Scores are often on a grid: hands are not.
-    jitter_s = np.abs(rng.normal(0, 0.004, len(notes)))
-    offset_s = np.maximum(notes.offset_s, notes.onset_s + jitter_s + 0.02)
-    notes = Notes(notes.onset_s + jitter_s, offset_s, notes.pitch, notes.velocity)
-    return f"{Path(path).stem} from {start_s:.1f} s", clean(notes)
+    performance = _performance(path)
+    if spec.music == "score":
+        performance = humanize(performance.keys, rng)
+    start_s, performance = vary(performance, rng, duration_s)
+    return f"{Path(path).stem} from {start_s:.1f} s", performance
 
 
 @functools.lru_cache(maxsize=64)
-def _midi_notes(path: str) -> Notes:
-    return clean(read_midi(path))
+def _performance(path: str) -> Performance:
+    return Performance(read_midi(path, sustain_pedal=False), read_pedal(path))
 
 
 @functools.lru_cache(maxsize=1)

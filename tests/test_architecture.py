@@ -20,10 +20,10 @@ LEVELS = {
     "models.transformer objectives optimizers piano_objective reference search "
     "spectrogram tokens_objective train_step",
     2: "arrange augment batches clips compose converters corpus datasets drums "
-    "label_files multitrack pianos note_sequences pieces pipeline preprocessors "
-    "published raw recipe records render roll_notes roll_tasks sfz slakh_layout songs "
-    "soundfonts sources synth synth_plan task_batches task_outputs task_registry "
-    "textures token_tasks",
+    "humanize label_files multitrack pianos note_sequences pieces pipeline "
+    "preprocessors published raw recipe records render roll_notes roll_tasks sfz "
+    "slakh_layout songs soundfonts sources synth synth_plan task_batches "
+    "task_outputs task_registry textures token_tasks",
     3: "audio_to_rolls audio_to_tokens checkpoints cli collectives commands compare "
     "compilation_cache config distributed evaluate experiment held_out "
     "initial_weights jobs journal partitioning plan prefetch processes run_checkpoints "

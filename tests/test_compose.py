@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.compose import (
+    Performance,
     clean,
     compose,
     excerpt,
@@ -35,15 +36,15 @@ def assert_playable(notes):
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 10**6))
 def test_composed_music_is_playable(seed):
-    notes = compose(np.random.default_rng(seed), 20.0)
+    notes = compose(np.random.default_rng(seed), 20.0).notes()
     assert_playable(notes)
     assert notes.onset_s.max(initial=0) <= 20.1
-    assert notes.equals(compose(np.random.default_rng(seed), 20.0))
+    assert notes.equals(compose(np.random.default_rng(seed), 20.0).notes())
 
 
 def test_composed_music_covers_the_piano():
     notes = Notes.concatenate(
-        [compose(np.random.default_rng(seed), 120.0) for seed in range(12)]
+        [compose(np.random.default_rng(seed), 120.0).notes() for seed in range(12)]
     )
     assert len(np.unique(notes.pitch)) == 88
     assert notes.velocity.min() <= 5 and notes.velocity.max() == 127
@@ -107,8 +108,35 @@ def test_excerpt():
 
 
 def test_vary_is_a_function_of_the_generator():
-    notes = compose(np.random.default_rng(0), 10.0)
-    once, again = (vary(notes, np.random.default_rng(3)) for _ in range(2))
-    assert once.equals(again)
-    other = vary(notes, np.random.default_rng(4))
-    assert len(other) == len(once) == len(notes) and not other.equals(once)
+    performance = compose(np.random.default_rng(0), 10.0)
+    (_, once), (_, again) = (
+        vary(performance, np.random.default_rng(3), 90.0) for _ in range(2)
+    )
+    assert once.notes().equals(again.notes())
+    start_s, other = vary(performance, np.random.default_rng(4), 90.0)
+    assert start_s == 0 and not other.notes().equals(once.notes())
+    assert len(other.keys) == len(once.keys) == len(performance.keys)
+
+
+def test_vary_takes_a_part():
+    performance = Performance(
+        Notes(np.arange(100.0), np.arange(100.0) + 0.5, 21 + np.arange(100) % 88),
+        np.array([[k + 0.4, k + 0.8] for k in range(100)]),
+    )
+    start_s, part = vary(performance, np.random.default_rng(0), 20.0)
+    notes = part.notes()
+    assert start_s > 0 and 15 < len(notes) < 27 and notes.offset_s.max() <= 20
+    # Each note of 0.5 beats is held by the pedal until 0.8.
+    held = (notes.offset_s - notes.onset_s)[:-1] / np.median(np.diff(notes.onset_s))
+    np.testing.assert_allclose(held, 0.8, atol=0.05)
+
+
+def test_dampers_that_fall_before_the_pedal_is_up():
+    keys = Notes([0.0, 0.0, 0.8], [0.5, 0.35, 1.5], [60, 64, 67])
+    performance = Performance(keys, np.array([[0.4, 1.0], [1.4, 2.0]]))
+    assert performance.notes().offset_s.tolist() == [1.0, 0.35, 2.0]
+    # Early in going down, too: the second key is caught before its string is damped.
+    early = performance.notes(0.1)
+    np.testing.assert_allclose(early.offset_s, [0.9, 0.9, 1.9])
+    each = performance.notes(np.array([0.0, 0.3]))
+    np.testing.assert_allclose(each.offset_s, [1.0, 0.35, 1.7])

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.instruments import PROGRAM_NAMES
-from mt3x.midi import read_beats, read_midi, read_tracks, write_midi
+from mt3x.midi import (
+    read_beats,
+    read_midi,
+    read_pedal,
+    read_tracks,
+    write_midi,
+)
 from mt3x.notes import Notes
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -238,6 +244,17 @@ def test_drums_have_no_pedal():
     track += [(900, pedal(0, 9))]
     assert spans(midi_bytes(track)) == [(36, 0, 50)]
     assert read_midi(midi_bytes(track)).is_drum.tolist() == [True]
+
+
+def test_times_of_the_pedal():
+    tracks = (
+        [(0, pedal(127)), (300, pedal(20)), (300, pedal(90)), (400, pedal(100))],
+        [(100, pedal(64, 1)), (200, pedal(63, 1)), (500, pedal(127, 1)), (900, on(60))],
+    )
+    times_ms = np.rint(1000 * read_pedal(midi_bytes(*tracks)))
+    # One channel's after the other's, that of the last to the end of the file.
+    assert times_ms.tolist() == [[0, 300], [300, 900], [100, 200], [500, 900]]
+    assert read_pedal(midi_bytes([(0, on(60)), (9, off(60))])).shape == (0, 2)
 
 
 def test_pedal_as_note_seq_applies_it():

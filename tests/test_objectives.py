@@ -55,26 +55,28 @@ def loss():
     return jax.jit(TokensObjective(CONFIG).loss)
 
 
-def test_velocity_weighs_what_the_config_says():
+def test_heads_weigh_what_the_config_says():
     params, rng = random_params(SMALL), np.random.default_rng(0)
     heads = ("onset", "frame", "offset", "velocity")
     values = {name: jnp.asarray(rng.random((1, 4, 88)), jnp.float32) for name in heads}
     values["samples"] = jnp.asarray(rng.normal(size=(1, 4 * 320)), jnp.float32)
 
-    def total_and_velocity(config):
-        sums = jax.jit(PianoObjective(config).loss)(params, values)
-        error, count = sums.parts["velocity"]
-        return sums.total / sums.weight, error / count
+    def sums(**weights):
+        config = dataclasses.replace(SMALL, **weights)
+        return jax.jit(PianoObjective(config).loss)(params, values)
 
-    one, velocity = total_and_velocity(SMALL)
-    three, _ = total_and_velocity(dataclasses.replace(SMALL, velocity_weight=3.0))
-    assert velocity > 0.01
-    np.testing.assert_allclose(three, one + 2 * velocity, rtol=1e-5)
+    one = sums()
+    for head in ("onset", "velocity"):
+        error, count = one.parts[head]
+        three = sums(**{f"{head}_weight": 3.0})
+        assert error / count > 0.01
+        expected = one.total / one.weight + 2 * error / count
+        np.testing.assert_allclose(three.total / three.weight, expected, rtol=1e-5)
 
 
-def test_older_piano_models_have_no_velocity_weight():
+def test_older_piano_models_have_no_weights_of_heads():
     values = SMALL.to_dict()
-    del values["velocity_weight"]
+    del values["velocity_weight"], values["onset_weight"]
     assert config_from_dict(values) == SMALL
 
 

@@ -20,6 +20,7 @@ RECIPE = {
     "corpora": [
         {"name": "toy-random", "piano": "toy", "music": "random", "hours": 0.005},
         {"name": "toy-midi", "piano": "toy", "music": "midi", "hours": 0.005},
+        {"name": "toy-score", "piano": "toy", "music": "score", "hours": 0.005},
     ],
 }
 SHORT = {"min_piece_s": 4.0, "max_piece_s": 6.0}
@@ -32,7 +33,7 @@ def sources(tmp_path_factory):
     (folder / "toy" / "p.sfz").write_text("<region> lokey=21 hikey=108 sample=60.wav")
     (folder / "midi").mkdir()
     for seed in (0, 1):
-        notes = compose(np.random.default_rng(seed), 30.0)
+        notes = compose(np.random.default_rng(seed), 30.0).notes()
         notes.to_midi(folder / "midi" / f"{seed}.mid")
     recipe = {
         **RECIPE,
@@ -47,7 +48,8 @@ def run(*arguments):
 
 
 def test_units_are_repeatable(sources):
-    for spec in read_recipe(sources / "recipe.json", sources, sources / "midi"):
+    recipe = sources / "recipe.json"
+    for spec in read_recipe(recipe, sources, sources / "midi", sources / "midi"):
         once, again = render_unit(spec, 4), render_unit(spec, 4)
         assert [p.name for p in once] == [f"{spec.name}-00008", f"{spec.name}-00009"]
         for a, b in zip(once, again, strict=True):
@@ -60,18 +62,20 @@ def test_units_are_repeatable(sources):
 
 
 def test_recipe_command(sources, tmp_path):
-    out = tmp_path / "corpora"
+    out, names = tmp_path / "corpora", ["toy-random", "toy-midi", "toy-score"]
     arguments = ["recipe", sources / "recipe.json", out, "--pianos", sources]
-    arguments += ["--midi", sources / "midi", "--jobs", "1"]
+    for option in ("--midi", "--scores"):
+        arguments += [option, sources / "midi"]
+    arguments += ["--jobs", "1"]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert (out / "READY").read_text().split() == ["toy-random", "toy-midi"]
+    assert (out / "READY").read_text().split() == names
     corpus = Corpus(out / "toy-midi")
     assert corpus.duration_s >= 0.005 * 3600
     assert {p.info["origin"].split()[0] for p in corpus.pieces} <= {"0", "1"}
     # A second run has nothing to do.
     assert run(*arguments).exit_code == 0
-    assert (out / "READY").read_text().split() == ["toy-random", "toy-midi"]
+    assert (out / "READY").read_text().split() == names
     table = run("info", out / "toy-midi", out / "toy-random")
     assert "toy-midi" in table.output and table.exit_code == 0
 
@@ -88,8 +92,10 @@ def test_recipe_errors(sources, tmp_path):
     with pytest.raises(ValueError, match="'toy-random': unknown piano"):
         read_recipe(path, sources)
     path.write_text(json.dumps(RECIPE))
-    with pytest.raises(ValueError, match=r"toy-midi: no \.mid files"):
+    with pytest.raises(ValueError, match=r"toy-midi: no \.mid files.* --midi"):
         read_recipe(path, sources)
+    with pytest.raises(ValueError, match=r"toy-score: no \.mid files.* --scores"):
+        read_recipe(path, sources, sources / "midi")
     with pytest.raises(ValueError, match="music must be one of"):
         CorpusSpec("a", "p.sfz", "jazz", 1.0, 0)
     with pytest.raises(ValueError, match="hours must be above 0"):

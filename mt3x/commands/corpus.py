@@ -52,14 +52,22 @@ def command() -> None:
 @click.option(
     "--pianos", required=True, type=click.Path(exists=True), help="Folder of pianos."
 )
-@click.option("--midi", type=click.Path(exists=True), help="Folder of MIDI files.")
+@click.option("--midi", type=click.Path(exists=True), help="Folder of performances.")
+@click.option("--scores", type=click.Path(exists=True), help="Folder of scores' MIDI.")
 @_JOBS
-def recipe(recipe: Path, out: Path, pianos: str, midi: str | None, jobs: int) -> None:
+def recipe(
+    recipe: Path,
+    out: Path,
+    pianos: str,
+    midi: str | None,
+    scores: str | None,
+    jobs: int,
+) -> None:
     """Render every corpus of a recipe file into the folder OUT.
 
     Finished corpora are skipped; their names are appended to OUT/READY.
     """
-    specs = read_recipe(recipe, pianos, midi)
+    specs = read_recipe(recipe, pianos, midi, scores)
     with concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=multiprocessing.get_context("spawn")
     ) as pool:
