@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from recordings import held_by_pedal
 
 from mt3x.datasets import read_maps
 from mt3x.evaluate import read_notes, restrict
@@ -86,16 +87,17 @@ def main() -> None:
             missed[missed_kind(ref, i)] += 1
         notes.append((ref.velocity, ref.pitch, found))
         r, e = matched.T
+        by_pedal = held_by_pedal(recording, args.seconds)[r]
         duration_s = ref.offset_s[r] - ref.onset_s[r]
         late_s = est.offset_s[e] - ref.offset_s[r]
         onset_s = est.onset_s[e] - ref.onset_s[r]
-        pairs.append((onset_s, late_s, duration_s, ref.pitch[r]))
+        pairs.append((onset_s, late_s, duration_s, ref.pitch[r], by_pedal))
         within = count_velocity_matches(ref, est, matched)
         correlation = np.corrcoef(ref.velocity[r], est.velocity[e])[0, 1]
         velocity.append((within, len(matched), correlation))
 
     loudness, pitch, found = (np.concatenate(part) for part in zip(*notes, strict=True))
-    onset_s, late_s, duration_s, key = (
+    onset_s, late_s, duration_s, key, by_pedal = (
         np.concatenate(part) for part in zip(*pairs, strict=True)
     )
     print(f"{len(found)} notes, {found.sum()} found, {extra.total()} extra")
@@ -114,6 +116,10 @@ def main() -> None:
         print(f"{title}: {100 * hit.mean():.1f} %")
         shares("length in s", DURATIONS_S, duration_s, hit)
         shares("key", KEYS, key, hit)
+        shares("held by the key alone, by the pedal", (0, 1, 2), by_pedal, hit)
+    for name, which in (("the key", ~by_pedal), ("the pedal", by_pedal)):
+        median_ms = 1e3 * np.median(late_s[which])
+        print(f"offset of notes that {name} ends: median {median_ms:+.0f} ms")
     within, count, correlations = np.array(velocity).T
     print(
         f"velocity within 0.1: {100 * within.sum() / count.sum():.1f} %, "

@@ -13,6 +13,8 @@ level: in the 100 ms after the onset, fitted to gamma * 20 log10((velocity + 10)
 rise: time from the label to 6 dB below the highest level, by frequency, medians. (A
   window of the transform reaches before its frame: an ideal attack has about 0 ms.)
 fall: level after the label of the offset, relative to 80 ms before it, medians.
+end: level around the label of the offset, relative to 200 ms before it, medians, of
+  notes that their key ends and of those that the pedal held. (Recordings alone.)
 """
 
 import argparse
@@ -21,7 +23,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from recordings import clips
+from recordings import clips, held_by_pedal, maps_recordings
 
 from mt3x.features import CQTConfig, cqt
 from mt3x.notes import Notes
@@ -33,6 +35,7 @@ PARTIALS = (1, 2, 3, 4, 6, 8, 10)
 BANDS_HZ = (150, 300, 600, 1200, 2500, 5000)
 KEYS = (21, 45, 60, 75, 90)
 FALL_S = (0.0, 0.04, 0.08, 0.16, 0.32)
+END_S = (-0.16, -0.12, -0.08, -0.04, 0.0, 0.1, 0.2)
 Rows = list[tuple[float, ...]]
 
 
@@ -83,18 +86,26 @@ def rises(db_TxF: np.ndarray, notes: Notes) -> Rows:
     return rows
 
 
-def falls(db_TxF: np.ndarray, notes: Notes) -> Rows:
-    """Key, then the level at each of FALL_S."""
+def falls(
+    db_TxF: np.ndarray,
+    notes: Notes,
+    which_N: np.ndarray | None = None,
+    times_s: tuple[float, ...] = FALL_S,
+    before_s: float = 0.08,
+) -> Rows:
+    """Key, then the level at times after the offset, relative to that before it."""
     rows, rate = [], COARSE.frame_rate_hz
-    for n, offset_s in enumerate(notes.offset_s):
-        frame = round(offset_s * rate)
-        if frame < 10 or frame + 20 > len(db_TxF):
+    which_N = np.ones(len(notes), bool) if which_N is None else which_N
+    for n in np.flatnonzero(which_N):
+        offset_s = notes.offset_s[n]
+        frame, before = round(offset_s * rate), round((offset_s - before_s) * rate)
+        if before < 6 or frame + 20 > len(db_TxF):
             continue
         if touched(notes, n, offset_s - 0.25, offset_s + 0.35):
             continue
         own_T = own_bins(db_TxF, int(notes.pitch[n]))
-        if own_T[frame - 4] - np.median(db_TxF[frame + 7]) > 15:
-            after = [own_T[frame + round(s * rate)] - own_T[frame - 4] for s in FALL_S]
+        if own_T[before] - np.median(db_TxF[frame + 7]) > 15:
+            after = [own_T[frame + round(s * rate)] - own_T[before] for s in times_s]
             rows.append((int(notes.pitch[n]), *after))
     return rows
 
@@ -145,16 +156,27 @@ def main() -> None:
         return 20 * np.log10(np.maximum(np.asarray(mags), 1e-7))
 
     level, rise, fall = [], [], []
+    end: dict[str, Rows] = {"key": [], "pedal": []}
     pieces = clips(args.folder, COARSE.sample_rate_hz, args.seconds, args.pieces)
+    recordings = maps_recordings(args.folder)
     for n, (samples_S, notes) in enumerate(pieces):
         db_TxF = in_db(samples_S, COARSE)
         level += [(n, *row) for row in levels(db_TxF, notes)]
         fall += falls(db_TxF, notes)
         rise += rises(in_db(samples_S, FINE), notes)
+        if recordings:
+            held_N = held_by_pedal(recordings[n], args.seconds)
+            long_N = notes.offset_s - notes.onset_s > 0.3
+            for name, which_N in (("key", ~held_N), ("pedal", held_N)):
+                end[name] += falls(db_TxF, notes, which_N & long_N, END_S, 0.2)
     report_levels(level)
     report_medians("rise from Hz", BANDS_HZ, rise, "ms")
     print(f"fall at {' '.join(f'{1e3 * s:.0f}' for s in FALL_S)} ms")
     report_medians("fall from key", KEYS, fall, "dB")
+    if recordings:
+        print(f"end at {' '.join(f'{1e3 * s:.0f}' for s in END_S)} ms")
+        for name, rows in end.items():
+            report_medians(f"end by the {name}, from key", KEYS, rows, "dB")
 
 
 if __name__ == "__main__":

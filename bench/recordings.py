@@ -7,7 +7,7 @@ import numpy as np
 from mt3x.audio import load_audio
 from mt3x.clips import corpus_clips
 from mt3x.datasets import Recording, read_maps
-from mt3x.evaluate import restrict
+from mt3x.evaluate import read_notes, restrict
 from mt3x.notes import Notes
 
 
@@ -19,10 +19,26 @@ def clips(
     The folder holds recordings with labels beside them, as MAPS has them, or is a
     corpus written by `mt3x corpus`.
     """
-    if (Path(folder) / "index.json").is_file():
-        found = corpus_clips(folder, rate_hz, seconds, pieces)
-        return [(samples_S / np.float32(32768), notes) for samples_S, notes in found]
-    return [_clip(piece, rate_hz, seconds) for piece in read_maps(folder)[:pieces]]
+    recordings = maps_recordings(folder)
+    if recordings:
+        return [_clip(piece, rate_hz, seconds) for piece in recordings[:pieces]]
+    found = corpus_clips(folder, rate_hz, seconds, pieces)
+    return [(samples_S / np.float32(32768), notes) for samples_S, notes in found]
+
+
+def maps_recordings(folder: str) -> list[Recording]:
+    """The recordings of a folder as MAPS has them; none where it is a corpus."""
+    return [] if (Path(folder) / "index.json").is_file() else read_maps(folder)
+
+
+def held_by_pedal(recording: Recording, seconds: float) -> np.ndarray:
+    """Which notes of the first seconds the pedal holds when their key is released."""
+    notes, keys = (
+        restrict(read_notes(recording.notes_path, pedal), 0.0, seconds)
+        for pedal in (True, False)
+    )
+    assert np.array_equal(notes.onset_s, keys.onset_s), recording.name
+    return notes.offset_s > keys.offset_s + 0.02
 
 
 def _clip(

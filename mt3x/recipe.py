@@ -29,7 +29,7 @@ from mt3x.render import RenderConfig, render_many
 
 # Composed; performances, as they are; scores, played by `mt3x.humanize`.
 MUSIC = ("random", "midi", "score")
-# Of ENSTDkCl's Disklavier some 0.1 s (docs/piano.md).
+# Of MAPS's Disklavier some 0.05 s (docs/piano.md).
 MAX_PEDAL_EARLY_S = 0.14
 
 
