@@ -172,6 +172,11 @@ def vary(
 
     A random transposition (+-6), tempo (0.8 to 1.25) and velocity scaling.
 
+    Args:
+      performance: is left as it is.
+      rng: decides everything.
+      duration_s: the part's length, or less where the performance is shorter.
+
     Returns:
       Seconds at which the part began, and the part.
     """

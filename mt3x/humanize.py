@@ -6,6 +6,8 @@ swell, hands that are not exact, legato and staccato, and a pedal that changes w
 bass. The amounts are drawn for each piece.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mt3x.compose import NO_PEDAL, Performance, clean
@@ -19,10 +21,11 @@ def humanize(score: Notes, rng: np.random.Generator) -> Performance:
     """Plays a score.
 
     Args:
-      score: notes as long as they are written. Where some have program 0 (a piano) and
-        others not, only those are played.
+      score: notes as long as they are written; drums are left out. Where some have
+        program 0 (a piano) and others not, only those are played.
       rng: decides everything.
     """
+    score = score[~score.is_drum]
     if (score.program == 0).any():
         score = score[score.program == 0]
     notes = clean(score)
@@ -75,7 +78,9 @@ def _highest(pitch: np.ndarray, chord_N: np.ndarray) -> np.ndarray:
     return highest[chord_N]
 
 
-def _wander(rng: np.random.Generator, end_s: float, period_s: float):
+def _wander(
+    rng: np.random.Generator, end_s: float, period_s: float
+) -> Callable[[np.ndarray], np.ndarray]:
     """A smooth random function of time, of mean 0 and deviation of about 1."""
     knots_s = np.arange(0.0, end_s + 2 * period_s, period_s / 2)
     values = rng.normal(0, 1, len(knots_s))

@@ -14,7 +14,7 @@ def song():
     melody = 72 + np.arange(len(BEATS)) % 5
     pitch = np.stack([melody, *(np.full(len(BEATS), key) for key in (48, 52, 55))])
     onset_s = np.broadcast_to(BEATS, pitch.shape)
-    return Notes(onset_s.ravel(), onset_s.ravel() + 0.45, pitch.ravel().astype(int))
+    return Notes(onset_s.ravel(), onset_s.ravel() + 0.45, pitch.ravel())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -57,5 +57,7 @@ def test_the_piano_of_a_song_is_played_without_the_voice():
     assert sorted(performance.keys.pitch) == [60, 67]
     voices = Notes([0, 1], [1, 2], [60, 64], program=[52, 52])
     assert len(humanize(voices, np.random.default_rng(0)).keys) == 2
+    band = Notes([0, 0], [1, 1], [60, 38], program=[52, 0], is_drum=[False, True])
+    assert humanize(band, np.random.default_rng(0)).keys.pitch.tolist() == [60]
     nothing = humanize(Notes.empty(), np.random.default_rng(0))
     assert len(nothing.keys) == 0 and nothing.pedal_s.shape == (0, 2)

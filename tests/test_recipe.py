@@ -12,7 +12,14 @@ from mt3x.commands.corpus import command
 from mt3x.compose import compose
 from mt3x.corpus import Corpus
 from mt3x.notes import Notes
-from mt3x.recipe import CorpusSpec, find_midi, read_recipe, render_unit
+from mt3x.recipe import (
+    MAX_PEDAL_EARLY_S,
+    CorpusSpec,
+    find_midi,
+    read_recipe,
+    render_unit,
+)
+from mt3x.render import render_many
 
 RECIPE = {
     "seed": 3,
@@ -59,6 +66,25 @@ def test_units_are_repeatable(sources):
             assert len(a.samples_S) >= a.notes.offset_s.max() * 16000
         for other in (render_unit(spec, 5), render_unit(replace(spec, name="b"), 4)):
             assert len(other[0].samples_S) != len(once[0].samples_S)
+
+
+def test_dampers_move_before_the_labels_do(sources, monkeypatch):
+    played = []
+
+    def listen(scores, *rest):
+        played.extend(scores)
+        return render_many(scores, *rest)
+
+    monkeypatch.setattr("mt3x.recipe.render_many", listen)
+    midi = sources / "midi"
+    spec = read_recipe(sources / "recipe.json", sources, midi, midi)[0]
+    labels = [piece.notes for unit in range(8) for piece in render_unit(spec, unit)]
+    early_s = [a.offset_s - b.offset_s for a, b in zip(labels, played, strict=True)]
+    # Of the notes that the pedal ends; others are caught and sound longer.
+    medians = [np.median(e[e > 1e-9]) for e in early_s if e.max() > 1e-9]
+    assert len(medians) > 8
+    assert 0.03 < np.mean(medians) < 0.11 and np.std(medians) > 0.01
+    assert max(medians) < MAX_PEDAL_EARLY_S + 0.05
 
 
 def test_recipe_command(sources, tmp_path):

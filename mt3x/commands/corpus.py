@@ -52,7 +52,7 @@ def command() -> None:
 @click.option(
     "--pianos", required=True, type=click.Path(exists=True), help="Folder of pianos."
 )
-@click.option("--midi", type=click.Path(exists=True), help="Folder of performances.")
+@click.option("--midi", type=click.Path(exists=True), help="Folder of played MIDI.")
 @click.option("--scores", type=click.Path(exists=True), help="Folder of scores' MIDI.")
 @_JOBS
 def recipe(
