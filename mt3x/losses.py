@@ -34,10 +34,22 @@ def binary_cross_entropy(
 
 
 def masked_squared_error(
-    predictions: jax.Array, targets: jax.Array, weights: jax.Array
+    predictions_BxTxP: jax.Array,
+    targets_BxTxP: jax.Array,
+    weights_BxTxP: jax.Array,
+    mean_weight: float = 1.0,
 ) -> jax.Array:
-    """Sum of w (y - p)^2 (HPPNet eq. 6, where w is the onset roll)."""
-    return jnp.sum(weights * jnp.square(targets - predictions))
+    """Sum of w (y - p)^2 (HPPNet eq. 6, where w is the onset roll).
+
+    Of each clip's mean error the square counts `mean_weight` instead of 1.
+    """
+    error_BxTxP = targets_BxTxP - predictions_BxTxP
+    total = jnp.sum(weights_BxTxP * jnp.square(error_BxTxP))
+    if mean_weight == 1:
+        return total
+    weight_B = jnp.maximum(jnp.sum(weights_BxTxP, axis=(1, 2)), 1e-6)
+    sum_B = jnp.sum(weights_BxTxP * error_BxTxP, axis=(1, 2))
+    return total - (1 - mean_weight) * jnp.sum(jnp.square(sum_B) / weight_B)
 
 
 def cross_entropy(

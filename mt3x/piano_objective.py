@@ -31,6 +31,9 @@ class PianoConfig:
     # Weights in the loss: of the onsets' cross-entropy and of the velocity's error.
     onset_weight: float = 1.0
     velocity_weight: float = 1.0
+    # Weight of a clip's mean error within the velocity's: how loud all of a clip was
+    # played cannot be heard where its gain is not known.
+    velocity_mean_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.features.frame_rate_hz != self.labels.frame_rate_hz:
@@ -61,6 +64,9 @@ class PianoConfig:
                 # Models of older versions lack them.
                 onset_weight=values.get("onset_weight", cls.onset_weight),
                 velocity_weight=values.get("velocity_weight", cls.velocity_weight),
+                velocity_mean_weight=values.get(
+                    "velocity_mean_weight", cls.velocity_mean_weight
+                ),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -137,7 +143,13 @@ class PianoObjective:
         del rng
         rolls = self.predict(params, batch["samples"])
         weight = jnp.asarray(batch["onset"].size, jnp.float32)
-        parts = roll_losses(rolls, batch, weight, self.config.onset_positive_weight)
+        parts = roll_losses(
+            rolls,
+            batch,
+            weight,
+            self.config.onset_positive_weight,
+            self.config.velocity_mean_weight,
+        )
         weights = {
             "onset": self.config.onset_weight,
             "velocity": self.config.velocity_weight,
@@ -154,6 +166,7 @@ def roll_losses(
     batch: Batch,
     num_cells: jax.Array,
     onset_positive_weight: float,
+    velocity_mean_weight: float = 1.0,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """HPPNet's loss of each head as (sum, weight)."""
     targets = {name: batch[name].astype(jnp.float32) for name in HEADS}
@@ -163,7 +176,10 @@ def roll_losses(
         for name, w in weights.items()
     }
     error = losses.masked_squared_error(
-        rolls["velocity"], targets["velocity"], targets["onset"]
+        rolls["velocity"],
+        targets["velocity"],
+        targets["onset"],
+        velocity_mean_weight,
     )
     parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
     return parts

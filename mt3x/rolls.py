@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mt3x.even_keys import even_keys
+from mt3x.gather import gather
 from mt3x.notes import Notes
 
 LOWEST_PITCH = 21
@@ -179,6 +180,9 @@ class RollDecodingConfig:
     # taken for the piano's and not the player's (`mt3x.even_keys`). Where notes are
     # made of rolls alone.
     even_keys: bool = False
+    # Whether onsets of chords, and ends, are moved towards one another
+    # (`mt3x.gather`). Where notes are made of rolls alone.
+    gather: bool = False
 
     def __post_init__(self) -> None:
         for name in ("onset_threshold", "frame_threshold"):
@@ -405,11 +409,14 @@ def blocks_to_notes(
 ) -> Notes:
     """Decode the rolls of a whole recording, which come in blocks of any length.
 
-    The rules are `RollDecoder`'s; `config.even_keys` needs all notes and comes last.
+    The rules are `RollDecoder`'s; `config.even_keys` and `config.gather` need all
+    notes and come last.
     """
     decoder = RollDecoder(config, frame_rate_hz)
     notes = Notes.concatenate([*map(decoder.push, blocks), decoder.finish()])
-    return even_keys(notes) if config.even_keys else notes
+    if config.even_keys:
+        notes = even_keys(notes)
+    return gather(notes) if config.gather else notes
 
 
 def rolls_to_notes(rolls: Rolls, config: RollDecodingConfig) -> Notes:

@@ -208,7 +208,12 @@ def check_model(described: Model, found: Model, checkpoint: str) -> None:
         )
     given = checkpoints.flatten(described.to_dict())
     there = checkpoints.flatten(found.to_dict())
-    free = {"onset_positive_weight", "onset_weight", "velocity_weight"}
+    free = {
+        "onset_positive_weight",
+        "onset_weight",
+        "velocity_weight",
+        "velocity_mean_weight",
+    }
     free |= {"z_loss", "label_smoothing"}
     free |= {f"model/{name}" for name in ("dropout_rate", "remat", "scan_layers")}
     if getattr(described, "decoding", None) == RollDecodingConfig():

@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "mt3x"
 
 # Modules by level; imports go to the same or a lower level, without cycles.
 LEVELS = {
-    0: "audio codec even_keys files instrument_metrics instruments loudness metrics "
-    "midi note_decoder notes plot refine rolls sonify task_names tokens windows",
+    0: "audio codec even_keys files gather instrument_metrics instruments loudness "
+    "metrics midi note_decoder notes plot refine rolls sonify task_names tokens "
+    "windows",
     1: "decoding features grammar losses meters models models.batch_norm models.hppnet "
     "models.layers models.platform models.roll_heads models.seq2seq models.stem "
     "models.transformer objectives optimizers piano_objective reference search "

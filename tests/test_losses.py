@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mt3x.losses import cross_entropy
+from mt3x.losses import cross_entropy, masked_squared_error
 
 RNG = np.random.default_rng(0)
 LOGITS_BXLXV = RNG.normal(size=(3, 5, 11)).astype(np.float32) * 3
@@ -60,3 +60,23 @@ def test_large_logits_stay_finite():
     logits_1x1xV = jnp.array([[[1e4, 0.0, -1e4]]])
     loss, _ = cross_entropy(logits_1x1xV, jnp.array([[1]]), jnp.ones((1, 1)))
     assert float(loss) == pytest.approx(1e4)
+
+
+def test_weight_of_the_mean_of_velocity_errors():
+    """A clip that is louder all through costs so much of what it would."""
+    rng = np.random.default_rng(3)
+    predicted, target = rng.random((2, 2, 4, 88))
+    onset = rng.random((2, 4, 88)) * [[[1.0]], [[0.5]]]
+
+    def error(mean_weight, louder):
+        predictions = predicted + np.reshape(louder, (2, 1, 1))
+        return float(masked_squared_error(predictions, target, onset, mean_weight))
+
+    difference, count = predicted - target, onset.sum(axis=(1, 2))
+    np.testing.assert_allclose(error(1.0, [0, 0]), (onset * difference**2).sum(), 1e-5)
+    mean = (onset * difference).sum(axis=(1, 2)) / count
+    level = -mean + [0.2, 0.0]
+    within = error(1.0, -mean)
+    np.testing.assert_allclose(error(0.0, level), within, 1e-5)
+    want = within + 0.1 * 0.2**2 * count[0]
+    np.testing.assert_allclose(error(0.1, level), want, 1e-5)

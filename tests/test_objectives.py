@@ -73,10 +73,18 @@ def test_heads_weigh_what_the_config_says():
         expected = one.total / one.weight + 2 * error / count
         np.testing.assert_allclose(three.total / three.weight, expected, rtol=1e-5)
 
+    def velocity_error(mean_weight):
+        return sums(velocity_mean_weight=mean_weight).parts["velocity"][0]
+
+    whole, half, none = map(velocity_error, (1.0, 0.5, 0.0))
+    np.testing.assert_allclose(whole - half, (whole - none) / 2, rtol=1e-3)
+    assert whole > half
+
 
 def test_older_piano_models_have_no_weights_of_heads():
     values = SMALL.to_dict()
-    del values["velocity_weight"], values["onset_weight"]
+    for name in ("velocity_weight", "velocity_mean_weight", "onset_weight"):
+        del values[name]
     assert config_from_dict(values) == SMALL
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.even_keys import even_keys
+from mt3x.gather import gather
 from mt3x.notes import Notes
 from mt3x.rolls import (
     BLOCK_FRAMES,
@@ -276,8 +277,11 @@ def test_one_keyboard_leaves_a_piano_alone():
     assert on_one_keyboard(notes, 100.0).equals(notes)
 
 
-def test_keys_are_evened_in_the_end():
+def test_keys_are_evened_and_notes_gathered_in_the_end():
     rolls = random_rolls(3 * BLOCK_FRAMES // 2, 5)
     plain = rolls_to_notes(rolls, PLAIN)
     even = rolls_to_notes(rolls, dataclasses.replace(PLAIN, even_keys=True))
     assert even.equals(even_keys(plain)) and not even.equals(plain)
+    options = dataclasses.replace(PLAIN, even_keys=True, gather=True)
+    both = rolls_to_notes(rolls, options)
+    assert both.equals(gather(even)) and not both.equals(even)
