@@ -1,4 +1,4 @@
-"""What note decoding gains on a validation set: refinement, even keys, thresholds.
+"""What note decoding gains on a validation set: refinement, gathering, thresholds.
 
     python bench/decoding.py FOLDER [--checkpoint FILE] [--seconds 60] [--pieces N]
 
@@ -76,6 +76,7 @@ def main() -> None:
     options = {
         "refine_offsets": (False, True),
         "even_keys": (False, True),
+        "gather": (False, True),
         "latency_s": LATENCIES_S,
         "onset_threshold": THRESHOLDS,
         "frame_threshold": THRESHOLDS,

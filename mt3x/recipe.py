@@ -29,8 +29,10 @@ from mt3x.render import RenderConfig, render_many
 
 # Composed; performances, as they are; scores, played by `mt3x.humanize`.
 MUSIC = ("random", "midi", "score")
-# Of MAPS's Disklavier some 0.05 s (docs/piano.md).
-MAX_PEDAL_EARLY_S = 0.14
+# By how much dampers are ahead of the pedal, with the standard deviation of each time:
+# as on MAPS's Disklavier (docs/piano.md).
+PEDAL_EARLY_S = 0.05
+PEDAL_JITTER_S = 0.015
 
 
 @dataclass(frozen=True)
@@ -142,11 +144,10 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
     )
     piano = _piano(spec.piano_path, spec.program, spec.match)
     # Dampers fall before a pedal is all the way up, and rise as soon as it goes down.
-    early_s = float(rng.uniform(0.0, MAX_PEDAL_EARLY_S))
     sounds = []
     for _, performance in scores:
-        jitter_s = rng.normal(0.0, 0.015, len(performance.pedal_s))
-        sounds.append(performance.notes(early_s + jitter_s))
+        early_s = rng.normal(PEDAL_EARLY_S, PEDAL_JITTER_S, len(performance.pedal_s))
+        sounds.append(performance.notes(early_s))
     pieces = []
     rendered = render_many(sounds, piano, config)
     for i, (samples_S, (origin, performance)) in enumerate(
