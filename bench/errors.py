@@ -24,13 +24,14 @@ from mt3x.notes import Notes
 OVERTONES = (12, 19, 24, 28, 31, 34, 36)  # semitones of partials 2 to 8
 VELOCITIES = (0, 30, 40, 50, 60, 128)
 KEYS = (21, 33, 45, 57, 69, 81, 109)
+NEAR_S = 0.15
 DURATIONS_S = (0.0, 0.15, 0.3, 0.6, 1.2, 60.0)
 
 
 def extra_kind(ref: Notes, pitch: int, onset_s: float) -> str:
     """What an estimated note that matches none may be."""
     same = ref.pitch == pitch
-    if (same & (np.abs(ref.onset_s - onset_s) < 0.15)).any():
+    if (same & (np.abs(ref.onset_s - onset_s) < NEAR_S)).any():
         return "second of a note, or more than 50 ms off"
     if (same & (ref.onset_s < onset_s) & (ref.offset_s > onset_s)).any():
         return "key that sounds struck again"
@@ -73,7 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     extra: Counter[str] = Counter()
     missed: Counter[str] = Counter()
-    notes, pairs, velocity = [], [], []
+    notes, pairs, velocity, timing = [], [], [], []
     for recording in read_maps(args.folder):
         stem = Path(recording.audio_path).stem
         ref = restrict(recording.notes(), 0.0, args.seconds)
@@ -94,6 +95,8 @@ def main() -> None:
         pairs.append((onset_s, late_s, duration_s, ref.pitch[r], by_pedal))
         within = count_velocity_matches(ref, est, matched)
         correlation = np.corrcoef(ref.velocity[r], est.velocity[e])[0, 1]
+        r, e = match_notes(ref, est, NEAR_S, offset_ratio=None).T
+        timing.append((ref.velocity[r], np.abs(est.onset_s[e] - ref.onset_s[r])))
         velocity.append((within, len(matched), correlation))
 
     loudness, pitch, found = (np.concatenate(part) for part in zip(*notes, strict=True))
@@ -127,6 +130,10 @@ def main() -> None:
     )
     low, median, high = 1e3 * np.quantile(onset_s, [0.05, 0.5, 0.95])
     print(f"onset: {median:+.1f} ms, 90 % from {low:+.0f} to {high:+.0f} ms")
+    loudness, error_s = (np.concatenate(part) for part in zip(*timing, strict=True))
+    share = 100 * (error_s > 0.05).mean()
+    print(f"of onsets within {NEAR_S:g} s more than 50 ms off: {share:.1f} %")
+    shares("velocity", VELOCITIES, loudness, error_s > 0.05)
 
 
 if __name__ == "__main__":
