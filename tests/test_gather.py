@@ -115,6 +115,21 @@ def test_a_key_struck_again_is_no_chord():
     assert gather(notes).equals(notes)
 
 
+def test_short_notes_keep_their_places():
+    """Both strikes of the first key are drawn to the loud one between."""
+    notes = Notes([1.0, 1.04, 1.02], [1.01, 1.1, 1.5], [60, 60, 64], [25, 25, 110])
+    onset_s, offset_s, _ = by_key(gather(notes))
+    assert onset_s[1] - onset_s[0] == pytest.approx(0.04 / 3)
+    assert onset_s[0] < offset_s[0] <= onset_s[1] < offset_s[1]
+    alone = gather(Notes([1.0, 1.02], [1.005, 1.5], [60, 64], [25, 110]))
+    assert alone.onset_s[0] > 1.01 and alone.offset_s[0] > alone.onset_s[0] + 0.015
+
+
+def test_loud_notes_are_not_exact_either():
+    together = gather(Notes([1.0, 1.003], [2.0, 2.5], [60, 64], [120, 120]))
+    assert np.ptp(together.onset_s) < 0.001
+
+
 def test_other_columns_stay_with_their_notes():
     _, heard = chords(5)
     together = gather(heard)
