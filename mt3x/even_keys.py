@@ -10,7 +10,7 @@ of the notes around it, plus what is its key's own, plus a rest:
 
 Around are notes near in time and in pitch (Gaussian weights). The u of the 88 keys are
 found by ridge regression, which leaves keys of few notes nearly as they are, and are
-taken off.
+taken off. Some of the rest is an error of hearing, and is taken off as well.
 """
 
 from dataclasses import replace
@@ -19,18 +19,20 @@ import numpy as np
 
 from mt3x.notes import Notes
 
-NEAR_S = 2.0
+NEAR_S = 1.0
 """Standard deviation of the weights in time."""
 NEAR_SEMITONES = 3.0
 """Standard deviation of the weights in pitch."""
 PRIOR_NOTES = 2.0
 """The ridge: a key of so many notes loses about half of its u."""
+NOISE = 0.3
+"""Share of the rest that is not the player's."""
 
 _STEP_S = 0.25
 
 
 def even_keys(notes: Notes) -> Notes:
-    """Take off what each key is louder or softer than those around it.
+    """Take off what each key is louder than those around it, and some of the rest.
 
     Args:
       notes: of one piano, in any order.
@@ -57,7 +59,9 @@ def even_keys(notes: Notes) -> Notes:
     design_NxK[np.arange(len(notes)), key_N] += 1.0
     normal_KxK = design_NxK.T @ design_NxK + PRIOR_NOTES * np.eye(len(pitch_K))
     own_K = np.linalg.solve(normal_KxK, design_NxK.T @ rest_N)
-    even_N = np.clip(np.round(velocity_N - own_K[key_N]), 1, 127)
+    rest_N -= design_NxK @ own_K
+    even_N = velocity_N - own_K[key_N] - NOISE * rest_N
+    even_N = np.clip(np.round(even_N), 1, 127)
     return replace(notes, velocity=even_N.astype(np.int32))
 
 

@@ -414,9 +414,9 @@ def blocks_to_notes(
     """
     decoder = RollDecoder(config, frame_rate_hz)
     notes = Notes.concatenate([*map(decoder.push, blocks), decoder.finish()])
-    if config.even_keys:
-        notes = even_keys(notes)
-    return gather(notes) if config.gather else notes
+    if config.gather:
+        notes = gather(notes)
+    return even_keys(notes) if config.even_keys else notes
 
 
 def rolls_to_notes(rolls: Rolls, config: RollDecodingConfig) -> Notes:
