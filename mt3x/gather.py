@@ -10,7 +10,9 @@ its neighbours for other hearings of its own, each by the odds that it is one:
     t_i' = (t_i / s_i^2 + sum_j p_ij t_j / s_j^2) / (1 / s_i^2 + sum_j p_ij / s_j^2)
 
 with b times a second by chance. What is loud or short draws what is soft or long, and
-notes in passing stay where they are.
+notes in passing stay where they are. Then ends shortly before the next onset of any key go
+half way to it: legato, and pedals that change with the notes, end notes there, but an end
+is heard early.
 """
 
 import itertools
@@ -29,6 +31,8 @@ END_OF_LENGTH = 0.1
 """s of the end of a long note, by its length."""
 ONSETS_BY_CHANCE_HZ = 4.0
 ENDS_BY_CHANCE_HZ = 8.0
+LEGATO_S = 0.09
+"""How long before an onset an end may belong to it."""
 
 _REACH_S = 0.3
 _SHORTEST_S = 0.02
@@ -61,6 +65,9 @@ def gather(notes: Notes) -> Notes:
 
     spread_s = np.maximum(END_OF_LENGTH * length_s, LEAST_END_S)
     end_s = _together(onset_s + length_s, spread_s, pitch, ENDS_BY_CHANCE_HZ)
+    starts_s = np.append(np.sort(moved_s), np.inf)
+    rest_s = starts_s[np.searchsorted(starts_s, end_s)] - end_s
+    end_s += np.where(rest_s < LEGATO_S, rest_s / 2, 0.0)
     end_s = np.maximum(end_s, moved_s + _SHORTEST_S)
     next_s = np.where(again, moved_s[1:], np.inf)
     end_s[:-1] = np.minimum(end_s[:-1], next_s)
