@@ -10,9 +10,9 @@ its neighbours for other hearings of its own, each by the odds that it is one:
     t_i' = (t_i / s_i^2 + sum_j p_ij t_j / s_j^2) / (1 / s_i^2 + sum_j p_ij / s_j^2)
 
 with b times a second by chance. What is loud or short draws what is soft or long, and
-notes in passing stay where they are. Then ends shortly before the next onset of any key go
-half way to it: legato, and pedals that change with the notes, end notes there, but an end
-is heard early.
+notes in passing stay where they are. Then ends shortly before the next onset of any key
+go half way to it: legato, and pedals that change with the notes, end notes there, but
+ends are heard early.
 """
 
 import itertools
