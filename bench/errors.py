@@ -95,9 +95,9 @@ def main() -> None:
         pairs.append((onset_s, late_s, duration_s, ref.pitch[r], by_pedal))
         within = count_velocity_matches(ref, est, matched)
         correlation = np.corrcoef(ref.velocity[r], est.velocity[e])[0, 1]
+        velocity.append((within, len(matched), correlation))
         r, e = match_notes(ref, est, NEAR_S, offset_ratio=None).T
         timing.append((ref.velocity[r], np.abs(est.onset_s[e] - ref.onset_s[r])))
-        velocity.append((within, len(matched), correlation))
 
     loudness, pitch, found = (np.concatenate(part) for part in zip(*notes, strict=True))
     onset_s, late_s, duration_s, key, by_pedal = (

@@ -25,12 +25,14 @@ SOFT_ONSET_S = 0.025
 """s of the onset of a note of velocity 40; it falls to 1/e in `LOUDER` velocities."""
 LOUDER = 20.0
 LEAST_ONSET_S = 0.004
+"""s of the onset of a loud note."""
 LEAST_END_S = 0.03
 """s of the end of a short note."""
 END_OF_LENGTH = 0.1
 """s of the end of a long note, by its length."""
 ONSETS_BY_CHANCE_HZ = 4.0
 ENDS_BY_CHANCE_HZ = 8.0
+"""b of onsets and of ends."""
 LEGATO_S = 0.09
 """How long before an onset an end may belong to it."""
 

@@ -14,6 +14,9 @@ from mt3x.losses import LossSums
 from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
 from mt3x.rolls import RollDecodingConfig, RollLabelConfig
 
+# Fields of `PianoConfig`, of the loss alone.
+_WEIGHTS = ("onset_weight", "velocity_weight", "velocity_mean_weight")
+
 Params = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
 
@@ -62,11 +65,7 @@ class PianoConfig:
                 decoding=RollDecodingConfig(**values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
                 # Models of older versions lack them.
-                onset_weight=values.get("onset_weight", cls.onset_weight),
-                velocity_weight=values.get("velocity_weight", cls.velocity_weight),
-                velocity_mean_weight=values.get(
-                    "velocity_mean_weight", cls.velocity_mean_weight
-                ),
+                **{name: values[name] for name in _WEIGHTS if name in values},
             )
         except (KeyError, TypeError) as error:
             raise ValueError(

@@ -167,7 +167,7 @@ def test_next_note_begins_where_the_last_ends():
     assert spans(data) == [(60, 0, 1000), (60, 1000, 2000)]
 
 
-# Pedal, by hand.
+# Odd files.
 
 
 def test_tempo_map_of_another_track():

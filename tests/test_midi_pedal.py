@@ -113,6 +113,3 @@ def test_pedal_as_note_seq_applies_it():
     np.testing.assert_allclose(ordered(est), ordered(ref), atol=1e-6)
     bare = read_midi(GOLDEN / "pedal.mid", sustain_pedal=False)
     assert np.count_nonzero(bare.offset_s != notes.offset_s) > 50
-
-
-# Odd files.
