@@ -116,3 +116,38 @@ def test_a_shift_by_hops_shifts_frames(magnitude_1xTxF):
 def test_bins_above_nyquist_are_refused():
     with pytest.raises(ValueError, match="sample rate"):
         CQTConfig(num_bins=500)
+
+
+SHORT = CQTConfig(hop_samples=160, longest_window_s=0.05)
+
+
+def test_short_windows_equal_direct_sums():
+    """Against each bin's windowed sum at the full rate (CQT1992v2's formula)."""
+    samples_S = inputs.signal()[:16000]
+    mags_TxF = np.asarray(both(jnp.asarray(samples_S[None], jnp.float32), SHORT)[0])[0]
+    assert mags_TxF.shape == (101, 352)
+    for index in (0, 100, 200, 250, 300, 351):
+        hz = SHORT.fmin_hz * 2 ** (index / 48)
+        length = min(int(np.ceil(16000 / hz / (2 ** (1 / 48) - 1))), 800)
+        n = np.arange(length) - length // 2 - length % 2
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
+        kernel = window * np.exp(-2j * np.pi * hz / 16000 * n) * 2 / np.sqrt(length)
+        for frame in (10, 50, 90):
+            sum_ = np.sum(kernel * samples_S[frame * 160 + n])
+            assert mags_TxF[frame, index] == pytest.approx(np.abs(sum_), abs=2e-3)
+
+
+def test_short_windows_are_sharp_in_time():
+    click_S = np.zeros(16000)
+    click_S[8000] = 1.0
+    for config, widest_s in ((SHORT, 0.05), (CONFIG, 1.0)):
+        mags = np.asarray(both(jnp.asarray(click_S[None], jnp.float32), config)[0])[0]
+        low_T = mags[:, 4 * (40 - 21) + 2]
+        heard = np.flatnonzero(low_T > 1e-2 * low_T.max()) / config.frame_rate_hz
+        assert heard[0] < 0.5 < heard[-1]
+        assert (np.ptp(heard) <= widest_s) and np.ptp(heard) > 0.6 * widest_s
+
+
+def test_windows_without_length_are_refused():
+    with pytest.raises(ValueError, match="longest_window_s=0"):
+        CQTConfig(longest_window_s=0)
