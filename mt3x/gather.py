@@ -23,9 +23,7 @@ from mt3x.notes import Notes
 
 SOFT_ONSET_S = 0.025
 """s of the onset of a note of velocity 40; it falls to 1/e in `LOUDER` velocities."""
-LOUDER = 20.0
-LEAST_ONSET_S = 0.004
-"""s of the onset of a loud note."""
+LOUDER = 60.0
 LEAST_END_S = 0.03
 """s of the end of a short note."""
 END_OF_LENGTH = 0.1
@@ -33,7 +31,7 @@ END_OF_LENGTH = 0.1
 ONSETS_BY_CHANCE_HZ = 4.0
 ENDS_BY_CHANCE_HZ = 8.0
 """b of onsets and of ends."""
-LEGATO_S = 0.09
+LEGATO_S = 0.05
 """How long before an onset an end may belong to it."""
 
 _REACH_S = 0.3
@@ -57,7 +55,6 @@ def gather(notes: Notes) -> Notes:
     length_s = notes.offset_s[order] - onset_s
 
     spread_s = SOFT_ONSET_S * np.exp((40.0 - velocity) / LOUDER)
-    spread_s = np.maximum(spread_s, LEAST_ONSET_S)
     moved_s = _together(onset_s, spread_s, pitch, ONSETS_BY_CHANCE_HZ)
     # No further than a third of the way to another onset of the key.
     again = pitch[1:] == pitch[:-1]
