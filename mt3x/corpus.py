@@ -69,6 +69,10 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.pieces)
 
+    def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
+        # Another process maps the file itself.
+        return Corpus, (self.folder,)
+
     def __repr__(self) -> str:
         hours = self.duration_s / 3600
         return f"Corpus({str(self.folder)!r}: {len(self)} pieces, {hours:.2f} h)"

@@ -6,6 +6,7 @@ a machine without gin goes on with a run, or starts one from a copied `config.js
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from mt3x.objectives import (
 from mt3x.rolls import RollLabelConfig
 from mt3x.train import Outcome, TrainConfig, train
 from mt3x.validate import RollValidation, TokenValidation
+from mt3x.workers import in_workers
 
 if TYPE_CHECKING:
     from mt3x.task_batches import TaskBatches
@@ -45,8 +47,13 @@ class DataConfig:
     # Labels and hop are the objective's: an experiment sets them.
     batches: BatchConfig = field(default_factory=BatchConfig)
     seed: int = 0
+    # Processes that make batches, for devices that one core can not keep busy; 0: a
+    # thread of the training process does.
+    workers: int = 0
 
     def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError(f"workers={self.workers} must not be negative")
         # Gin and JSON give lists.
         object.__setattr__(self, "corpora", tuple(self.corpora))
         if self.weights is not None:
@@ -277,27 +284,31 @@ class Experiment:
         batches = self.data.batches if isinstance(self.data, DataConfig) else self.data
         partitioning.check_batch(mesh, batches.batch_size, self.train.microbatches)
         shard = partitioning.data_shard(mesh)
-        if isinstance(self.data, TaskConfig):
-            batches = self.data.make_batches(self.objective, shard)
-        else:
-            batches = self.data.make_batches(shard)
         objective = make_objective(self.objective, self.train.dtype)
         evaluations = self.evaluations(objective)
 
         def evaluate(params: Any) -> dict[str, Any]:
             return {k: v for one in evaluations for k, v in one(params).items()}
 
-        return train(
-            self.train,
-            objective,
-            batches,
-            run_dir,
-            evaluate if evaluations else None,
-            self.to_dict()["data"],
-            trace_dir,
-            gin_text,
-            read_config=lambda config: Experiment.from_dict(config).to_dict(),
-        )
+        with ExitStack() as stack:
+            if isinstance(self.data, TaskConfig):
+                batches = self.data.make_batches(self.objective, shard)
+            else:
+                batches = self.data.make_batches(shard)
+                if self.data.workers:
+                    workers = in_workers(batches, self.data.workers)
+                    batches = stack.enter_context(workers)
+            return train(
+                self.train,
+                objective,
+                batches,
+                run_dir,
+                evaluate if evaluations else None,
+                self.to_dict()["data"],
+                trace_dir,
+                gin_text,
+                read_config=lambda config: Experiment.from_dict(config).to_dict(),
+            )
 
     def evaluations(
         self, objective: PianoObjective | TokensObjective

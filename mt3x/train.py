@@ -38,15 +38,16 @@ from mt3x.sharded_step import make_sharded_step
 from mt3x.train_step import Objective, StepConfig
 
 # A change of these does not change what a step computes, so a run may go on with it.
-FREE_FIELDS = (
-    "mesh/model",
-    "mesh/fully_sharded",
-    "log_interval",
-    "checkpoint_interval",
-    "eval_interval",
-    "keep",
-    "early_stop_patience",
-    "prefetch",
+FREE_SETTINGS = (
+    "train/mesh/model",
+    "train/mesh/fully_sharded",
+    "train/log_interval",
+    "train/checkpoint_interval",
+    "train/eval_interval",
+    "train/keep",
+    "train/early_stop_patience",
+    "train/prefetch",
+    "data/workers",
 )
 
 
@@ -155,7 +156,9 @@ def train(
     compilation_cache.use()
     run_dir = Path(run_dir)
     # A cosine ends where the run ends; the other schedules know no end.
-    free = FREE_FIELDS + (() if config.optimizer.schedule == "cosine" else ("steps",))
+    free = FREE_SETTINGS
+    if config.optimizer.schedule != "cosine":
+        free += ("train/steps",)
     contents = {
         "objective": objective.config.to_dict(),
         "train": config.to_dict(),
@@ -166,9 +169,7 @@ def train(
         def claim() -> None:
             run_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(run_folder.locked(run_dir))
-            run_folder.write_config(
-                run_dir, contents, [f"train/{name}" for name in free], read_config
-            )
+            run_folder.write_config(run_dir, contents, free, read_config)
             if gin_text is not None:
                 run_folder.write_gin(run_dir, gin_text)
 

@@ -29,7 +29,7 @@ LEVELS = {
     "compilation_cache config distributed evaluate experiment held_out "
     "initial_weights jobs journal partitioning plan prefetch processes run_checkpoints "
     "run_folder score_files sharded_step t5x_adapter t5x_checkpoints t5x_data "
-    "t5x_outputs task_evaluation train transcribe validate __main__",
+    "t5x_outputs task_evaluation train transcribe validate workers __main__",
 }
 # Imports upwards that a function makes when it is called, for convenience.
 UPWARDS = {("__init__", "transcribe")}

@@ -74,8 +74,11 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
         eval_interval=80,
         checkpoint_interval=240,
     )
-    outcome = experiment.run(tmp_path / "run")
+    data = dataclasses.replace(experiment.data, workers=1)
+    outcome = dataclasses.replace(experiment, data=data).run(tmp_path / "run")
     assert outcome.best_score == 1.0
+    # Who makes the batches is no part of what a run is.
+    assert experiment.run(tmp_path / "run").step == 240
     curve = read_curve(tmp_path / "run" / "learning_curve.csv")
     assert [row["step"] for row in curve] == [40, 80, 120, 160, 200, 240]
     assert curve[-1]["loss"] < 0.1 * curve[0]["loss"]
@@ -129,6 +132,8 @@ def test_json_is_an_experiment(corpus):
 def test_what_does_not_fit_is_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="2 weights for 1 corpora"):
         DataConfig(corpora=("a",), weights=(1.0, 2.0))
+    with pytest.raises(ValueError, match="workers=-1"):
+        DataConfig(corpora=("a",), workers=-1)
     with pytest.raises(ValueError, match="no corpora"):
         Experiment().run(tmp_path)
     experiment = make_experiment(corpus)
