@@ -225,6 +225,7 @@ def test_run_folder():
     [
         [MT3, "train.gin", "tasks/slakh.gin"],
         ["experiments/piano_cpu.gin"],
+        ["experiments/piano_gpu.gin"],
         ["models/hppnet_sp.gin"],
     ],
 )
