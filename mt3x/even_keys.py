@@ -25,7 +25,7 @@ NEAR_SEMITONES = 3.0
 """Standard deviation of the weights in pitch."""
 PRIOR_NOTES = 2.0
 """The ridge: a key of so many notes loses about half of its u."""
-NOISE = 0.3
+NOISE = 0.15
 """Share of the rest that is not the player's."""
 
 _STEP_S = 0.25
