@@ -1,5 +1,6 @@
 """Batches of other processes: the same ones, errors that say so, none left behind."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -36,6 +37,7 @@ def test_batches_are_the_same(batches):
             for name, array in expected.items():
                 np.testing.assert_array_equal(batch[name], array)
             assert ahead.ids(step) == batches.ids(step)
+    assert not multiprocessing.active_children()
 
 
 def test_what_a_batch_raises_is_raised(batches):
@@ -46,21 +48,22 @@ def test_what_a_batch_raises_is_raised(batches):
 def test_a_worker_that_dies_is_named(batches):
     with in_workers(batches, 1) as ahead:
         ahead.batch(0)
-        (pid,) = ahead._pool._processes
-        os.kill(pid, signal.SIGKILL)
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(ChildProcessError, match=r"fewer DataConfig\.workers"):
             for step in range(1, 20):
                 ahead.batch(step)
 
 
 PROGRAM = """
-import pickle, sys, time
+import multiprocessing, pickle, sys, time
 from mt3x.workers import in_workers
 if __name__ == "__main__":
     batches = pickle.load(open(sys.argv[1], "rb"))
     with in_workers(batches, 1) as ahead:
         ahead.batch(0)
-        print(*ahead._pool._processes, flush=True)
+        print(multiprocessing.active_children()[0].pid, flush=True)
         time.sleep(60)
 """
 
