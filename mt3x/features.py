@@ -33,18 +33,12 @@ class CQTConfig:
     bins_per_octave: int = 48
     # Four bins for each piano key, of which the third has the key's own frequency.
     fmin_hz: float = 27.5 / 2 ** (1 / 24)
-    # No window is longer (a variable-Q transform); None: all are as long as Q demands.
-    longest_window_s: float | None = None
     # Magnitudes below this are raised to it before the logarithm.
     floor: float = 1e-10
     # Decibels below the clip's maximum at which the log spectrogram is cut.
     range_db: float = 80.0
 
     def __post_init__(self) -> None:
-        if self.longest_window_s is not None and self.longest_window_s <= 0:
-            raise ValueError(
-                f"longest_window_s={self.longest_window_s} must be positive, or None"
-            )
         fmax_hz = self.fmin_hz * 2 ** ((self.num_bins - 1) / self.bins_per_octave)
         if fmax_hz > self.sample_rate_hz / 2:
             raise ValueError(
@@ -72,14 +66,9 @@ def _bands(config: CQTConfig) -> tuple[_Band, ...]:
     bins = np.arange(config.num_bins)
     freqs_hz = config.fmin_hz * 2 ** (bins / config.bins_per_octave)
     lengths = np.ceil(quality * config.sample_rate_hz / freqs_hz).astype(int)
-    highest_hz = freqs_hz
-    if config.longest_window_s is not None:
-        longest = math.ceil(config.longest_window_s * config.sample_rate_hz)
-        lengths = np.minimum(lengths, longest)
-        highest_hz = np.maximum(freqs_hz, 8 / config.longest_window_s)
     # A bin needs a rate of 3.5 times its frequency, so that the window's main lobe and
     # first side lobes stay below Nyquist; the hop must remain a whole number.
-    headroom = config.sample_rate_hz / (3.5 * highest_hz)
+    headroom = config.sample_rate_hz / (3.5 * freqs_hz)
     hop_twos = (config.hop_samples & -config.hop_samples).bit_length() - 1
     octaves = np.clip(np.floor(np.log2(headroom)).astype(int), 0, hop_twos)
     bands = []

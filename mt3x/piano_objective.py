@@ -27,9 +27,6 @@ class PianoConfig:
 
     model: HPPNetConfig = field(default_factory=HPPNetConfig)
     features: CQTConfig = field(default_factory=CQTConfig)
-    # A second transform of the same bins, for time as the first is for pitch: shorter
-    # windows, and one frame or more for each of the first's. None: the paper's network.
-    fine_features: CQTConfig | None = None
     labels: RollLabelConfig = field(default_factory=RollLabelConfig)
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
     # Weight of onset frames against others in the onset's cross-entropy.
@@ -47,15 +44,6 @@ class PianoConfig:
                 f"features have {self.features.frame_rate_hz} frames per second and "
                 f"labels {self.labels.frame_rate_hz}: they must be equal"
             )
-        fine = self.fine_features
-        if fine is not None:
-            hop = self.features.hop_samples
-            if hop % fine.hop_samples or fine.num_bins != self.features.num_bins:
-                raise ValueError(
-                    f"fine_features have {fine.num_bins} bins every {fine.hop_samples} "
-                    f"samples, features {self.features.num_bins} every {hop}: give as "
-                    "many bins, and a hop that divides theirs"
-                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` reads them back."""
@@ -69,12 +57,10 @@ class PianoConfig:
                 f"configuration of objective {values.get('objective')!r} instead of "
                 "'piano': this is a checkpoint of another model"
             )
-        fine = values.get("fine_features")
         try:
             return cls(
                 model=hppnet_from_dict(values["model"]),
                 features=CQTConfig(**values["features"]),
-                fine_features=fine and CQTConfig(**fine),
                 labels=RollLabelConfig(**values["labels"]),
                 decoding=RollDecodingConfig(**values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
@@ -97,25 +83,15 @@ class PianoObjective:
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters."""
-        samples_BxS = jnp.zeros((1, 2 * self.config.features.hop_samples))
-        return self.model.init(rng, self.features(samples_BxS))["params"]
+        feats_BxTxF = jnp.zeros((1, 2, self.config.features.num_bins))
+        return self.model.init(rng, feats_BxTxF)["params"]
 
     def features(self, samples_BxS: jax.Array) -> jax.Array:
-        """Samples, float or int16, to feats_BxTxFxC with T = S // hop.
-
-        The first channel is `features`; `fine_features` give a further one for each of
-        their frames that begins within the first's hop.
-        """
+        """Samples, float or int16, to feats_BxTxF with T = S // hop."""
         if samples_BxS.dtype == jnp.int16:
             samples_BxS = samples_BxS.astype(jnp.float32) / 32768
         # Frame S // hop is centred on the clip's end: it belongs to the next clip.
-        feats_BxTxFx1 = log_cqt(samples_BxS, self.config.features)[:, :-1, :, None]
-        if self.config.fine_features is None:
-            return feats_BxTxFx1
-        batch, frames, bins, _ = feats_BxTxFx1.shape
-        fine_BxNxF = log_cqt(samples_BxS, self.config.fine_features)[:, :-1]
-        fine_BxTxCxF = fine_BxNxF.reshape(batch, frames, -1, bins)
-        return jnp.concatenate([feats_BxTxFx1, fine_BxTxCxF.swapaxes(2, 3)], axis=-1)
+        return log_cqt(samples_BxS, self.config.features)[:, :-1]
 
     def predict(
         self,
@@ -134,13 +110,13 @@ class PianoObjective:
           Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop;
           zero in padding.
         """
-        feats_BxTxFxC = by_rows(self.features, samples_BxS)
+        feats_BxTxF = by_rows(self.features, samples_BxS)
         mask_BxT = None
         if num_samples_B is not None:
             num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
-            mask_BxT = jnp.arange(feats_BxTxFxC.shape[1]) < num_frames_B[:, None]
-        inputs_BxTxFxC = feats_BxTxFxC.astype(self.dtype)
-        rolls: Any = self.model.apply({"params": params}, inputs_BxTxFxC, mask_BxT)
+            mask_BxT = jnp.arange(feats_BxTxF.shape[1]) < num_frames_B[:, None]
+        inputs_BxTxF = feats_BxTxF.astype(self.dtype)
+        rolls: Any = self.model.apply({"params": params}, inputs_BxTxF, mask_BxT)
         if mask_BxT is not None:
             keep = mask_BxT[..., None]
             rolls = {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}

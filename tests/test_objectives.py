@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from small import SMALL, SMALL_TOKENS, random_params
 
-from mt3x.checkpoints import flatten, unflatten
 from mt3x.codec import VocabConfig
-from mt3x.features import CQTConfig, LogMelConfig, log_cqt
+from mt3x.features import LogMelConfig
 from mt3x.models.seq2seq import SIZES
 from mt3x.objectives import (
     PianoConfig,
@@ -29,8 +28,6 @@ CONFIG = dataclasses.replace(
     num_frames=8,
     max_tokens=6,
 )
-SHORT = CQTConfig(hop_samples=160, longest_window_s=0.05)
-FINE = dataclasses.replace(SMALL, fine_features=SHORT)
 PARAMS = random_params(CONFIG)
 
 
@@ -84,50 +81,14 @@ def test_heads_weigh_what_the_config_says():
     assert whole > half
 
 
-def test_older_piano_models_lack_options():
+def test_older_piano_models_have_no_weights_of_heads():
     values = SMALL.to_dict()
     for name in ("velocity_weight", "velocity_mean_weight", "onset_weight"):
         del values[name]
-    del values["fine_features"], values["features"]["longest_window_s"]
     assert config_from_dict(values) == SMALL
 
 
-def test_fine_frames_are_channels_of_the_frame_they_begin_in():
-    samples_BxS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3200)))
-    samples_BxS = samples_BxS.astype(jnp.float32)
-    feats_BxTxFxC = np.asarray(PianoObjective(FINE).features(samples_BxS))
-    assert feats_BxTxFxC.shape == (2, 10, 352, 3)
-    for channel, config, start in (
-        (0, FINE.features, 0),
-        (1, SHORT, 0),
-        (2, SHORT, 1),
-    ):
-        step = 320 // config.hop_samples
-        frames = slice(start, 10 * step, step)
-        expected_BxTxF = log_cqt(samples_BxS, config)[:, frames]
-        np.testing.assert_allclose(
-            feats_BxTxFxC[..., channel], expected_BxTxF, atol=1e-3
-        )
-
-
-def test_weights_without_fine_features_fit_a_model_with_them():
-    params = random_params(SMALL)
-    samples_BxS = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3200)))
-    samples_BxS = samples_BxS.astype(jnp.float32)
-    flat = flatten(jax.jit(PianoObjective(FINE).init)(jax.random.key(0)))
-    (name,) = set(flat) - set(flatten(params))
-    assert flat[name].shape == (7, 7, 2, SMALL.model.stem_channels)
-    assert not flat[name].any()
-    predict = jax.jit(PianoObjective(FINE).predict)
-    without = jax.jit(PianoObjective(SMALL).predict)(params, samples_BxS)
-    zero = predict(unflatten(flatten(params) | {name: flat[name]}), samples_BxS)
-    some = predict(unflatten(flatten(params) | {name: flat[name] + 0.1}), samples_BxS)
-    for head, roll in without.items():
-        np.testing.assert_allclose(zero[head], roll, atol=1e-6)
-        assert np.abs(some[head] - roll).max() > 1e-5
-
-
-@pytest.mark.parametrize("config", [CONFIG, SMALL, FINE, TokensConfig(), PianoConfig()])
+@pytest.mark.parametrize("config", [CONFIG, SMALL, TokensConfig(), PianoConfig()])
 def test_json_is_a_config(config):
     assert config_from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -137,10 +98,6 @@ def test_configs_that_do_not_fit_are_refused():
         TokensConfig(tokens=TokenizerConfig(VocabConfig(num_velocity_bins=127)))
     with pytest.raises(ValueError, match=r"512 features.*64"):
         TokensConfig(features=LogMelConfig(num_bins=64))
-    with pytest.raises(ValueError, match=r"352 bins every 300 .* 352 every 320"):
-        PianoConfig(fine_features=CQTConfig(hop_samples=300))
-    with pytest.raises(ValueError, match=r"300 bins every 160 .* 352 every 320"):
-        PianoConfig(fine_features=CQTConfig(hop_samples=160, num_bins=300))
     values = CONFIG.to_dict()
     with pytest.raises(ValueError, match=r"'piano'.*'tokens'"):
         TokensConfig.from_dict(values | {"objective": "piano"})

@@ -72,26 +72,17 @@ SIZES = {
 
 
 class Conv(nn.Module):
-    """Convolution with bias and ReLU, optional pooling along frequency.
-
-    The kernel of the input's last `fine` channels is a parameter of its own that begins
-    at zero: weights of a network without them fit one with them.
-    """
+    """Convolution with bias and ReLU, optional pooling along frequency."""
 
     channels: int
     kernel: tuple[int, int]
     dilation: int = 1
     pool: int = 1
-    fine: int = 0
 
     @nn.compact
     def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
-        shape = (*self.kernel, x_BxTxFxC.shape[-1] - self.fine, self.channels)
+        shape = (*self.kernel, x_BxTxFxC.shape[-1], self.channels)
         kernel = self.param("kernel", nn.initializers.he_uniform(), shape)
-        if self.fine:
-            shape = (*self.kernel, self.fine, self.channels)
-            fine_kernel = self.param("fine_kernel", nn.initializers.zeros, shape)
-            kernel = jnp.concatenate([kernel, fine_kernel], axis=2)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         kernel, bias = kernel.astype(x_BxTxFxC.dtype), bias.astype(x_BxTxFxC.dtype)
         x: Any = conv2d(x_BxTxFxC, kernel, self.dilation)
@@ -130,26 +121,20 @@ class HarmonicConv(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Acoustic model (paper section 2.4, figure 2): BxTxFxC -> BxTxPxC.
-
-    The paper's input has one channel; others are of a finer time (`PianoConfig`).
-    """
+    """Acoustic model (paper section 2.4, figure 2): BxTxF -> BxTxPxC."""
 
     config: HPPNetConfig
 
     @nn.compact
-    def __call__(
-        self, feats_BxTxFxC: jax.Array, mask_BxT: jax.Array | None
-    ) -> jax.Array:
+    def __call__(self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
         config = self.config
         octave, semitone = config.bins_per_octave, config.bins_per_octave // 12
 
         def block(x, name, *conv):
             return instance_norm(Conv(*conv, name=name)(x), mask_BxT)
 
-        x, fine = feats_BxTxFxC, feats_BxTxFxC.shape[-1] - 1
-        x = block(x, "stem_0", config.stem_channels, (7, 7), 1, 1, fine)
-        for n in (1, 2):
+        x = feats_BxTxF[..., None]
+        for n in range(3):
             x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
         x = HarmonicConv(
             config.channels, config.num_harmonics, octave, name="harmonic"
@@ -219,14 +204,14 @@ class Subnet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, feats_BxTxFxC: jax.Array, mask_BxT: jax.Array | None
+        self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None
     ) -> dict[str, jax.Array]:
-        frames, pool = feats_BxTxFxC.shape[1], self.subnet.time_pool
+        frames, pool = feats_BxTxF.shape[1], self.subnet.time_pool
         if pool > 1:
-            feats_BxTxFxC, mask_BxT = _pool_time(feats_BxTxFxC, mask_BxT, pool)
+            feats_BxTxF, mask_BxT = _pool_time(feats_BxTxF, mask_BxT, pool)
         if mask_BxT is not None:
-            feats_BxTxFxC = jnp.where(mask_BxT[..., None, None], feats_BxTxFxC, 0)
-        x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxFxC, mask_BxT)
+            feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
+        x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
         heads = Heads(self.config.channels, len(self.subnet.heads), name="heads")
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
         if pool > 1:
@@ -235,16 +220,16 @@ class Subnet(nn.Module):
 
 
 def _pool_time(
-    feats_BxTxFxC: jax.Array, mask_BxT: jax.Array | None, pool: int
+    feats_BxTxF: jax.Array, mask_BxT: jax.Array | None, pool: int
 ) -> tuple[jax.Array, jax.Array | None]:
     """Maximum over groups of frames; an incomplete last group is dropped."""
-    batch, frames, *rest = feats_BxTxFxC.shape
+    batch, frames, bins = feats_BxTxF.shape
     kept, groups = frames // pool * pool, (batch, -1, pool)
     if mask_BxT is not None:
-        lowest = jnp.finfo(feats_BxTxFxC.dtype).min
-        feats_BxTxFxC = jnp.where(mask_BxT[..., None, None], feats_BxTxFxC, lowest)
+        lowest = jnp.finfo(feats_BxTxF.dtype).min
+        feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, lowest)
         mask_BxT = mask_BxT[:, :kept].reshape(groups).any(axis=2)
-    return feats_BxTxFxC[:, :kept].reshape(*groups, *rest).max(axis=2), mask_BxT
+    return feats_BxTxF[:, :kept].reshape(*groups, bins).max(axis=2), mask_BxT
 
 
 def _unpool_time(
@@ -269,24 +254,21 @@ class HPPNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, feats_BxTxFxC: jax.Array, mask_BxT: jax.Array | None = None
+        self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None = None
     ) -> dict[str, jax.Array]:
         """Apply the network.
 
         Args:
-          feats_BxTxFxC: log CQT (`features.log_cqt`), further channels of a finer time
-            behind it; BxTxF for the CQT alone. Its dtype is the one computed in, except
-            for statistics and logits (float32).
+          feats_BxTxF: log CQT (`features.log_cqt`); its dtype is the one computed in,
+            except for statistics and logits (float32).
           mask_BxT: True at frames of the clip; others are padding and change nothing
             (with time pooling: provided that a clip has a whole number of groups).
 
         Returns:
           A roll BxTxP for each of `HEADS`, float32 in (0, 1).
         """
-        if feats_BxTxFxC.ndim == 3:
-            feats_BxTxFxC = feats_BxTxFxC[..., None]
         rolls: dict[str, jax.Array] = {}
         for n, subnet in enumerate(self.config.subnets):
             name = f"subnet_{n}"
-            rolls |= Subnet(self.config, subnet, name=name)(feats_BxTxFxC, mask_BxT)
+            rolls |= Subnet(self.config, subnet, name=name)(feats_BxTxF, mask_BxT)
         return {head: jnp.clip(rolls[head], 1e-7, 1 - 1e-7) for head in HEADS}

@@ -119,7 +119,7 @@ class Harmonic(nn.Module):
     def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
         del deterministic  # instance norm has no running statistics
         trunk = Trunk(self.config, name="trunk")
-        x = trunk(feats_BxTxF[..., None].astype(self.dtype), None)
+        x = trunk(feats_BxTxF.astype(self.dtype), None)
         return _project(x, self.width, self.dtype)
 
 
