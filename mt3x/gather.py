@@ -10,7 +10,8 @@ its neighbours for other hearings of its own, each by the odds that it is one:
     t_i' = (t_i / s_i^2 + sum_j p_ij t_j / s_j^2) / (1 / s_i^2 + sum_j p_ij / s_j^2)
 
 with b times a second by chance. What is loud or short draws what is soft or long, and
-notes in passing stay where they are. Then ends shortly before the next onset of any key
+notes in passing stay where they are; so do onsets that would hardly move, since hands
+strike chords no more exactly than that. Then ends shortly before the next onset of any key
 go half way to it: legato, and pedals that change with the notes, end notes there, but
 ends are heard early.
 """
@@ -24,6 +25,8 @@ from mt3x.notes import Notes
 SOFT_ONSET_S = 0.025
 """s of the onset of a note of velocity 40; it falls to 1/e in `LOUDER` velocities."""
 LOUDER = 60.0
+LEAST_MOVE_S = 0.015
+"""Onsets that would move less stay."""
 LEAST_END_S = 0.03
 """s of the end of a short note."""
 END_OF_LENGTH = 0.1
@@ -56,6 +59,7 @@ def gather(notes: Notes) -> Notes:
 
     spread_s = SOFT_ONSET_S * np.exp((40.0 - velocity) / LOUDER)
     moved_s = _together(onset_s, spread_s, pitch, ONSETS_BY_CHANCE_HZ)
+    moved_s = np.where(np.abs(moved_s - onset_s) < LEAST_MOVE_S, onset_s, moved_s)
     # No further than a third of the way to another onset of the key.
     again = pitch[1:] == pitch[:-1]
     room_s = np.where(again, np.diff(onset_s) / 3, np.inf)

@@ -90,6 +90,8 @@ def test_equals_the_formula_over_all_pairs():
             odds = density / (density + chance) * (np.abs(apart) < 0.3)
             np.fill_diagonal(odds, 1.0)
             want.append((odds / s**2 * t).sum(axis=1) / (odds / s**2).sum(axis=1))
+        near = np.abs(want[0] - part.onset_s) < module.LEAST_MOVE_S
+        want[0] = np.where(near, part.onset_s, want[0])
         starts = np.append(np.sort(want[0]), np.inf)
         rest = np.array([starts[starts >= end][0] - end for end in want[1]])
         want[1] = np.where(rest < module.LEGATO_S, want[1] + rest / 2, want[1])
@@ -132,9 +134,11 @@ def test_short_notes_keep_their_places():
     assert alone.onset_s[0] > 1.01 and alone.offset_s[0] > alone.onset_s[0] + 0.015
 
 
-def test_loud_notes_are_not_exact_either():
-    together = gather(Notes([1.0, 1.003], [2.0, 2.5], [60, 64], [120, 120]))
-    assert np.ptp(together.onset_s) < 0.001
+def test_chords_of_hands_keep_their_spread():
+    notes = Notes([1.0, 1.008, 1.016], [2.0, 2.5, 3.0], [60, 64, 67], [60] * 3)
+    np.testing.assert_array_equal(gather(notes).onset_s, notes.onset_s)
+    wider = Notes([1.0, 1.0, 1.05], [2.0, 2.5, 3.0], [60, 64, 67], [60] * 3)
+    assert np.ptp(gather(wider).onset_s) < 0.03
 
 
 def test_other_columns_stay_with_their_notes():
