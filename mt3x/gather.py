@@ -11,9 +11,9 @@ its neighbours for other hearings of its own, each by the odds that it is one:
 
 with b times a second by chance. What is loud or short draws what is soft or long, and
 notes in passing stay where they are; so do onsets that would hardly move, since hands
-strike chords no more exactly than that. Then ends shortly before the next onset of any key
-go half way to it: legato, and pedals that change with the notes, end notes there, but
-ends are heard early.
+strike chords no more exactly than that. Then ends shortly before the next onset of any
+key go half way to it: legato, and pedals that change with the notes, end notes there,
+but ends are heard early.
 """
 
 import itertools
