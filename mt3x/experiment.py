@@ -284,12 +284,6 @@ class Experiment:
         batches = self.data.batches if isinstance(self.data, DataConfig) else self.data
         partitioning.check_batch(mesh, batches.batch_size, self.train.microbatches)
         shard = partitioning.data_shard(mesh)
-        objective = make_objective(self.objective, self.train.dtype)
-        evaluations = self.evaluations(objective)
-
-        def evaluate(params: Any) -> dict[str, Any]:
-            return {k: v for one in evaluations for k, v in one(params).items()}
-
         with ExitStack() as stack:
             if isinstance(self.data, TaskConfig):
                 batches = self.data.make_batches(self.objective, shard)
@@ -298,6 +292,12 @@ class Experiment:
                 if self.data.workers:
                     workers = in_workers(batches, self.data.workers)
                     batches = stack.enter_context(workers)
+            objective = make_objective(self.objective, self.train.dtype)
+            evaluations = self.evaluations(objective)
+
+            def evaluate(params: Any) -> dict[str, Any]:
+                return {k: v for one in evaluations for k, v in one(params).items()}
+
             return train(
                 self.train,
                 objective,
