@@ -10,7 +10,7 @@ the rest of such a batch.)
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from mt3x.batches import Batch, Batches
@@ -80,7 +80,7 @@ def _serve(batches: Batches, pipe: Connection) -> None:
     """Make what the training process asks for, until it closes the pipe."""
     # Ctrl-C is for the training process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with suppress(EOFError, ConnectionError):
         while True:
             step = pipe.recv()
             try:
@@ -88,5 +88,3 @@ def _serve(batches: Batches, pipe: Connection) -> None:
             except Exception as error:
                 made = error
             pipe.send(made)
-    except (EOFError, ConnectionError):
-        pass
