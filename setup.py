@@ -46,6 +46,7 @@ EXTRAS["dev"] = [
     *EXTRAS["av"],
     *EXTRAS["data"],
     "hypothesis>=6.100",
+    "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
@@ -71,7 +72,7 @@ setup(
     },
     install_requires=CORE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["mt3x = mt3x.cli:main"]},
+    entry_points={"console_scripts": ["mt3x = mt3x.cli.main:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

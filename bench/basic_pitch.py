@@ -18,10 +18,10 @@ from pathlib import Path
 import soundfile
 from timing import limit_threads, median_times
 
-from mt3x.audio import load_audio
-from mt3x.datasets import Recording, read_maps
-from mt3x.evaluate import read_notes, restrict
-from mt3x.metrics import integrated, mean_scores, score
+from mt3x.data.published.datasets import Recording, read_maps
+from mt3x.evaluation.transcriptions import read_notes, restrict
+from mt3x.music.audio import load_audio
+from mt3x.music.metrics import integrated, mean_scores, score
 
 RATE_HZ = 22050  # basic-pitch's, so that neither has an advantage by much
 SCORES = ("note", "note_offset", "note_offset_velocity", "frame")

@@ -11,9 +11,9 @@ import itertools
 import statistics
 import time
 
-from mt3x.batches import BatchConfig, Batches
-from mt3x.corpus import Corpus
-from mt3x.workers import WorkerBatches, in_workers
+from mt3x.data.batches import BatchConfig, Batches
+from mt3x.data.corpus import Corpus
+from mt3x.data.workers import WorkerBatches, in_workers
 
 SAMPLE_RATE_HZ = 16000
 CONFIG = BatchConfig(batch_size=8, clip_samples=128_000)

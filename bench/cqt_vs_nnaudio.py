@@ -17,7 +17,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from mt3x.features import CQTConfig, cqt  # noqa: E402
+from mt3x.models.features import CQTConfig, cqt  # noqa: E402
 
 try:
     import torch

@@ -15,10 +15,15 @@ import dataclasses
 import numpy as np
 from recordings import clips
 
-from mt3x.metrics import match_notes, score
-from mt3x.notes import Notes
-from mt3x.rolls import ONSET_REFINEMENTS, RollDecodingConfig, Rolls, rolls_to_notes
-from mt3x.transcribe import Transcriber
+from mt3x.inference.transcriber import Transcriber
+from mt3x.music.metrics import match_notes, score
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import (
+    ONSET_REFINEMENTS,
+    RollDecodingConfig,
+    Rolls,
+    rolls_to_notes,
+)
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 LATENCIES_S = (0.0, 0.004, 0.008)

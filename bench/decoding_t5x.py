@@ -31,9 +31,9 @@ import t5x.adafactor  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from mt3 import models, network, spectrograms, vocabularies  # noqa: E402
 
-from mt3x.codec import EOS_ID  # noqa: E402
-from mt3x.decoding import DecodingConfig, generate_stream  # noqa: E402
-from mt3x.objectives import TokensConfig, TokensObjective  # noqa: E402
+from mt3x.inference.decoding import DecodingConfig, generate_stream  # noqa: E402
+from mt3x.models.objectives import TokensConfig, TokensObjective  # noqa: E402
+from mt3x.music.vocabulary import EOS_ID  # noqa: E402
 
 BATCH = 8  # MT3's
 OURS, OTHER = "mt3x", "MT3 on T5X"

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from recordings import held_by_pedal
 
-from mt3x.datasets import read_maps
-from mt3x.evaluate import read_notes, restrict
-from mt3x.metrics import count_velocity_matches, match_notes
-from mt3x.notes import Notes
+from mt3x.data.published.datasets import read_maps
+from mt3x.evaluation.transcriptions import read_notes, restrict
+from mt3x.music.metrics import count_velocity_matches, match_notes
+from mt3x.music.notes import Notes
 
 OVERTONES = (12, 19, 24, 28, 31, 34, 36)  # semitones of partials 2 to 8
 VELOCITIES = (0, 30, 40, 50, 60, 128)

@@ -21,9 +21,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
+from mt3x.interop.hppnet_torch import import_hppnet  # noqa: E402
 from mt3x.models.hppnet import HEADS, SIZES  # noqa: E402
-from mt3x.objectives import PianoConfig, PianoObjective  # noqa: E402
-from mt3x.reference import import_hppnet  # noqa: E402
+from mt3x.models.objectives import PianoConfig, PianoObjective  # noqa: E402
 
 try:
     import torch

@@ -7,9 +7,9 @@ compare. Measured are notes whose partials no other note touches, in the constan
 transform:
 
 level: in the 100 ms after the onset, fitted to gamma * 20 log10((velocity + 10) / 137),
-  the curve of sampled pianos (`mt3x.pianos.velocity_gain`), a level for each piece, and
-  a parabola over the keys or a level for each key. What is left says how uneven keys
-  and hammers are.
+  the curve of sampled pianos (`mt3x.data.synthesis.pianos.velocity_gain`), a level for
+  each piece, and a parabola over the keys or a level for each key. What is left says
+  how uneven keys and hammers are.
 rise: time from the label to 6 dB below the highest level, by frequency, medians. (A
   window of the transform reaches before its frame: an ideal attack has about 0 ms.)
 fall: level after the label of the offset, relative to 80 ms before it, medians.
@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from recordings import clips, held_by_pedal, maps_recordings
 
-from mt3x.features import CQTConfig, cqt
-from mt3x.notes import Notes
+from mt3x.models.features import CQTConfig, cqt
+from mt3x.music.notes import Notes
 
 COARSE, FINE = CQTConfig(), CQTConfig(hop_samples=64)
 # Distances at which another note's partials, or its neighbours, reach a fundamental.

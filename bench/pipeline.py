@@ -53,10 +53,10 @@ def random_piece(number: int):
 def write(folder: Path, number: int) -> None:
     import tensorflow as tf
 
-    from mt3x.instruments import SLAKH_PROGRAMS
-    from mt3x.note_sequences import music_pb2
-    from mt3x.notes import Notes
-    from mt3x.pieces import Piece, Stem, encode_piece
+    from mt3x.data.pieces import Piece, Stem, encode_piece
+    from mt3x.data.pipeline.note_sequences import music_pb2
+    from mt3x.music.instruments import SLAKH_PROGRAMS
+    from mt3x.music.notes import Notes
 
     def feature(value):
         if isinstance(value[0], bytes):

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mt3x.audio import load_audio
-from mt3x.clips import corpus_clips
-from mt3x.datasets import Recording, read_maps
-from mt3x.evaluate import read_notes, restrict
-from mt3x.notes import Notes
+from mt3x.data.clips import corpus_clips
+from mt3x.data.published.datasets import Recording, read_maps
+from mt3x.evaluation.transcriptions import read_notes, restrict
+from mt3x.music.audio import load_audio
+from mt3x.music.notes import Notes
 
 
 def clips(

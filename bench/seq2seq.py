@@ -21,7 +21,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from mt3x.features import LogMelConfig, log_mel  # noqa: E402
+from mt3x.models.features import LogMelConfig, log_mel  # noqa: E402
 from mt3x.models.seq2seq import SIZES, Seq2Seq  # noqa: E402
 
 try:

@@ -20,9 +20,9 @@ limit_threads()
 
 import numpy as np  # noqa: E402
 
-from mt3x.codec import VocabConfig  # noqa: E402
-from mt3x.notes import Notes  # noqa: E402
-from mt3x.tokens import Tokenizer, TokenizerConfig, trim_overlaps  # noqa: E402
+from mt3x.music.notes import Notes  # noqa: E402
+from mt3x.music.tokens import Tokenizer, TokenizerConfig, trim_overlaps  # noqa: E402
+from mt3x.music.vocabulary import VocabConfig  # noqa: E402
 
 CONFIGS = {
     "mt3": TokenizerConfig(),

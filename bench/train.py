@@ -11,10 +11,11 @@ with training from the real input pipeline, which should cost nothing: its `wait
 long a step stood still for data. On a CPU both share the cores; there the difference is
 the pipeline's own work.
 
-FLOPs are those of matrix products and convolutions, once each (`mt3x.meters`), and
-utilisation is against the peak of the devices, where it is known. `--profile` writes a
-trace for TensorBoard or xprof and sums up the time of the compiled operations in it by
-the part of the model that they belong to (a fusion counts as its last operation).
+FLOPs are those of matrix products and convolutions, once each
+(`mt3x.training.throughput`), and utilisation is against the peak of the devices, where
+it is known. `--profile` writes a trace for TensorBoard or xprof and sums up the time of
+the compiled operations in it by the part of the model that they belong to (a fusion
+counts as its last operation).
 """
 
 import argparse
@@ -30,17 +31,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from mt3x import partitioning
-from mt3x.batches import BatchConfig
-from mt3x.experiment import DataConfig, Experiment, TaskConfig
-from mt3x.meters import Meter, matmul_flops, peak_flops
+from mt3x.data.batches import BatchConfig
 from mt3x.models import hppnet, seq2seq
-from mt3x.objectives import PianoConfig, PianoObjective, TokensConfig, TokensObjective
-from mt3x.optimizers import OptimizerConfig
-from mt3x.partitioning import MeshConfig
-from mt3x.prefetch import prefetched
-from mt3x.sharded_step import make_sharded_step
-from mt3x.train import TrainConfig
+from mt3x.models.objectives import (
+    PianoConfig,
+    PianoObjective,
+    TokensConfig,
+    TokensObjective,
+)
+from mt3x.training import partitioning
+from mt3x.training.experiment import DataConfig, Experiment, TaskConfig
+from mt3x.training.optimizers import OptimizerConfig
+from mt3x.training.partitioning import MeshConfig
+from mt3x.training.prefetch import prefetched
+from mt3x.training.sharded_step import make_sharded_step
+from mt3x.training.throughput import Meter, matmul_flops, peak_flops
+from mt3x.training.train import TrainConfig
 
 TASKS = {"mt3": "slakh_notes_ties_vb1_train", "hppnet": "maestrov3_rolls_train"}
 OPTIMIZERS = {

@@ -27,10 +27,10 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from mt3x.models.objectives import TokensConfig, TokensObjective  # noqa: E402
 from mt3x.models.seq2seq import SIZES, Seq2SeqConfig  # noqa: E402
-from mt3x.objectives import TokensConfig, TokensObjective  # noqa: E402
-from mt3x.optimizers import OptimizerConfig  # noqa: E402
-from mt3x.train_step import StepConfig, init_state, train_step  # noqa: E402
+from mt3x.training.optimizers import OptimizerConfig  # noqa: E402
+from mt3x.training.step import StepConfig, init_state, train_step  # noqa: E402
 
 try:
     import seqio

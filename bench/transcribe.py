@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mt3x.audio import load_audio
+from mt3x.music.audio import load_audio
 
 CLIP = Path(__file__).parents[1] / "tests" / "data" / "prelude.ogg"
 RATE = 16000
@@ -70,7 +70,7 @@ def main() -> None:
                 flush=True,
             )
 
-        from mt3x.transcribe import Transcriber
+        from mt3x.inference.transcriber import Transcriber
 
         transcriber = Transcriber(args.checkpoint)
         minute_S = np.resize(clip_S, 60 * RATE)

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mt3x.notes import Notes
-    from mt3x.transcribe import Transcriber
+    from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.notes import Notes
 
 __all__ = ["Notes", "Transcriber"]
 
@@ -12,11 +12,11 @@ __all__ = ["Notes", "Transcriber"]
 def __getattr__(name: str) -> Any:
     """Import the public classes on first use, so `import mt3x` stays light."""
     if name == "Notes":
-        from mt3x.notes import Notes
+        from mt3x.music.notes import Notes
 
         return Notes
     if name == "Transcriber":
-        from mt3x.transcribe import Transcriber
+        from mt3x.inference.transcriber import Transcriber
 
         return Transcriber
     raise AttributeError(f"module 'mt3x' has no attribute {name!r}")

@@ -4,7 +4,7 @@ Gin files name classes by their modules (dynamic registration), so the library c
 no gin decorators:
 
     from __gin__ import dynamic_registration
-    from mt3x import train
+    from mt3x.training import train
     train.TrainConfig.steps = 1000
 
 The library's own files lie in `gin_dir()`: models, tasks, train, eval, infer, and
@@ -23,25 +23,25 @@ from typing import Any, NamedTuple, TypeVar
 import gin
 from gin import config as gin_tables
 
-from mt3x.experiment import Experiment
 from mt3x.files import check_local
-from mt3x.objectives import PianoConfig, TokensConfig
+from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.training.experiment import Experiment
 
 # What a binding on the command line may name, whether or not a gin file imports it.
 HEADER = """
 from __gin__ import dynamic_registration
-from mt3x import augment
-from mt3x import batches
-from mt3x import codec
-from mt3x import experiment
-from mt3x import features
-from mt3x import objectives
-from mt3x import optimizers
-from mt3x import partitioning
-from mt3x import rolls
-from mt3x import task_names
-from mt3x import tokens
-from mt3x import train
+from mt3x.data import augment
+from mt3x.data import batches
+from mt3x.music import vocabulary
+from mt3x.training import experiment
+from mt3x.models import features
+from mt3x.models import objectives
+from mt3x.training import optimizers
+from mt3x.training import partitioning
+from mt3x.music import rolls
+from mt3x.data import task_names
+from mt3x.music import tokens
+from mt3x.training import train
 from mt3x.models import hppnet
 from mt3x.models import seq2seq
 from mt3x.models import stem
@@ -170,7 +170,7 @@ def load_transcription(
     Raises:
       ValueError, OSError: as `load` does.
     """
-    header = HEADER + "from mt3x import task_evaluation\n"
+    header = HEADER + "from mt3x.evaluation import task_evaluation\n"
     with _parsed(gin_files, bindings, search_paths, header) as source:
         program = _build(kind, source)
         objective = gin_tables._CONFIG.get(("", _EXPERIMENT), {}).get("objective")
@@ -182,7 +182,7 @@ def load_transcription(
         return Transcription(program, objective)
 
 
-_EXPERIMENT = "mt3x.experiment.Experiment"
+_EXPERIMENT = "mt3x.training.experiment.Experiment"
 
 
 def find_file(name: str | Path, search_paths: Sequence[str | Path] = ()) -> Path:
@@ -265,7 +265,7 @@ def _value(macro: str, source: str) -> Any:
 
 def _is_own(name: str, bindings: Sequence[str]) -> bool:
     """Whether a binding must have an effect on `mt3x eval` and `mt3x infer`."""
-    own = "." not in name or "mt3x.task_evaluation." in name
+    own = "." not in name or "mt3x.evaluation.task_evaluation." in name
     return own or any(_binds(binding, name) for binding in bindings)
 
 
@@ -285,7 +285,7 @@ def _check_unused(unused: Sequence[str], bindings: Sequence[str], source: str) -
     wrong = [
         name
         for name in unused
-        if not (name in MACROS or "mt3x.task_names." in name)
+        if not (name in MACROS or "mt3x.data.task_names." in name)
         or any(_binds(binding, name) for binding in bindings)
     ]
     if wrong:

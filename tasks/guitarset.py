@@ -1,10 +1,10 @@
 """GuitarSet (Xi et al. 2018): solo guitar, played along with lead sheets."""
 
-from mt3x.label_files import GUITAR_PROGRAM
-from mt3x.pieces import RecordLayout
-from mt3x.pipeline import add_task
-from mt3x.sources import DataSet, EvalSplit
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pieces import RecordLayout
+from mt3x.data.pipeline import add_task
+from mt3x.data.pipeline.data_set import DataSet, EvalSplit
+from mt3x.data.published.label_files import GUITAR_PROGRAM
+from mt3x.music.tokens import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/guitarset"
 

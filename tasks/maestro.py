@@ -1,9 +1,9 @@
 """MAESTRO v1 and v3 (Hawthorne et al. 2019): piano recitals with their MIDI."""
 
-from mt3x.codec import VocabConfig
-from mt3x.pipeline import add_roll_task, add_task
-from mt3x.sources import DataSet, EvalSplit
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pipeline import add_roll_task, add_task
+from mt3x.data.pipeline.data_set import DataSet, EvalSplit
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import VocabConfig
 
 EVALS = (
     EvalSplit("train", "eval_train_full", in_mixture=False),

@@ -4,10 +4,10 @@ MT3 has no task for it and published no records; its splits are the two that eve
 uses, so chunks of the training pieces stand in for validation.
 """
 
-from mt3x.codec import VocabConfig
-from mt3x.pipeline import add_roll_task, add_task
-from mt3x.sources import DataSet, EvalSplit
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pipeline import add_roll_task, add_task
+from mt3x.data.pipeline.data_set import DataSet, EvalSplit
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import VocabConfig
 
 MAPS = DataSet(
     name="maps",

@@ -5,8 +5,8 @@ import functools
 import seqio
 from mt3x.tasks import cerberus4, guitarset, maestro, musicnet, slakh, urmp
 
-from mt3x.pipeline import mixing_rate, task_name
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pipeline import mixing_rate, task_name
+from mt3x.music.tokens import TokenizerConfig
 
 MEGA = (
     *(maestro.MAESTRO_V3, guitarset.GUITARSET, urmp.URMP),

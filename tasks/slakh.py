@@ -5,12 +5,12 @@ Notes have the program of their stem's Slakh class.
 
 from mt3x.tasks.maestro import EVALS
 
-from mt3x.codec import VocabConfig
-from mt3x.instruments import SLAKH_PROGRAMS
-from mt3x.pieces import RecordLayout
-from mt3x.pipeline import add_task
-from mt3x.sources import DataSet
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pieces import RecordLayout
+from mt3x.data.pipeline import add_task
+from mt3x.data.pipeline.data_set import DataSet
+from mt3x.music.instruments import SLAKH_PROGRAMS
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import VocabConfig
 
 _START = "gs://mt3/data/datasets/slakh/slakh_multi_full"
 _TRAIN = f"{_START}_subsets_10_train_all_inst.tfrecord"

@@ -1,10 +1,10 @@
 """URMP (Li et al. 2019): small classical ensembles, each part recorded by itself."""
 
-from mt3x.multitrack import URMP_PROGRAMS
-from mt3x.pieces import RecordLayout
-from mt3x.pipeline import add_task
-from mt3x.sources import DataSet, EvalSplit
-from mt3x.tokens import TokenizerConfig
+from mt3x.data.pieces import RecordLayout
+from mt3x.data.pipeline import add_task
+from mt3x.data.pipeline.data_set import DataSet, EvalSplit
+from mt3x.data.published.multitrack import URMP_PROGRAMS
+from mt3x.music.tokens import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/urmp"
 

@@ -13,10 +13,10 @@ import jax
 import pytest
 
 from mt3x import config
-from mt3x.experiment import Experiment
+from mt3x.evaluation.task_evaluation import Evaluation, Inference
 from mt3x.models import batch_norm
-from mt3x.objectives import PianoConfig, PianoObjective, TokensObjective
-from mt3x.task_evaluation import Evaluation, Inference
+from mt3x.models.objectives import PianoConfig, PianoObjective, TokensObjective
+from mt3x.training.experiment import Experiment
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
@@ -128,7 +128,7 @@ def test_macros_of_training(binding, path, value):
     "file", [f for f in FILES if f.startswith("tasks/") and f not in BASES]
 )
 def test_tasks_are_registered(file):
-    from mt3x import pipeline
+    from mt3x.data import pipeline
 
     _, files, _ = program_of(file)
     experiment = config.load(files, TRAIN)
@@ -184,7 +184,7 @@ def test_missing_macros(kind, files, bindings, name):
 def test_required_parameters(tmp_path):
     own = tmp_path / "own.gin"
     own.write_text(
-        "from __gin__ import dynamic_registration\nfrom mt3x import train\n"
+        "from __gin__ import dynamic_registration\nfrom mt3x.training import train\n"
         "train.TrainConfig.steps = %gin.REQUIRED\n"
     )
     with pytest.raises(ValueError, match=r"TrainConfig\.steps is not set"):
@@ -199,7 +199,8 @@ def test_macros_without_effect():
         name = wrong.partition("=")[0]
         with pytest.raises(ValueError, match=f"without effect: {name};"):
             config.load(files, [*TRAIN, wrong])
-    with pytest.raises(ValueError, match=r"without effect: mt3x\.train\.Train"):
+    steps = r"without effect: mt3x\.training\.train\.TrainConfig\.steps"
+    with pytest.raises(ValueError, match=steps):
         build(
             Evaluation,
             [MT3, "train.gin", "eval.gin", "tasks/slakh.gin"],
@@ -289,7 +290,7 @@ def test_token_models_have_the_size_that_they_tell(name):
 
 
 def test_the_acoustic_transformer_has_tasks_of_its_vocabulary():
-    from mt3x import pipeline
+    from mt3x.data import pipeline
 
     files = ["models/acoustic.gin", "train.gin", "tasks/slakh.gin"]
     experiment = config.load(files, TRAIN)
@@ -330,7 +331,7 @@ def test_stems_and_heads_can_be_bound():
 def test_files_are_found_here_first(tmp_path, monkeypatch):
     (tmp_path / "own.gin").write_text(
         "from __gin__ import dynamic_registration\n"
-        "from mt3x import optimizers\n"
+        "from mt3x.training import optimizers\n"
         "include 'models/hppnet_tiny.gin'\n"
         "optimizers.OptimizerConfig.learning_rate = 0.5\n"
     )

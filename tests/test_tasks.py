@@ -14,14 +14,14 @@ import tensorflow as tf
 from absl import flags
 from seqio.scripts import cache_tasks_main
 
-from mt3x import pipeline
-from mt3x.codec import VocabConfig
-from mt3x.notes import Notes
-from mt3x.pieces import Piece, Stem, encode_piece
-from mt3x.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
-from mt3x.rolls import RollLabelConfig
-from mt3x.sources import DATA_DIR_VARIABLE
-from mt3x.tokens import Tokenizer, TokenizerConfig
+from mt3x.data import pipeline
+from mt3x.data.pieces import Piece, Stem, encode_piece
+from mt3x.data.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
+from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import RollLabelConfig
+from mt3x.music.tokens import Tokenizer, TokenizerConfig
+from mt3x.music.vocabulary import VocabConfig
 
 TASK = "slakh_notes_ties_vb1_train"
 MEGA = "maestrov3 guitarset urmp musicnet_em cerberus4 slakh".split()

@@ -3,7 +3,8 @@
 Flax keeps `mean` and `var` in a collection of their own. Here they lie in the parameter
 tree, beside the `scale` and `bias` of their layer, so that weights files, checkpoints,
 averages and shardings carry them like all else. Their gradient is zero; the training
-step replaces them by what the forward pass saw (`mt3x.losses.LossSums.statistics`).
+step replaces them by what the forward pass saw
+(`mt3x.models.losses.LossSums.statistics`).
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.hppnet import HEADS, Heads
-from mt3x.rolls import NUM_PITCHES
+from mt3x.music.rolls import NUM_PITCHES
 
 
 class RollHeads(nn.Module):

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mt3x.augment import AugmentConfig, augment
-from mt3x.compose import from_keys
-from mt3x.notes import Notes
-from mt3x.pianos import SampledPiano, load_piano
-from mt3x.render import RenderConfig, render
+from mt3x.data.augment import AugmentConfig, augment
+from mt3x.data.synthesis.compose import from_keys
+from mt3x.data.synthesis.pianos import SampledPiano, load_piano
+from mt3x.data.synthesis.render import RenderConfig, render
+from mt3x.music.notes import Notes
 
 RATE_HZ = 44100
 SIXTEENTH_S = 0.215

@@ -21,8 +21,8 @@ from mt3 import (
     summaries,
 )
 
-from mt3x.notes import Notes
-from mt3x.tokens import TokenizerConfig
+from mt3x.music.notes import Notes
+from mt3x.music.tokens import TokenizerConfig
 
 
 def build_codec(config: TokenizerConfig) -> event_codec.Codec:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mt3x.notes import Notes
+from mt3x.music.notes import Notes
 
 NUM_GOLDEN = 8
 

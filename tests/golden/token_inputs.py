@@ -1,13 +1,13 @@
-"""Random recordings and tokens for the parity of `mt3x.tokens` with MT3."""
+"""Random recordings and tokens for the parity of `mt3x.music.tokens` with MT3."""
 
 from pathlib import Path
 
 import numpy as np
 
-from mt3x.codec import EVENT_TYPES, Codec, VocabConfig
-from mt3x.midi import read_midi
-from mt3x.notes import Notes
-from mt3x.tokens import TokenizerConfig
+from mt3x.music.midi import read_midi
+from mt3x.music.notes import Notes
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import EVENT_TYPES, Codec, VocabConfig
 
 CONFIGS = {
     "mt3": TokenizerConfig(mt3_ties=True),

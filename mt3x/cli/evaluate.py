@@ -1,0 +1,277 @@
+"""`mt3x evaluate`: score transcriptions against reference notes."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mt3x.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from mt3x.evaluation.transcriptions import PieceResult
+    from mt3x.music.metrics import Cells
+
+
+@click.command("evaluate")
+@click.argument("ref", type=click.Path(path_type=Path))
+@click.argument("est", type=click.Path(path_type=Path))
+@click.option(
+    "--no-pedal",
+    is_flag=True,
+    help="End notes at key release: no CC64 in MIDI, the key-up column in tables.",
+)
+@click.option(
+    "--align",
+    is_flag=True,
+    help="Take each piece's median onset shift off its estimate, and report it.",
+)
+@click.option(
+    "--start",
+    "start_s",
+    type=float,
+    default=0.0,
+    metavar="S",
+    help="Only notes that begin at or after this many seconds.",
+)
+@click.option(
+    "--end",
+    "end_s",
+    type=float,
+    default=math.inf,
+    metavar="S",
+    help="Only notes that begin before this; their offsets are clipped to it.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help="MT3's scores by instrument, even where no piece has several.",
+)
+@click.option(
+    "--integrated",
+    is_flag=True,
+    help="Also compare the piano rolls of all pitched instruments together.",
+)
+@click.option(
+    "--frame-rate",
+    "frame_rate_hz",
+    type=float,
+    metavar="HZ",
+    help="Frames per second of --integrated.  [default: 50]",
+)
+@click.option(
+    "--json",
+    "json_path",
+    metavar="FILE",
+    help="Write all scores as JSON; - for standard output instead of the table.",
+)
+@click.option(
+    "--csv",
+    "csv_path",
+    metavar="FILE",
+    help="Write all scores as CSV; - for standard output instead of the table.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace files of --json and --csv.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes.  [default: the cores, for folders large enough]",
+)
+def command(
+    ref: Path,
+    est: Path,
+    no_pedal: bool,
+    align: bool,
+    start_s: float,
+    end_s: float,
+    full: bool,
+    integrated: bool,
+    frame_rate_hz: float | None,
+    json_path: str | None,
+    csv_path: str | None,
+    overwrite: bool,
+    workers: int | None,
+) -> None:
+    """Score the notes of EST against those of REF: files, or folders paired by name.
+
+    Note files are MIDI, TSV (onset, offset, pitch, velocity, key-up: the MAPS
+    labels), and the CSV and JSON of `mt3x transcribe`.
+
+    Scores are precision, recall and F1 of: frames of 20 ms; notes (pitch, and onset
+    within 50 ms); notes with offset (within 20 % of the duration or 50 ms); notes
+    with offset and velocity (within 0.1). All by mir_eval's conventions. The mean
+    weighs every piece the same.
+
+    The sustain pedal counts on both sides as in MAESTRO: a note is held until the
+    pedal's release or the key's next onset.
+
+    Where pieces have drums or several programs, MT3's scores follow: notes without
+    drums, drums by their onsets, notes with their program (one for all, one for each
+    family of eight, all 128), and other tolerances than 50 ms.
+
+    --integrated adds precision, recall and F1 of the piano roll of all instruments
+    together, drums left out: a cell is a frame and a pitch, and counts once. The counts
+    of cells in both (TP), in EST alone (FP) and in REF alone (FN) are shown for each
+    piece and added up (pooled).
+    """
+    # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
+    from mt3x.evaluation import reports, transcriptions
+    from mt3x.music.metrics import FRAME_RATE_HZ
+
+    if frame_rate_hz is not None and not integrated:
+        raise click.UsageError("--frame-rate is for --integrated: give both")
+    if json_path == csv_path == "-":
+        raise click.UsageError("only one of --json and --csv can go to -")
+    for path in (json_path, csv_path):
+        if path not in (None, "-"):
+            check_writable(path, overwrite)
+    if integrated and frame_rate_hz is None:
+        frame_rate_hz = FRAME_RATE_HZ
+    config = transcriptions.EvaluationConfig(
+        not no_pedal, align, start_s, end_s, frame_rate_hz
+    )
+    pairing = transcriptions.pair_paths(ref, est)
+    results: list[transcriptions.PieceResult] = []
+    failed: list[transcriptions.FailedPiece] = []
+    for outcome in transcriptions.evaluate_pairs(pairing.pairs, config, workers, full):
+        if isinstance(outcome, transcriptions.FailedPiece):
+            failed.append(outcome)
+        else:
+            results.append(outcome)
+
+    if json_path is not None:
+        text = reports.to_json(results, failed, pairing, config)
+        _deliver(text, json_path, overwrite)
+    if csv_path is not None:
+        _deliver(reports.to_csv(results), csv_path, overwrite)
+    if "-" not in (json_path, csv_path) and results:
+        print_tables(results, frame_rate_hz)
+    _report_alone("no estimate for", pairing.ref_alone)
+    _report_alone("no reference for", pairing.est_alone)
+    for piece in failed:
+        click.echo(f"error: {piece.error}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def _deliver(text: str, path: str, overwrite: bool) -> None:
+    if path == "-":
+        click.echo(text, nl=False)
+        return
+    with write_whole(path, overwrite, text=True) as file:
+        file.write(text)
+
+
+def _report_alone(what: str, paths: Sequence[Path]) -> None:
+    if not paths:
+        return
+    shown = ", ".join(path.name for path in paths[:5])
+    more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+    click.echo(f"note: not scored, {what} {shown}{more}", err=True)
+
+
+TITLES = {
+    "frame": "frame",
+    "note": "note",
+    "note_offset": "+offset",
+    "note_offset_velocity": "+velocity",
+}
+NUMBERS = ("precision", "recall", "F1")
+PROGRAM_F1 = "Onset + offset + program F1 (full)"
+
+
+def print_tables(results: Sequence["PieceResult"], frame_rate_hz: float | None) -> None:
+    """F1 of every piece, then precision, recall and F1 of the mean, in percent.
+
+    Args:
+      results: of the pieces.
+      frame_rate_hz: of their integrated scores, where they have them.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from mt3x.evaluation.reports import mean_of_instruments
+    from mt3x.music.metrics import mean_scores
+
+    instruments = mean_of_instruments(results)
+    is_aligned = results[0].shift_s is not None
+    console = Console(file=sys.stdout, highlight=False)
+    columns = ["piece", "notes", *TITLES.values()]
+    columns += ["+program"] if instruments else []
+    table = _table("F1, %", [*columns, *(["shift ms"] if is_aligned else [])])
+    for result in results:
+        numbers = [getattr(result.scores, kind).f1 for kind in TITLES]
+        numbers += [result.instruments[PROGRAM_F1]] if result.instruments else []
+        cells = _percent(numbers)
+        if result.shift_s is not None:
+            cells.append(f"{1000 * result.shift_s:+.1f}")
+        table.add_row(Text(result.name), str(result.num_ref), *cells)
+    console.print(table)
+
+    mean = mean_scores([result.scores for result in results])
+    pieces = "1 piece" if len(results) == 1 else f"{len(results)} pieces"
+    table = _table(f"Mean of {pieces}, %", ["score", *NUMBERS])
+    for kind, title in TITLES.items():
+        table.add_row(title, *_percent(vars(getattr(mean, kind)).values()))
+    console.print(table)
+
+    if instruments:
+        table = _table(f"Mean of {pieces}, MT3's scores, %", ["score", *NUMBERS])
+        names = list(instruments)  # precision, recall, F1 of each score
+        for triple in zip(names[0::3], names[1::3], names[2::3], strict=True):
+            title = triple[2].replace(" F1", "")
+            # Drums have no program, so that their scores are one at all granularities.
+            if title not in ("Drum onset (flat)", "Drum onset (midi_class)"):
+                table.add_row(title, *_percent(instruments[name] for name in triple))
+        console.print(table)
+
+    if frame_rate_hz is not None and any(result.integrated for result in results):
+        console.print(_integrated_table(results, pieces, frame_rate_hz))
+
+
+def _integrated_table(
+    results: Sequence["PieceResult"], pieces: str, frame_rate_hz: float
+) -> Any:
+    from rich.text import Text
+
+    from mt3x.evaluation.reports import mean_of_integrated, pooled_cells
+
+    table = _table(
+        f"Integrated: all but drums in one roll, {frame_rate_hz:g} frames/s, %",
+        ["piece", *NUMBERS, "TP", "FP", "FN"],
+    )
+
+    def add(name: str, cells: "Cells | None") -> None:
+        if cells is not None:
+            numbers = _percent(vars(cells.score).values())
+            table.add_row(Text(name), *numbers, *map(str, vars(cells).values()))
+
+    for result in results:
+        add(result.name, result.integrated)
+    if mean := mean_of_integrated(results):
+        table.add_row(f"mean of {pieces}", *_percent(vars(mean).values()))
+    add("pooled", pooled_cells(results))
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(columns[0], overflow="fold")
+    for column in columns[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(numbers: Iterable[float]) -> list[str]:
+    return [f"{100 * number:.2f}" for number in numbers]

@@ -1,0 +1,87 @@
+"""`mt3x export`: the weights of a run as one file."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    help="Write the best weights of a run folder (or of one step folder "
+    "RUN/checkpoints/STEP) to one .safetensors file with its config inside, or for T5X."
+)
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--note",
+    "notes",
+    multiple=True,
+    metavar="NAME=TEXT",
+    help="Text for the file's header, such as licence=CC-BY-4.0; may be repeated.",
+)
+@click.option(
+    "--decoding",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Decoding chosen on validation data after training, such as "
+    "onset_threshold=0.5; may be repeated.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("safetensors", "t5x")),
+    default="safetensors",
+    show_default=True,
+    help="t5x: OUT is a folder, and OUT/checkpoint_STEP in it what T5X begins with.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+def command(
+    run_dir: Path,
+    out: Path,
+    notes: tuple[str, ...],
+    changes: tuple[str, ...],
+    form: str,
+    overwrite: bool,
+) -> None:
+    from mt3x.files import check_writable
+    from mt3x.interop import t5x_checkpoints
+    from mt3x.models import weights_file
+    from mt3x.models.objectives import PianoConfig
+
+    texts = _pairs(notes, "--note")
+    decoding = {
+        name: text if name == "onset_refinement" else json.loads(text.lower())
+        for name, text in _pairs(changes, "--decoding").items()
+    }
+    if form == "safetensors":
+        check_writable(out, overwrite=overwrite)
+    elif notes or changes:
+        raise ValueError("--format t5x has no room for --note and --decoding")
+    weights = weights_file.load(run_dir)
+    if form == "t5x":
+        step = int(weights.metadata.get("step", 0))
+        path = t5x_checkpoints.write_t5x(
+            out, weights.params, weights.config, step, overwrite=overwrite
+        )
+        click.echo(f"{path}: step {step} of {run_dir}", err=True)
+        return
+    metadata = weights.metadata | texts
+    config = dict(weights.config)
+    if decoding:
+        if "decoding" not in config:
+            raise ValueError(f"{run_dir}: --decoding is for piano models")
+        config["decoding"] = {**config["decoding"], **decoding}
+        PianoConfig.from_dict(config)  # says which name or value is wrong
+    weights_file.save_weights(
+        out, weights.params, config, metadata, overwrite=overwrite
+    )
+    click.echo(f"{out}: step {metadata.get('step', '?')} of {run_dir}", err=True)
+
+
+def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a dict."""
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
+    return dict(text.split("=", 1) for text in texts)

@@ -1,0 +1,224 @@
+"""What to transcribe and where to write it: a command line's files made into jobs.
+
+`write_format` writes what came of one of them.
+"""
+
+import glob
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from mt3x.music.audio import stream_audio
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
+
+if TYPE_CHECKING:
+    from mt3x.inference.transcriber import Transcriber
+
+SUFFIXES = {
+    "midi": ".mid",
+    "csv": ".csv",
+    "json": ".json",
+    "rolls": ".npz",
+    "plot": ".png",
+    "sonify": ".transcribed.wav",
+}
+# Files that are taken from a folder; a file that is named may be called anything.
+AUDIO_SUFFIXES = set(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64 "
+    ".m4a .aac .mp4 .wma .webm .mka".split()
+)
+
+
+@dataclass
+class Job:
+    """A recording and what to write of it."""
+
+    source: Path | None  # None is standard input
+    outputs: dict[str, Path | None]  # by format; None is standard output
+    audio: Any = None  # what mt3x.music.audio reads: the source, or the bytes of stdin
+    duration_s: float = 0.0
+    done_s: float = field(default=0.0, init=False)
+
+    @property
+    def name(self) -> str:
+        return "standard input" if self.source is None else str(self.source)
+
+
+def find_recordings(inputs: Sequence[str]) -> dict[Path | None, Path]:
+    """The recordings that arguments name, each once.
+
+    Returns:
+      For each recording (None is standard input) its path inside of an output folder:
+      below the folder it was found in, or the bare name.
+
+    Raises:
+      ValueError: a folder without recordings or a pattern that matches nothing.
+    """
+    found: dict[Path | None, Path] = {}
+    known: set[Path] = set()
+
+    def add(path: Path, inside: Path) -> None:
+        if path.resolve() not in known:
+            known.add(path.resolve())
+            found[path] = inside
+
+    for text in inputs:
+        path = Path(text)
+        if text == "-":
+            found[None] = Path("stdin")
+        elif path.is_dir():
+            inner = _recordings_in(path)
+            if not inner:
+                raise ValueError(f"{path}: no sound files in this folder")
+            for recording in inner:
+                add(recording, recording.relative_to(path))
+        elif glob.has_magic(text) and not path.exists():
+            # Kept in an output folder is what follows the parts without a wildcard.
+            fixed = itertools.takewhile(lambda x: not glob.has_magic(x), path.parts)
+            base = Path(*fixed)
+            matches = [Path(match) for match in glob.glob(text, recursive=True)]
+            inner = [p for p in matches if _is_recording(p)]
+            inner += [r for p in matches if p.is_dir() for r in _recordings_in(p)]
+            if not inner:
+                raise ValueError(f"no sound files match {text}: check the pattern")
+            for recording in sorted(inner):
+                add(recording, recording.relative_to(base))
+        else:
+            add(path, Path(path.name))
+    return found
+
+
+def _recordings_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if _is_recording(path)]
+
+
+def _is_recording(path: Path) -> bool:
+    return (
+        path.suffix.lower() in AUDIO_SUFFIXES
+        and not path.name.startswith(".")
+        and not path.name.endswith(SUFFIXES["sonify"])
+        and path.is_file()
+    )
+
+
+def plan(
+    recordings: dict[Path | None, Path],
+    formats: list[str] | None,
+    output: str | None,
+    out_dir: Path | None,
+) -> list[Job]:
+    """Choose the outputs of each recording.
+
+    Raises:
+      ValueError: two recordings would write one file, or one would be overwritten by
+        its own output.
+    """
+    if output is not None:
+        path = None if output == "-" else Path(output)
+        if formats is None:
+            formats = [_format_of(path)]
+        if len(recordings) != 1 or len(formats) != 1:
+            raise ValueError(
+                f"-o {output} is one file, but {len(recordings)} recordings in "
+                f"{len(formats)} formats were asked for: use --out-dir"
+            )
+        jobs = [Job(source, {formats[0]: path}) for source in recordings]
+    else:
+        formats = formats or ["midi"]
+        jobs = []
+        for source, inside in recordings.items():
+            if out_dir is not None:
+                place = out_dir / inside
+            elif source is not None:
+                place = source
+            elif len(formats) == 1:
+                jobs.append(Job(None, {formats[0]: None}))
+                continue
+            else:
+                raise ValueError(
+                    "standard output takes one format: use --out-dir for more"
+                )
+            jobs.append(
+                Job(source, {f: place.with_suffix(SUFFIXES[f]) for f in formats})
+            )
+    _check_conflicts(jobs)
+    return jobs
+
+
+def _check_conflicts(jobs: Sequence[Job]) -> None:
+    sources = {job.source.resolve() for job in jobs if job.source}
+    writers: dict[Path, str] = {}
+    for job in jobs:
+        for path in filter(None, job.outputs.values()):
+            other = writers.setdefault(path.resolve(), job.name)
+            if path.resolve() in sources:
+                raise ValueError(f"{path} would be overwritten: choose another output")
+            if other != job.name:
+                raise ValueError(
+                    f"{other} and {job.name} would both write {path}: rename one, or "
+                    "transcribe them one at a time with different --out-dir"
+                )
+
+
+def _format_of(path: Path | None) -> str:
+    """The format that a file's ending names; MIDI where it names none."""
+    by_suffix = {suffix.rpartition(".")[2]: name for name, suffix in SUFFIXES.items()}
+    by_suffix["midi"] = "midi"
+    if path is None or not path.suffix:
+        return "midi"
+    if path.suffix[1:].lower() not in by_suffix:
+        raise ValueError(
+            f"-o {path}: name it with one of .{', .'.join(by_suffix)}, or give -f"
+        )
+    return by_suffix[path.suffix[1:].lower()]
+
+
+def write_format(
+    name: str,
+    file: IO[bytes],
+    job: Job,
+    notes: Notes,
+    rolls: Sequence[Rolls],
+    transcriber: "Transcriber",
+) -> None:
+    """Write one output of a job to an open, seekable file.
+
+    Args:
+      name: of the format, one of `SUFFIXES`.
+      file: where to.
+      job: the recording; pictures and comparisons read it again.
+      notes: what was transcribed.
+      rolls: the consecutive parts that were predicted; of the format `rolls`.
+      transcriber: which gives the spectrogram behind pictures.
+    """
+    if name == "midi":
+        file.write(notes.to_midi())
+    elif name == "csv":
+        file.write(notes.to_csv().encode())
+    elif name == "json":
+        file.write(notes.to_json().encode())
+    elif name == "rolls":
+        whole = Rolls.concatenate(rolls)
+        arrays = {n.removesuffix("_TxP"): getattr(whole, n) for n in ROLL_NAMES}
+        np.savez_compressed(
+            file,
+            **arrays,
+            frame_rate_hz=whole.frame_rate_hz,
+            lowest_pitch=LOWEST_PITCH,
+        )
+    elif name == "plot":
+        title = job.name if job.source is None else job.source.name
+        from mt3x.music.plot import plot_notes
+
+        spectrogram = transcriber.spectrogram(job.audio)
+        plot_notes(notes, file, spectrogram=spectrogram, title=title)
+    else:
+        from mt3x.music.sonify import SAMPLE_RATE_HZ, write_comparison
+
+        blocks = stream_audio(job.audio, SAMPLE_RATE_HZ)
+        write_comparison(file, blocks, notes, SAMPLE_RATE_HZ)

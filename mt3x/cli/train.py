@@ -1,0 +1,122 @@
+"""`mt3x train`: train a model as gin files describe, or go on with a run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mt3x.cli.gin_options import CONTEXT, gin_bindings, gin_options
+
+if TYPE_CHECKING:
+    from mt3x.training.experiment import Experiment
+
+HELP = """Train a model.
+
+\b
+    mt3x train --gin_file=experiments/piano_cpu.gin --run-dir runs/piano \\
+        --gin.TRAIN_STEPS=20000
+    mt3x train --gin_file=models/mt3_small.gin --gin_file=train.gin \\
+        --gin_file=tasks/slakh.gin --gin.TRAIN_STEPS=400000 \\
+        --gin.MODEL_DIR="'runs/mt3'"
+
+Gin files are looked for as named and then in the package, which has models, tasks,
+train.gin and whole experiments. --gin.NAME=VALUE sets a macro or a parameter (text
+values in quotes). The same command, or `mt3x train --run-dir DIR` alone, goes on with a
+run that was stopped. Ctrl-C and SIGTERM save first.
+
+A job of several processes runs the command in each of them: by srun, on all workers of
+a Cloud TPU, or by hand with the last three options."""
+
+
+@click.command(help=HELP, context_settings=CONTEXT)
+@gin_options
+@click.option(
+    "--run-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for checkpoints, learning curve and TensorBoard; one with a run goes "
+    "on. MODEL_DIR by another name.",
+)
+@click.option(
+    "--profile",
+    "trace_dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a trace of a few early steps, for TensorBoard and Perfetto.",
+)
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    envvar="MT3X_COORDINATOR",
+    help="Where process 0 of a job of several processes listens.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    envvar="MT3X_PROCESSES",
+    help="How many processes the job has.",
+)
+@click.option(
+    "--process-id",
+    type=click.IntRange(min=0),
+    envvar="MT3X_PROCESS_ID",
+    help="The number of this one, from 0. Each option may come from the environment: "
+    "MT3X_COORDINATOR, MT3X_PROCESSES, MT3X_PROCESS_ID.",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    gin_files: tuple[str, ...],
+    search_paths: list[str],
+    run_dir: Path | None,
+    trace_dir: Path | None,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+) -> None:
+    bindings = gin_bindings(context.args)
+    if bindings and not gin_files:
+        raise ValueError("--gin.NAME=VALUE needs a --gin_file that it changes")
+    try:
+        experiment, run_dir, operative = _training(
+            gin_files, bindings, search_paths, run_dir
+        )
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"training needs {error.name}, which is not installed: "
+            "pip install 'mt3x[train]'"
+        ) from error
+    import jax
+
+    from mt3x.training import distributed
+
+    distributed.start(coordinator, processes, process_id)
+    outcome = experiment.run(run_dir, trace_dir, operative)
+    if jax.process_index() > 0:
+        return
+    best = ""
+    if outcome.best_step is not None:
+        best = f"; best {experiment.train.score} {outcome.best_score:.4f} at step "
+        best += str(outcome.best_step)
+    click.echo(f"{run_dir}: {outcome.reason} at step {outcome.step}{best}", err=True)
+
+
+def _training(
+    gin_files: tuple[str, ...],
+    bindings: list[str],
+    search_paths: list[str],
+    run_dir: Path | None,
+) -> tuple["Experiment", Path, str | None]:
+    """The experiment, its folder, and its gin file where it comes from one."""
+    if gin_files:
+        from mt3x import config
+
+        return config.load_training(gin_files, bindings, search_paths, run_dir)
+    from mt3x.training.experiment import Experiment
+
+    if run_dir is None:
+        raise ValueError("name a --gin_file to start a run, or the --run-dir of one")
+    file = run_dir / "config.json"
+    if not file.is_file():
+        raise ValueError(f"{run_dir} holds no run yet; name a --gin_file to start one")
+    config_json = json.loads(file.read_text(encoding="utf-8"))
+    return Experiment.from_dict(config_json), run_dir, None

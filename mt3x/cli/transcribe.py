@@ -1,0 +1,378 @@
+"""`mt3x transcribe`: recordings to MIDI and other formats."""
+
+import importlib.util
+import io
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mt3x.cli.recordings import SUFFIXES, Job, find_recordings, plan, write_format
+from mt3x.files import check_writable, write_whole
+from mt3x.music.audio import audio_info
+from mt3x.music.instruments import Instruments, parse_instruments
+from mt3x.music.rolls import Rolls
+
+if TYPE_CHECKING:
+    from mt3x.inference.transcriber import Transcriber
+
+
+# Models by name, and where the weights are that the package does not bring.
+MODELS = {
+    "piano": None,
+    "mt3": "gs://mt3/checkpoints/mt3",
+    "ismir2021": "gs://mt3/checkpoints/ismir2021",
+}
+
+
+class InstrumentList(click.ParamType):
+    """A list of instruments, as `piano,drums,33`."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Instruments:
+        try:
+            return parse_instruments(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Formats(click.ParamType):
+    """A list of formats, as `midi,csv`."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        names = [name.strip() for name in value.split(",")]
+        for name in names:
+            if name not in SUFFIXES:
+                self.fail(f"{name!r} is not one of {', '.join(SUFFIXES)}", param, ctx)
+        return list(dict.fromkeys(names))
+
+
+@click.command()
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "-f",
+    "--format",
+    "formats",
+    type=Formats(),
+    help="What to write, separated by commas: midi, csv and json (notes), rolls (the "
+    "model's output, npz), plot (notes over the spectrogram, PNG), sonify (WAV with "
+    "the recording left and the notes right).  [default: midi]",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="Output file of a single recording; `-` is standard output. Its ending "
+    "chooses the format unless -f does.",
+)
+@click.option(
+    "-d",
+    "--out-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the outputs, made if missing; folders of inputs are kept as they "
+    "are inside.  [default: beside each input]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace outputs that exist already.")
+@click.option(
+    "-m",
+    "--model",
+    type=click.Choice(list(MODELS)),
+    help="What the checkpoint must be: piano (whose weights the package brings), or "
+    "mt3 and ismir2021, token models, of all instruments and of piano.  [default: "
+    "whatever the checkpoint is]",
+)
+@click.option(
+    "-c",
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Weights file, checkpoint or run folder.  [default: the package's weights]",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["tokens", "rolls", "both"]),
+    help="What notes are made from; both: from tokens, with onsets and velocities from "
+    "the rolls of models that have heads for them; rolls: no drums, all piano.  "
+    "[default: tokens; rolls of piano models]",
+)
+@click.option(
+    "-i",
+    "--instruments",
+    type=InstrumentList(),
+    help="The instruments that there are, separated by commas: families (piano, "
+    "strings, ...), drums, program numbers or names of General MIDI. The decoder can "
+    "choose no others, and may take one for another. Where tokens are decoded.",
+)
+@click.option(
+    "--constrain",
+    is_flag=True,
+    help="Decode only tokens that make sense in a row; implied by -i.",
+)
+@click.option(
+    "--beams",
+    type=click.IntRange(min=1),
+    help="Search for tokens with this many beams.  [default: 1, greedy]",
+)
+@click.option(
+    "--onset-threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which an onset of rolls counts: lower finds more notes.",
+)
+@click.option(
+    "--frame-threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which a note of rolls goes on: lower makes notes longer.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "gpu", "tpu"]),
+    help="Where to compute.  [default: an accelerator if JAX finds one]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the network's arithmetic; bfloat16 is for accelerators.",
+)
+@click.option(
+    "-q", "--quiet", is_flag=True, help="Print nothing but warnings and errors."
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    inputs: tuple[str, ...],
+    formats: list[str] | None,
+    output: str | None,
+    out_dir: Path | None,
+    overwrite: bool,
+    model: str | None,
+    checkpoint: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Turn recordings into MIDI: piano, or what a checkpoint is trained for.
+
+    IN are sound files, folders (searched for sound files, with their subfolders),
+    quoted patterns such as 'takes/**/*.wav', or - for standard input. The MIDI file of
+    a.wav is a.mid beside it. Outputs that exist are kept unless --overwrite is given.
+
+    A recording that cannot be transcribed is reported, the others are done all the
+    same, and the exit code is 1.
+    """
+    if output is not None and out_dir is not None:
+        raise click.UsageError("give -o or --out-dir, not both")
+    if model is not None and checkpoint is None and MODELS[model] is not None:
+        raise ValueError(
+            f"weights of {model} do not come with mt3x: get them with `mt3x import t5x "
+            f"{MODELS[model]} {model}.safetensors`, then add --checkpoint "
+            f"{model}.safetensors"
+        )
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    recordings = find_recordings(inputs)
+    jobs = plan(recordings, formats, output, out_dir)
+    if any("plot" in job.outputs for job in jobs):
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
+    batch = _Batch(console, overwrite, quiet)
+    jobs = [job for job in jobs if batch.prepare(job)]
+    if jobs:
+        # Here, so that wrong options and --help do not wait for JAX.
+        from mt3x.inference.transcriber import Transcriber
+
+        transcriber = Transcriber(checkpoint, **options)
+        _check_kind(transcriber, model, any("rolls" in job.outputs for job in jobs))
+        batch.run(jobs, transcriber)
+    batch.report()
+    ctx.exit(1 if batch.num_failed else 0)
+
+
+def _check_kind(
+    transcriber: "Transcriber", model: str | None, wants_rolls: bool
+) -> None:
+    """Raise ValueError where the checkpoint is not of the kind that was asked for."""
+    kind = "a piano model" if transcriber.is_piano_model else "a token model"
+    if model is not None and transcriber.is_piano_model != (MODELS[model] is None):
+        raise ValueError(f"the checkpoint is {kind}, not {model}: name another")
+    if wants_rolls and not transcriber.has_rolls:
+        raise ValueError(f"the checkpoint is {kind} without rolls: leave out -f rolls")
+    if wants_rolls and transcriber.decoder == "tokens":
+        raise ValueError("rolls need another decoder: give --decoder rolls or both")
+
+
+class _Batch:
+    """Transcribes jobs one after the other, with messages, progress and a summary."""
+
+    def __init__(self, console: Console, overwrite: bool, quiet: bool):
+        self._console = console
+        self._overwrite = overwrite
+        self._quiet = quiet
+        self._num_done = self._num_notes = self._num_kept = self.num_failed = 0
+        self._audio_s = self._wall_s = 0.0
+
+    def prepare(self, job: Job) -> bool:
+        """Drop outputs that exist, check that the others can be written and the input
+        read; whether anything remains to be done."""
+        with self._reported(job):
+            for name, path in list(job.outputs.items()):
+                if path is None:
+                    if sys.stdout.isatty():
+                        raise ValueError(
+                            "standard output is a terminal: give -o or --out-dir"
+                        )
+                elif path.is_file() and not self._overwrite:
+                    self._note(f"kept {path} (--overwrite replaces it)")
+                    del job.outputs[name]
+                    self._num_kept += 1
+            if not job.outputs:
+                return False
+            job.audio = job.source or _NamedBytes(sys.stdin.buffer.read())
+            job.duration_s = audio_info(job.audio).duration_s or 0.0
+            for path in job.outputs.values():
+                if path is not None:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    check_writable(path, self._overwrite)
+            return True
+        return False
+
+    def run(self, jobs: Sequence[Job], transcriber: "Transcriber") -> None:
+        """Transcribe and write."""
+        start = time.monotonic()
+        hidden = self._quiet or not self._console.is_terminal
+        with Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            _RealtimeColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=hidden,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("", total=sum(job.duration_s for job in jobs))
+            for number, job in enumerate(jobs, start=1):
+                counted = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
+                name = job.name if job.source is None else job.source.name
+                progress.update(task, description=counted + name)
+
+                def advance(seconds: float, job: Job = job) -> None:
+                    left_s = job.duration_s - job.done_s
+                    job.done_s += seconds
+                    # Frames are rounded up, and headers may be wrong.
+                    progress.advance(task, max(min(seconds, left_s), 0))
+
+                with self._reported(job):
+                    self._transcribe(job, transcriber, advance)
+                # What a damaged or wrongly labelled file did not bring.
+                progress.advance(task, max(job.duration_s - job.done_s, 0))
+        self._wall_s = time.monotonic() - start
+
+    def _transcribe(self, job: Job, transcriber: "Transcriber", advance: Any) -> None:
+        parts: list[Rolls] = []
+        on_rolls = parts.append if "rolls" in job.outputs else None
+        notes = transcriber(job.audio, on_rolls=on_rolls, on_progress=advance)
+        for name, path in job.outputs.items():
+            if path is not None:
+                with write_whole(path, self._overwrite) as file:
+                    write_format(name, file, job, notes, parts, transcriber)
+                continue
+            buffer = io.BytesIO()
+            write_format(name, buffer, job, notes, parts, transcriber)
+            sys.stdout.buffer.write(buffer.getvalue())
+            sys.stdout.buffer.flush()
+        self._num_done += 1
+        self._num_notes += len(notes)
+        self._audio_s += job.done_s
+
+    def report(self) -> None:
+        """Print the summary line."""
+        speed = self._audio_s / self._wall_s if self._wall_s else 0.0
+        line = (
+            f"{_count(self._num_done, 'file')}, {_count(self._num_notes, 'note')}, "
+            f"{self._audio_s:.1f} s of audio in {self._wall_s:.1f} s "
+            f"({speed:.1f}x realtime)"
+        )
+        if self._num_kept:
+            line += f", {_count(self._num_kept, 'output')} kept"
+        if self.num_failed:
+            line += f", {self.num_failed} failed"
+        self._note(line)
+
+    @contextmanager
+    def _reported(self, job: Job) -> Iterator[None]:
+        """Turn a job's warnings and errors into lines that name its recording."""
+        said: set[str] = set()
+
+        def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+            # Once: a picture or comparison reads the recording again.
+            if str(message) not in said:
+                self._say(f"warning: {_naming(job, message)}")
+            said.add(str(message))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = warn
+            try:
+                yield
+            except (ValueError, OSError) as error:
+                if isinstance(error, FileNotFoundError) and not _exists(job):
+                    error = f"{job.name}: no such file; check the name"
+                self._say(f"error: {_naming(job, error)}")
+                self.num_failed += 1
+
+    def _note(self, line: str) -> None:
+        if not self._quiet:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False)
+
+
+class _NamedBytes(io.BytesIO):
+    """Standard input, read once, with a name for messages."""
+
+    name = "standard input"
+
+
+class _RealtimeColumn(ProgressColumn):
+    """Seconds of audio per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}x realtime" if speed else "starting")
+
+
+def _exists(job: Job) -> bool:
+    return job.source is None or job.source.exists()
+
+
+def _naming(job: Job, message: object) -> str:
+    """A message on one line that names the recording."""
+    line = " ".join(str(message).split())
+    return line if job.name in line else f"{job.name}: {line}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,259 @@
+"""Corpora: folders of audio and notes made for fast random access in training.
+
+A corpus is a folder with three files:
+  audio.npy   int16, mono, all pieces one after the other; memory-mapped on reading
+  notes.npz   onset_s, offset_s (float64, from the piece's start), pitch, velocity
+              (int32), all pieces one after the other
+  index.json  sample rate, and for each piece its name, place in the two and origin
+While it is written it is `NAME.part`, which a later run goes on with.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mt3x.music.notes import Notes
+
+FORMAT = "mt3x-corpus-1"
+_HEADER_BYTES = 128
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where a piece lies in its corpus."""
+
+    name: str
+    start_sample: int
+    num_samples: int
+    first_note: int
+    num_notes: int
+    info: dict[str, Any] = field(default_factory=dict)  # origin, split, settings
+
+
+class Corpus:
+    """A finished corpus, opened for reading."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        """Opens a folder written by `CorpusWriter`.
+
+        Raises:
+          FileNotFoundError: where there is none, or it is not finished.
+          ValueError: where its files do not fit together.
+        """
+        self.folder = Path(folder)
+        index_path = self.folder / "index.json"
+        if not index_path.is_file():
+            raise FileNotFoundError(
+                f"{self.folder}: not a finished corpus (no index.json); "
+                "build it with `mt3x corpus`"
+            )
+        index = json.loads(index_path.read_text())
+        if index.get("format") != FORMAT:
+            raise ValueError(f"{index_path}: format is not {FORMAT}; build it again")
+        self.sample_rate_hz = int(index["sample_rate_hz"])
+        self.pieces = [Piece(**piece) for piece in index["pieces"]]
+        self._audio_S = np.load(self.folder / "audio.npy", mmap_mode="r")
+        with np.load(self.folder / "notes.npz") as arrays:
+            self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
+            self._pitch, self._velocity = arrays["pitch"], arrays["velocity"]
+        num_samples = sum(piece.num_samples for piece in self.pieces)
+        num_notes = sum(piece.num_notes for piece in self.pieces)
+        if len(self._audio_S) != num_samples or len(self._pitch) != num_notes:
+            raise ValueError(f"{self.folder}: files disagree; build the corpus again")
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __reduce__(self) -> tuple[type["Corpus"], tuple[Path]]:
+        # Another process maps the file itself.
+        return Corpus, (self.folder,)
+
+    def __repr__(self) -> str:
+        hours = self.duration_s / 3600
+        return f"Corpus({str(self.folder)!r}: {len(self)} pieces, {hours:.2f} h)"
+
+    @property
+    def duration_s(self) -> float:
+        return len(self._audio_S) / self.sample_rate_hz
+
+    def samples(self, index: int) -> np.ndarray:
+        """int16 samples_S of a piece, a view of the mapped file."""
+        piece = self.pieces[index]
+        return self._audio_S[
+            piece.start_sample : piece.start_sample + piece.num_samples
+        ]
+
+    def notes(self, index: int) -> Notes:
+        """All notes of a piece."""
+        return self.notes_between(index, -np.inf, np.inf)
+
+    def notes_between(self, index: int, start_s: float, end_s: float) -> Notes:
+        """Notes of a piece that sound in a time span; times stay the piece's."""
+        piece = self.pieces[index]
+        span = slice(piece.first_note, piece.first_note + piece.num_notes)
+        onset_s, offset_s = self._onset_s[span], self._offset_s[span]
+        inside = (onset_s < end_s) & (offset_s >= start_s)
+        return Notes(
+            onset_s[inside],
+            offset_s[inside],
+            self._pitch[span][inside],
+            self._velocity[span][inside],
+        )
+
+
+class CorpusWriter:
+    """Writes a corpus piece by piece; use it as a context manager.
+
+    An exception inside the `with` block leaves `NAME.part`; a writer opened later
+    for the same folder goes on after its last whole piece (`len(writer)` pieces are
+    there already).
+
+    Raises:
+      FileExistsError: where the finished folder exists.
+      ValueError: where an unfinished one was begun with another sample rate.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], sample_rate_hz: int = 16000):
+        self.folder = Path(folder)
+        self.sample_rate_hz = sample_rate_hz
+        if self.folder.exists():
+            raise FileExistsError(
+                f"{self.folder} exists: remove it or choose another name"
+            )
+        self._part = self.folder.with_name(self.folder.name + ".part")
+        self._part.mkdir(parents=True, exist_ok=True)
+        rate_path = self._part / "rate"
+        if rate_path.exists() and int(rate_path.read_text()) != sample_rate_hz:
+            raise ValueError(
+                f"{self._part} was begun at {rate_path.read_text()} Hz: remove it"
+            )
+        rate_path.write_text(str(sample_rate_hz))
+        self.pieces = self._read_pieces()
+        self._audio = self._open("audio.npy", _HEADER_BYTES + 2 * self._num_samples)
+        self._notes = self._open("notes.bin", 32 * self._num_notes)
+        self._log = (self._part / "pieces.jsonl").open("a")
+
+    def __enter__(self) -> "CorpusWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in (self._audio, self._notes, self._log):
+            file.close()
+        if kind is None:
+            self._finish()
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def duration_s(self) -> float:
+        return self._num_samples / self.sample_rate_hz
+
+    def add(
+        self,
+        name: str,
+        samples_S: np.ndarray,
+        notes: Notes,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        """Adds a piece.
+
+        Args:
+          name: for people.
+          samples_S: mono at the corpus's rate, int16 or float in -1..1.
+          notes: piano notes; times from the first sample on.
+          info: JSON values that say where the piece comes from.
+        """
+        if samples_S.ndim != 1:
+            raise ValueError(f"{name}: expected mono samples, got {samples_S.shape}")
+        if samples_S.dtype != np.int16:
+            samples_S = to_int16(samples_S)
+        columns = (notes.onset_s, notes.offset_s, notes.pitch, notes.velocity)
+        piece = Piece(
+            name,
+            self._num_samples,
+            len(samples_S),
+            self._num_notes,
+            len(notes),
+            info or {},
+        )
+        self._audio.write(samples_S.astype("<i2").tobytes())
+        self._notes.write(np.stack(columns, axis=1).astype("<f8").tobytes())
+        for file in (self._audio, self._notes):
+            file.flush()
+        self._log.write(json.dumps(asdict(piece)) + "\n")
+        self._log.flush()
+        self.pieces.append(piece)
+
+    @property
+    def _num_samples(self) -> int:
+        last = self.pieces[-1] if self.pieces else None
+        return last.start_sample + last.num_samples if last else 0
+
+    @property
+    def _num_notes(self) -> int:
+        last = self.pieces[-1] if self.pieces else None
+        return last.first_note + last.num_notes if last else 0
+
+    def _read_pieces(self) -> list[Piece]:
+        """Whole lines of the log; a line cut short by a crash is dropped."""
+        path = self._part / "pieces.jsonl"
+        if not path.exists():
+            return []
+        lines = path.read_text().split("\n")[:-1]
+        path.write_text("".join(line + "\n" for line in lines))
+        return [Piece(**json.loads(line)) for line in lines]
+
+    def _open(self, name: str, num_bytes: int) -> Any:
+        """A binary file cut back to what the log vouches for, open at its end."""
+        path = self._part / name
+        path.touch()
+        file = path.open("r+b")
+        if name == "audio.npy" and path.stat().st_size < _HEADER_BYTES:
+            file.write(_npy_header(0))
+        file.truncate(num_bytes)
+        file.seek(num_bytes)
+        return file
+
+    def _finish(self) -> None:
+        with (self._part / "audio.npy").open("r+b") as file:
+            file.write(_npy_header(self._num_samples))
+        rows = np.fromfile(self._part / "notes.bin", "<f8").reshape(-1, 4)
+        np.savez(
+            self._part / "notes.npz",
+            onset_s=rows[:, 0],
+            offset_s=rows[:, 1],
+            pitch=rows[:, 2].astype(np.int32),
+            velocity=rows[:, 3].astype(np.int32),
+        )
+        index = {
+            "format": FORMAT,
+            "sample_rate_hz": self.sample_rate_hz,
+            "pieces": [asdict(piece) for piece in self.pieces],
+        }
+        (self._part / "index.json").write_text(json.dumps(index, indent=1))
+        for name in ("notes.bin", "pieces.jsonl", "rate"):
+            (self._part / name).unlink()
+        os.replace(self._part, self.folder)
+
+
+def to_int16(samples_S: np.ndarray) -> np.ndarray:
+    """Float samples in -1..1 as int16; what lies outside is clipped."""
+    return np.clip(np.round(samples_S * 32767), -32768, 32767).astype(np.int16)
+
+
+def _npy_header(num_samples: int) -> bytes:
+    """The header of a one-dimensional int16 .npy file (format 1.0), 128 bytes."""
+    text = f"{{'descr': '<i2', 'fortran_order': False, 'shape': ({num_samples},), }}"
+    text = text.ljust(_HEADER_BYTES - 11) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()

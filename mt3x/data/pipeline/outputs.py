@@ -1,0 +1,174 @@
+"""What comes out of tasks: the vocabulary of tokens, references, and their scores."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from mt3x.data.pieces import unpack_notes
+from mt3x.music.instrument_metrics import instrument_scores, mean_instrument_scores
+from mt3x.music.instruments import Instruments
+from mt3x.music.metrics import mean_scores, score
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import RollDecodingConfig, Rolls, rolls_to_notes
+from mt3x.music.tokens import INVALID_ID, Tokenizer
+from mt3x.music.vocabulary import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
+
+
+class EventVocabulary(seqio.Vocabulary):
+    """Codec ids <-> model ids; others decode to INVALID_ID, and EOS is left out."""
+
+    def __init__(self, num_classes: int):
+        self._num_classes = num_classes
+        super().__init__(extra_ids=NUM_EXTRA_IDS)
+
+    @property
+    def eos_id(self) -> int:
+        return EOS_ID
+
+    @property
+    def unk_id(self) -> int:
+        return UNK_ID
+
+    @property
+    def _base_vocab_size(self) -> int:
+        return NUM_SPECIAL_IDS + self._num_classes
+
+    def _encode(self, s: Iterable[int]) -> list[int]:
+        return [id + NUM_SPECIAL_IDS for id in s]
+
+    def _decode(self, ids: Iterable[int]) -> list[int]:
+        return [
+            id - NUM_SPECIAL_IDS if id >= NUM_SPECIAL_IDS else INVALID_ID
+            for id in ids
+            if id != EOS_ID
+        ]
+
+    def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
+        return s + NUM_SPECIAL_IDS
+
+    def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
+        return tf.where(ids >= NUM_SPECIAL_IDS, ids - NUM_SPECIAL_IDS, INVALID_ID)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EventVocabulary):
+            return False
+        return self._num_classes == other._num_classes
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def postprocess(
+    tokens: Sequence[int],
+    example: Mapping[str, Any],
+    is_target: bool,
+    frame_rate_hz: float,
+) -> dict[str, Any]:
+    """A segment's codec ids, or its reference, with what puts it in its place.
+
+    Reference notes are those of the whole piece; segments but the first have None.
+    """
+    unique_id = int(example["unique_id"][0])
+    if is_target:
+        packed, first_frame = example["notes"][0], int(example["first_frame"][0])
+        notes = unpack_notes(packed) if first_frame == 0 else None
+        return {"unique_id": unique_id, "ref_notes": notes}
+    return {
+        "unique_id": unique_id,
+        "start_s": int(example["first_frame"][0]) / frame_rate_hz,
+        "ids": np.asarray(tokens, np.int32),
+    }
+
+
+def postprocess_rolls(
+    rolls_Tx4xP: np.ndarray, example: Mapping[str, Any], is_target: bool
+) -> dict[str, Any]:
+    """A segment's rolls without those of padding, or its reference as `postprocess`."""
+    unique_id, first_frame = (
+        int(example["unique_id"][0]),
+        int(example["first_frame"][0]),
+    )
+    if is_target:
+        notes = unpack_notes(example["notes"][0]) if first_frame == 0 else None
+        return {"unique_id": unique_id, "ref_notes": notes}
+    return {
+        "unique_id": unique_id,
+        "first_frame": first_frame,
+        "rolls": np.asarray(rolls_Tx4xP, np.float32)[: len(example["inputs"])],
+    }
+
+
+def roll_metrics(
+    targets: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
+    frame_rate_hz: float,
+) -> dict[str, float]:
+    """A SeqIO metric function: `metrics` of the decoded rolls, means over pieces.
+
+    Args:
+      targets, predictions: what `postprocess_rolls` gave for the same segments.
+      frame_rate_hz: of the rolls.
+
+    Returns:
+      `note_f1`, `note_precision`, `note_offset_f1`, `frame_f1` and so on.
+    """
+    references: dict[int, Notes] = {}
+    segments: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        piece = target["unique_id"]
+        if target["ref_notes"] is not None:
+            references[piece] = target["ref_notes"]
+        segment = prediction["first_frame"], prediction["rolls"]
+        segments.setdefault(piece, []).append(segment)
+    scores = []
+    for piece, reference in references.items():
+        in_order = sorted(segments[piece], key=lambda segment: segment[0])
+        rolls_Tx4xP = np.concatenate([rolls for _, rolls in in_order])
+        arrays = np.moveaxis(rolls_Tx4xP, 1, 0)
+        rolls = Rolls(*arrays, frame_rate_hz=frame_rate_hz)
+        scores.append(score(reference, rolls_to_notes(rolls, RollDecodingConfig())))
+    return {
+        f"{kind}_{name}": value
+        for kind, values in mean_scores(scores).to_dict().items()
+        for name, value in values.items()
+    }
+
+
+def transcription_metrics(
+    targets: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    tracks: Mapping[str, Instruments] | None = None,
+) -> dict[str, float]:
+    """A SeqIO metric function: `instrument_metrics`, the mean over the pieces.
+
+    Args:
+      targets, predictions: what `postprocess` gave for the same segments.
+      tokenizer: what the model writes.
+      tracks: instruments that are scored by themselves, too.
+
+    Returns:
+      The scores, and of all pieces together the `Invalid tokens` and `Dropped tokens`.
+    """
+    references: dict[int, Notes] = {}
+    segments: dict[int, list[tuple[float, np.ndarray]]] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        piece = target["unique_id"]
+        if target["ref_notes"] is not None:
+            references[piece] = target["ref_notes"]
+        segment = prediction["start_s"], prediction["ids"]
+        segments.setdefault(piece, []).append(segment)
+    scores, num_invalid, num_dropped = [], 0, 0
+    for piece, reference in references.items():
+        decoded = tokenizer.decode(segments[piece])
+        num_invalid += decoded.num_invalid
+        num_dropped += decoded.num_dropped
+        onsets_only = tokenizer.config.onsets_only
+        scores.append(instrument_scores(reference, decoded.notes, onsets_only, tracks))
+    return {
+        **mean_instrument_scores(scores),
+        "Invalid tokens": float(num_invalid),
+        "Dropped tokens": float(num_dropped),
+    }

@@ -1,0 +1,266 @@
+"""Tasks: registering and finding them, what they write, what is set at run time."""
+
+import contextlib
+import difflib
+import functools
+import importlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import seqio
+import tensorflow as tf
+
+from mt3x.data.pipeline import steps
+from mt3x.data.pipeline.data_set import DataSet, RecordSource
+from mt3x.music.rolls import RollLabelConfig
+from mt3x.music.tokens import TokenizerConfig
+
+
+@dataclass(frozen=True)
+class FrameConfig:
+    """How audio is cut into frames."""
+
+    sample_rate_hz: int = 16000
+    hop_samples: int = 128
+
+    @property
+    def frame_rate_hz(self) -> float:
+        return self.sample_rate_hz / self.hop_samples
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What is set in gin files for tasks that are registered already."""
+
+    max_examples_per_mix: int | None = None  # mix 1 to this many examples; None: none
+    program_granularity: str | None = None  # instead of the task's
+    # Of rolls: instead of the roll task's; of tokens: give what rolls are drawn from.
+    labels: RollLabelConfig | None = None
+
+
+# What the registered training tasks write: tokens, or rolls of audio that is cut into
+# such frames.
+WRITTEN: dict[str, TokenizerConfig | FrameConfig] = {}
+_OPTIONS: ContextVar[TrainOptions] = ContextVar("options")
+
+
+@contextlib.contextmanager
+def train_options(options: TrainOptions) -> Iterator[None]:
+    """Data sets of training tasks that are made inside are made with `options`."""
+    token = _OPTIONS.set(options)
+    try:
+        yield
+    finally:
+        _OPTIONS.reset(token)
+
+
+def options() -> TrainOptions:
+    """Those of the innermost `train_options`."""
+    return _OPTIONS.get(TrainOptions())
+
+
+def register(
+    name: Callable[[str], str],
+    data: DataSet,
+    frames: FrameConfig,
+    writes: TokenizerConfig | FrameConfig,
+    features: Mapping[str, Any],
+    train_steps: Sequence[Any],
+    eval_steps: Sequence[Any],
+    postprocess_fn: Callable[..., Any],
+    metric_fn: Callable[..., Any],
+    shuffle_buffer_size: int = seqio.SHUFFLE_BUFFER_SIZE,
+) -> None:
+    """Registers a data set's training task, evaluation tasks and their mixture.
+
+    Args:
+      name: suffix -> name of a task.
+      data: the records.
+      frames: how audio is cut.
+      writes: what models must fit, for `check_tokens` and `check_rolls`.
+      features: SeqIO's output features.
+      train_steps: preprocessors behind the reading of pieces.
+      eval_steps: likewise, of whole pieces.
+      postprocess_fn, metric_fn: of the evaluation tasks.
+      shuffle_buffer_size: examples held back by the training task.
+    """
+
+    def read(trim: bool) -> Any:
+        return functools.partial(
+            steps.read_pieces,
+            layout=data.layout,
+            sample_rate_hz=frames.sample_rate_hz,
+            hop_samples=frames.hop_samples,
+            trim=trim and data.trim_overlaps,
+        )
+
+    def source(splits: Mapping[str, str]) -> Any:
+        return RecordSource(data, splits)
+
+    WRITTEN[name("train")] = writes
+    seqio.TaskRegistry.add(
+        name("train"),
+        source=source({"train": data.train, "eval": data.train_eval}),
+        output_features=features,
+        preprocessors=[read(trim=True), *train_steps],
+        shuffle_buffer_size=shuffle_buffer_size,
+    )
+    # SeqIO's evaluator asks each example for all features.
+    required = {key: feature for key, feature in features.items() if feature.required}
+    for split in data.evals:
+        seqio.TaskRegistry.add(
+            name(split.suffix),
+            source=source({"eval": split.name}),
+            output_features=required,
+            preprocessors=[
+                read(trim="train" in split.name),
+                seqio.CacheDatasetPlaceholder(),
+                *eval_steps,
+            ],
+            postprocess_fn=postprocess_fn,
+            metric_fns=[metric_fn],
+        )
+    seqio.MixtureRegistry.add(
+        name("eval"),
+        [name(split.suffix) for split in data.evals if split.in_mixture],
+        default_rate=1,
+    )
+
+
+def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
+    """A task or mixture by its name, once the module that registers it is imported.
+
+    Raises:
+      ValueError: there is none of that name, or no such module.
+    """
+    # The device is the model's: TensorFlow would take all of its memory.
+    tf.config.set_visible_devices([], "GPU")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ValueError(
+            f"there is no module {module}, which was to register {task}: name one "
+            "that Python finds"
+        ) from error
+    known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
+    if task not in known:
+        close = difflib.get_close_matches(task, known, n=3) or sorted(known)
+        raise ValueError(
+            f"there is no task {task!r} in {module}; close to it are {', '.join(close)}"
+        )
+    return seqio.get_mixture_or_task(task)
+
+
+@contextlib.contextmanager
+def reading(task: str) -> Iterator[None]:
+    """TensorFlow's errors about records as a ValueError of one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # The first line has the reason, behind the names of TensorFlow's nodes.
+        reason = (error.message or str(error)).strip().splitlines()[0]
+        reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
+        raise ValueError(f"{task}: a record can not be used: {reason}") from error
+
+
+def check_rates(frames: FrameConfig, labels: RollLabelConfig) -> None:
+    """Whether rolls have a row for each frame of audio.
+
+    Raises:
+      ValueError: they do not.
+    """
+    if frames.frame_rate_hz != labels.frame_rate_hz:
+        raise ValueError(
+            f"{frames} has {frames.frame_rate_hz} frames per second and labels "
+            f"{labels.frame_rate_hz}: they must be equal"
+        )
+
+
+def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
+    """Whether a task writes the tokens that a model is made for.
+
+    Programs may be told apart in another way: training tasks are given the model's.
+
+    Raises:
+      ValueError: it does not; says how they differ.
+    """
+    for part in parts(find_task(task, module)):
+        written = WRITTEN.get(part.name, tokens)  # others' tasks: their owner knows
+        granularity = tokens.program_granularity
+        if isinstance(written, FrameConfig):
+            raise ValueError(f"task {part.name} writes rolls, not a token model's")
+        if replace(written, program_granularity=granularity) != tokens:
+            raise ValueError(
+                f"task {part.name} writes {written}, but the model is made for {tokens}"
+            )
+
+
+def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
+    """Whether a task gives clips with rolls, in the frames that a model is made for.
+
+    Raises:
+      ValueError: it does not; says how they differ.
+    """
+    for part in parts(find_task(task, module)):
+        written = WRITTEN.get(part.name, frames)
+        if isinstance(written, TokenizerConfig):
+            raise ValueError(
+                f"task {part.name} writes tokens, but piano models learn rolls: name a "
+                "task of add_roll_task, such as maestrov3_rolls_train"
+            )
+        if written != frames:
+            raise ValueError(
+                f"task {part.name} has {written}, but the model is made for {frames}"
+            )
+
+
+def check_data(
+    provider: seqio.Task | seqio.Mixture, split: str, use_cached: bool = False
+) -> None:
+    """Whether the records of a task's split are there, or its cache.
+
+    Raises:
+      FileNotFoundError: they are not; says where they are looked for.
+    """
+    for part in parts(provider):
+        if not use_cached:
+            if split in part.splits:
+                part.source.list_shards(split)  # ours raise
+        elif part.cache_dir is None:
+            folders = ", ".join(seqio.get_global_cache_dirs()) or "no folder"
+            raise FileNotFoundError(
+                f"task {part.name} is not cached: looked in {folders}; cache it with "
+                "seqio_cache_tasks and give its folder as cache_dir, or set use_cached "
+                "to False"
+            )
+
+
+def add_cache_dir(folder: str) -> None:
+    """Where else to look for tasks that seqio_cache_tasks has cached."""
+    if folder not in seqio.get_global_cache_dirs():
+        seqio.add_global_cache_dirs([folder])
+
+
+def parts(provider: seqio.Task | seqio.Mixture) -> Sequence[seqio.Task]:
+    """The tasks of a mixture; a task by itself."""
+    return provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
+
+
+def mixing_rate(task: seqio.Task, temperature: float = 1.0) -> float:
+    """The share of a task in a mixture: its training examples ** (1 / temperature).
+
+    They are counted by SeqIO's cache of the task, or by what `mt3x prepare` wrote.
+
+    Raises:
+      ValueError: neither is there.
+    """
+    if task.cache_dir:
+        number = task.get_cached_stats("train")["examples"]
+    else:
+        number = cast(RecordSource, task.source).num_blocks()
+    return number ** (1 / temperature)

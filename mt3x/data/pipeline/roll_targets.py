@@ -1,0 +1,87 @@
+"""The notes that go with an example of tokens, and the rolls that are drawn of them.
+
+Rolls are large (1.4 kB a frame), so that examples carry notes as long as they wait to
+be shuffled, and rolls are drawn for the batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from mt3x.data.pieces import pack_notes, unpack_notes
+from mt3x.music.rolls import (
+    NUM_PITCHES,
+    ROLL_NAMES,
+    RollLabelConfig,
+    notes_to_rolls,
+    on_one_keyboard,
+)
+
+ROLL_NOTES = "roll_notes"
+"""Feature: packed notes to draw rolls of, in seconds from the example's beginning."""
+
+
+def add_roll_notes(
+    dataset: tf.data.Dataset,
+    sequence_length: Mapping[str, int],
+    labels: RollLabelConfig | None,
+) -> tf.data.Dataset:
+    """Chunks -> the same with ROLL_NOTES, the pitched notes that are heard in them.
+
+    The end of a chunk that is shorter than is asked for is the end of its notes. None
+    for `labels` leaves the chunks as they are.
+    """
+    if labels is None:
+        return dataset
+
+    def choose(packed: bytes, first: int, num_frames: int) -> bytes:
+        notes, rate = unpack_notes(packed), labels.frame_rate_hz
+        start_s, duration_s = first / rate, num_frames / rate
+        margin_s = (labels.onset_radius_frames + 1) / rate
+        is_near_N = ~notes.is_drum & (notes.offset_s > start_s - margin_s)
+        is_near_N &= notes.onset_s < start_s + duration_s + margin_s
+        notes = notes[is_near_N].shift(-start_s)
+        if num_frames < sequence_length["inputs"]:
+            notes = notes[notes.onset_s < duration_s]
+            offset_s = np.minimum(notes.offset_s, duration_s)
+            notes = replace(notes, offset_s=offset_s)
+        return pack_notes(notes)
+
+    def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        num_frames = tf.shape(chunk["inputs"])[0]
+        notes = tf.numpy_function(
+            choose, [chunk["notes"], chunk["first_frame"], num_frames], tf.string
+        )
+        notes.set_shape([])
+        return {**chunk, ROLL_NOTES: notes}
+
+    return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def draw_rolls(
+    packed: tf.Tensor,
+    num_frames: tf.Tensor,
+    length: int,
+    labels: RollLabelConfig,
+) -> tf.Tensor:
+    """Rolls 4xTxP of all pitched instruments together (`rolls.on_one_keyboard`).
+
+    Args:
+      packed: an example's ROLL_NOTES.
+      num_frames: of its audio; the rolls are 0 from there on.
+      length: T.
+      labels: how notes become rolls.
+    """
+
+    def draw(packed: bytes, num_frames: int) -> np.ndarray:
+        notes = on_one_keyboard(unpack_notes(packed), labels.frame_rate_hz)
+        rolls = notes_to_rolls(notes, length, labels)
+        rolls_4xTxP = np.stack([getattr(rolls, name) for name in ROLL_NAMES])
+        rolls_4xTxP[:, num_frames:] = 0
+        return rolls_4xTxP
+
+    rolls_4xTxP = tf.numpy_function(draw, [packed, num_frames], tf.float32)
+    rolls_4xTxP.set_shape([len(ROLL_NAMES), length, NUM_PITCHES])
+    return rolls_4xTxP

@@ -1,0 +1,101 @@
+"""Tasks of tokens, as MT3 (Gardner et al. 2022) registers them."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+
+import seqio
+import tensorflow as tf
+
+from mt3x.data import task_names
+from mt3x.data.pipeline import registry, steps
+from mt3x.data.pipeline.data_set import DataSet
+from mt3x.data.pipeline.outputs import (
+    EventVocabulary,
+    postprocess,
+    transcription_metrics,
+)
+from mt3x.data.pipeline.registry import FrameConfig
+from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes
+from mt3x.music.tokens import Tokenizer, TokenizerConfig
+
+
+def task_name(
+    data_set: str,
+    tokens: TokenizerConfig,
+    suffix: str = "",
+    frames: FrameConfig | None = None,
+) -> str:
+    """MT3's name of a task, such as `slakh_notes_ties_vb1_train`."""
+    frames = frames or FrameConfig()
+    kind = "onsets" if tokens.onsets_only else "notes"
+    prefix = f"{data_set}_{kind}_ties" if tokens.use_ties else f"{data_set}_{kind}"
+    return task_names.task_name(
+        prefix, tokens.vocab, suffix, frames.sample_rate_hz, frames.hop_samples
+    )
+
+
+def add_task(
+    data: DataSet,
+    tokens: TokenizerConfig,
+    frames: FrameConfig | None = None,
+    skip_too_long: bool = True,
+) -> None:
+    """Registers the training task, the evaluation tasks and their mixture.
+
+    Args:
+      data: the records.
+      tokens: how notes are written.
+      frames: how audio is cut.
+      skip_too_long: leave out training examples with more tokens than are asked for;
+        without it they stop the run, as in MT3's own tasks.
+    """
+    frames = frames or FrameConfig()
+    tokenizer = Tokenizer(tokens)
+    vocabulary = EventVocabulary(tokenizer.codec.num_classes)
+    features = {
+        "targets": seqio.Feature(vocabulary=vocabulary),
+        "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
+        # There where `TrainOptions.labels` ask for rolls.
+        ROLL_NOTES: seqio.ContinuousFeature(dtype=tf.string, rank=0, required=False),
+    }
+
+    def write_tokens(
+        dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
+    ) -> tf.data.Dataset:
+        options = registry.options()
+        labels = options.labels
+        if labels is not None:
+            registry.check_rates(frames, labels)
+        dataset = add_roll_notes(dataset, sequence_length, labels)
+        config = tokens
+        if options.program_granularity is not None:
+            config = replace(config, program_granularity=options.program_granularity)
+        chosen = Tokenizer(config)
+        dataset = steps.tokenize(dataset, chosen, frames.frame_rate_hz, data.name)
+        return steps.mix_examples(dataset, chosen, options.max_examples_per_mix)
+
+    registry.register(
+        name=functools.partial(task_name, data.name, tokens, frames=frames),
+        data=data,
+        frames=frames,
+        writes=tokens,
+        features=features,
+        train_steps=[
+            functools.partial(
+                steps.split_into_blocks, frame_rate_hz=frames.frame_rate_hz
+            ),
+            seqio.CacheDatasetPlaceholder(),
+            steps.random_chunks,
+            write_tokens,
+            functools.partial(steps.drop_or_refuse_too_long, skip=skip_too_long),
+            steps.to_model_ids,
+        ],
+        eval_steps=[steps.split_into_segments],
+        postprocess_fn=functools.partial(
+            postprocess, frame_rate_hz=frames.frame_rate_hz
+        ),
+        metric_fn=functools.partial(
+            transcription_metrics, tokenizer=tokenizer, tracks=data.tracks
+        ),
+    )

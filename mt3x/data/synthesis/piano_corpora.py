@@ -1,0 +1,205 @@
+"""Recipes: which pianos play what music, and how much of it, for a training corpus.
+
+A recipe is a JSON file:
+  {"seed": 1,
+   "pianos": {NAME: {"path": ..., "program": 0, "match": ""}, ...},
+   "corpora": [{"name": ..., "piano": NAME, "music": "random" | "midi" |
+                "score", "hours": 1.5}, ...]}
+Paths are relative to the folder of pianos given with it. Every piece is a function
+of (seed, corpus name, index), so that a recipe gives the same corpora again.
+"""
+
+import functools
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mt3x.data.synthesis.compose import Performance, compose, vary
+from mt3x.data.synthesis.humanize import humanize
+from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, load_piano
+from mt3x.data.synthesis.render import RenderConfig, render_many
+from mt3x.music.midi import read_midi, read_pedal
+from mt3x.music.notes import Notes
+
+# Composed; performances, as they are; scores, played by `mt3x.data.synthesis.humanize`.
+MUSIC = ("random", "midi", "score")
+# By how much dampers are ahead of the pedal, with the standard deviation of each time:
+# as on MAPS's Disklavier (docs/piano.md).
+PEDAL_EARLY_S = 0.05
+PEDAL_JITTER_S = 0.015
+
+
+@dataclass(frozen=True)
+class CorpusSpec:
+    """One corpus of a recipe, with its paths resolved."""
+
+    name: str
+    piano_path: str
+    music: str  # of MUSIC
+    hours: float
+    seed: int
+    program: int = 0  # preset of a soundfont
+    match: str = ""  # microphone of an SFZ piano, see `load_piano`
+    midi_paths: tuple[str, ...] = ()
+    min_piece_s: float = 50.0
+    max_piece_s: float = 120.0
+    max_tuning_cents: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.music not in MUSIC:
+            raise ValueError(f"{self.name}: music must be one of {MUSIC}: {self.music}")
+        if self.music != "random" and not self.midi_paths:
+            option = {"midi": "--midi", "score": "--scores"}[self.music]
+            raise ValueError(f"{self.name}: no .mid files; give a folder with {option}")
+        if not self.hours > 0:
+            raise ValueError(f"{self.name}: hours must be above 0: {self.hours}")
+
+    @property
+    def is_soundfont(self) -> bool:
+        return self.piano_path.lower().endswith((".sf2", ".sf3"))
+
+    @property
+    def unit_pieces(self) -> int:
+        """Pieces rendered in one go: a synthesiser is slow to start."""
+        return 12 if self.is_soundfont else 2
+
+
+@dataclass(frozen=True)
+class RenderedPiece:
+    """A piece ready for `CorpusWriter.add`."""
+
+    name: str
+    samples_S: np.ndarray  # int16
+    notes: Notes
+    info: dict[str, Any]
+
+
+def read_recipe(
+    path: str | os.PathLike[str],
+    pianos_folder: str | os.PathLike[str],
+    midi_folder: str | os.PathLike[str] | None = None,
+    scores_folder: str | os.PathLike[str] | None = None,
+) -> list[CorpusSpec]:
+    """The corpora of a recipe file.
+
+    Raises:
+      ValueError: naming the recipe and its faulty entry.
+    """
+    path = Path(path)
+    try:
+        recipe = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    folders = {"midi": midi_folder, "score": scores_folder}
+    paths = {music: find_midi(f) for music, f in folders.items() if f}
+    specs = []
+    for entry in recipe.get("corpora", []):
+        piano = recipe.get("pianos", {}).get(entry.get("piano"))
+        if piano is None:
+            raise ValueError(f"{path}: corpus {entry.get('name')!r}: unknown piano")
+        fields = {key: value for key, value in entry.items() if key != "piano"}
+        specs.append(
+            CorpusSpec(
+                piano_path=str(Path(pianos_folder) / piano["path"]),
+                program=piano.get("program", 0),
+                match=piano.get("match", ""),
+                seed=int(recipe.get("seed", 0)),
+                midi_paths=paths.get(entry.get("music"), ()),
+                **fields,
+            )
+        )
+    if not specs:
+        raise ValueError(f"{path}: the recipe lists no corpora")
+    return specs
+
+
+def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """All .mid and .midi files under a folder, sorted."""
+    paths = sorted(Path(folder).rglob("*"))
+    return tuple(str(p) for p in paths if p.suffix.lower() in (".mid", ".midi"))
+
+
+def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
+    """Composes or varies, and renders, the pieces of one unit of a corpus."""
+    first = unit * spec.unit_pieces
+    rngs = [_rng(spec, i) for i in range(first, first + spec.unit_pieces)]
+    scores = [_score(spec, rng) for rng in rngs]
+    rng = _rng(spec, -1 - unit)
+    config = RenderConfig(
+        tuning_cents=float(rng.uniform(-spec.max_tuning_cents, spec.max_tuning_cents)),
+        gamma=float(rng.uniform(1.6, 2.8)),
+        release_gain_db=float(rng.uniform(-46, -34)) if rng.random() < 0.5 else None,
+        damper_scale=float(np.exp(rng.uniform(np.log(0.7), np.log(3.0)))),
+        restrike_fade_s=float(rng.uniform(0.1, 1.5)),
+        key_level_db=float(rng.uniform(0.0, 2.5)),
+        note_level_db=float(rng.uniform(0.0, 1.0)),
+        level_seed=int(rng.integers(2**31)),
+        peak=None,
+    )
+    piano = _piano(spec.piano_path, spec.program, spec.match)
+    # Dampers fall before a pedal is all the way up, and rise as soon as it goes down.
+    sounds = []
+    for _, performance in scores:
+        early_s = rng.normal(PEDAL_EARLY_S, PEDAL_JITTER_S, len(performance.pedal_s))
+        sounds.append(performance.notes(early_s))
+    pieces = []
+    rendered = render_many(sounds, piano, config)
+    for i, (samples_S, (origin, performance)) in enumerate(
+        zip(rendered, scores, strict=True)
+    ):
+        peak = float(rngs[i].uniform(0.25, 0.9))
+        samples_S = samples_S * (peak / max(float(np.abs(samples_S).max()), 1e-6))
+        info = {
+            "origin": origin,
+            "piano": Path(spec.piano_path).name,
+            "tuning_cents": round(config.tuning_cents, 2),
+        }
+        name = f"{spec.name}-{first + i:05d}"
+        samples_S = np.round(samples_S * 32767).astype(np.int16)
+        pieces.append(RenderedPiece(name, samples_S, performance.notes(), info))
+    return pieces
+
+
+def units(spec: CorpusSpec, first_piece: int = 0) -> Iterator[int]:
+    """Unit numbers from the one that holds a piece on, without end."""
+    unit = first_piece // spec.unit_pieces
+    while True:
+        yield unit
+        unit += 1
+
+
+def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Performance]:
+    duration_s = float(rng.uniform(spec.min_piece_s, spec.max_piece_s))
+    if spec.music == "random":
+        return "random", compose(rng, duration_s)
+    path = str(rng.choice(np.array(spec.midi_paths, dtype=object)))
+    performance = _performance(path)
+    if spec.music == "score":
+        performance = humanize(performance.keys, rng)
+    start_s, performance = vary(performance, rng, duration_s)
+    return f"{Path(path).stem} from {start_s:.1f} s", performance
+
+
+@functools.lru_cache(maxsize=64)
+def _performance(path: str) -> Performance:
+    return Performance(read_midi(path, sustain_pedal=False), read_pedal(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _piano(path: str, program: int, match: str) -> SampledPiano | SoundFont:
+    return load_piano(path, program=program, match=match)
+
+
+def _rng(spec: CorpusSpec, index: int) -> np.random.Generator:
+    words: Sequence[int] = (
+        spec.seed,
+        zlib.crc32(spec.name.encode()),
+        index & 0xFFFFFFFF,
+    )
+    return np.random.default_rng(words)

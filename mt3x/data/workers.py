@@ -1,0 +1,90 @@
+"""Batches made by other processes, several steps at once.
+
+A step of a GPU may take less time than one core needs to make its batch. Batches are
+pure functions of the step, so that several processes can make those of different steps.
+Each has a pipe of its own: one that dies, even in the middle of a batch, closes it, and
+the others end with the training process. (A `ProcessPoolExecutor` waits forever for
+the rest of such a batch.)
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection
+
+from mt3x.data.batches import Batch, Batches
+
+_AHEAD = 2
+"""Batches that each process is asked for ahead of their use."""
+
+
+@contextmanager
+def in_workers(batches: Batches, workers: int) -> Iterator["WorkerBatches"]:
+    """The same batches, made by so many processes, which end with the block."""
+    # A fork would inherit the threads and the device of JAX.
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    with ExitStack() as stack:
+        for _ in range(workers):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(batches, theirs))
+            process.daemon = True
+            process.start()
+            # Theirs alone is left: the pipe ends when the process does.
+            theirs.close()
+            stack.callback(process.join)
+            stack.callback(process.terminate)
+            stack.callback(mine.close)
+            pipes.append(mine)
+        yield WorkerBatches(batches, pipes)
+
+
+class WorkerBatches:
+    """As `Batches`, asked for one step after the other."""
+
+    def __init__(self, batches: Batches, pipes: Sequence[Connection]) -> None:
+        self._batches = batches
+        self._pipes = pipes
+        # The first step that no process was asked for; None: none was.
+        self._asked: int | None = None
+
+    def batch(self, step: int) -> Batch:
+        """As of `Batches`; processes go on with the next steps.
+
+        Raises:
+          ChildProcessError: a process died.
+        """
+        workers = len(self._pipes)
+        first = step if self._asked is None else self._asked
+        self._asked = step + _AHEAD * workers
+        try:
+            for later in range(first, self._asked):
+                self._pipes[later % workers].send(later)
+            made = self._pipes[step % workers].recv()
+        except (EOFError, ConnectionError) as error:
+            raise ChildProcessError(
+                f"a process that made the batch of step {step} or a later one died, "
+                "perhaps for want of memory: set fewer DataConfig.workers"
+            ) from error
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def ids(self, step: int) -> Sequence[str]:
+        """As of `Batches`."""
+        return self._batches.ids(step)
+
+
+def _serve(batches: Batches, pipe: Connection) -> None:
+    """Make what the training process asks for, until it closes the pipe."""
+    # Ctrl-C is for the training process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            step = pipe.recv()
+            try:
+                made: Batch | Exception = batches.batch(step)
+            except Exception as error:
+                made = error
+            pipe.send(made)

@@ -1,0 +1,302 @@
+"""Scoring of files and folders of transcriptions against their references.
+
+The scores and their conventions are those of `mt3x.music.metrics` and, where a piece
+has drums or several programs on either side, those of `mt3x.music.instrument_metrics`
+too, then for all pieces; the integrated score is added where it is asked for. What is
+added here:
+
+- Note files are MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch,
+  velocity, key-up, as the MAPS labels) and the .csv and .json of `mt3x transcribe`.
+- The sustain pedal is in both sides' offsets: CC64 of MIDI files is applied as
+  MAESTRO's convention has it (a note is held until the pedal's release or the key's
+  next onset, see `mt3x.music.midi`), tables hold it in their offset column. Without the
+  pedal, notes end when their key is released: for tables the key-up column.
+- In folders (searched deeply), a reference and an estimate belong together when
+  their names without the ending agree. Where a folder has one name with several
+  endings, the first of .mid .midi .tsv .txt .csv .json is taken.
+- Alignment takes the median onset shift of a piece off its estimate, before anything
+  is cut.
+- A time range keeps the notes, of both sides, whose onset lies in it, and clips
+  their offsets to its end.
+- The mean is that of the pieces' scores. Pieces without a partner or with an
+  unreadable file are reported and are not in the mean.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from mt3x.music.instrument_metrics import has_instruments, instrument_scores
+from mt3x.music.metrics import Cells, Scores, integrated, median_onset_shift, score
+from mt3x.music.midi import read_midi
+from mt3x.music.notes import Notes
+
+__all__ = [
+    "EvaluationConfig",
+    "FailedPiece",
+    "Pair",
+    "Pairing",
+    "PieceResult",
+    "evaluate_pair",
+    "evaluate_pairs",
+    "pair_paths",
+    "read_notes",
+    "restrict",
+]
+
+NOTE_SUFFIXES = (".mid", ".midi", ".tsv", ".txt", ".csv", ".json")
+"""Endings of note files; in a folder, the first of one name is taken."""
+
+PIECES_PER_WORKER = 32
+"""A process takes as long to start as this many pieces take to score."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is compared; the module's docstring explains each."""
+
+    sustain_pedal: bool = True  # offsets with the pedal, else of the keys
+    align: bool = False  # take off each piece's median onset shift
+    start_s: float = 0.0  # only notes that begin at or after this
+    end_s: float = math.inf  # and before this
+    # Frames per second of the integrated score; None: leave it out.
+    integrated_frame_rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.start_s < self.end_s:
+            raise ValueError(
+                f"the range {self.start_s} s to {self.end_s} s is empty; "
+                "give an end after the start"
+            )
+        rate_hz = self.integrated_frame_rate_hz
+        if rate_hz is not None and not 0 < rate_hz < math.inf:
+            raise ValueError(
+                f"{rate_hz} frames per second of the integrated score: give a positive "
+                "number"
+            )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A piece and its two files."""
+
+    name: str
+    ref_path: Path
+    est_path: Path
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The pairs of two folders, and the files that have no partner."""
+
+    pairs: list[Pair]
+    ref_alone: list[Path]
+    est_alone: list[Path]
+
+
+@dataclass(frozen=True)
+class PieceResult:
+    """The scores of one piece."""
+
+    name: str
+    num_ref: int
+    num_est: int
+    shift_s: float | None  # what was taken off the estimate; None: not aligned
+    scores: Scores
+    instruments: dict[str, float] | None  # by MT3's names; None: a single program
+    integrated: Cells | None = None  # None: not asked for
+
+
+@dataclass(frozen=True)
+class FailedPiece:
+    """A piece that could not be scored, and why."""
+
+    name: str
+    error: str
+
+
+def evaluate_pair(
+    pair: Pair, config: EvaluationConfig, full: bool = False
+) -> PieceResult:
+    """Score one piece.
+
+    Args:
+      pair: the piece.
+      config: what is compared.
+      full: add the scores of instruments even where there is but one program.
+
+    Raises:
+      OSError, ValueError: a file cannot be read; the message names it.
+    """
+    ref = read_notes(pair.ref_path, config.sustain_pedal)
+    est = read_notes(pair.est_path, config.sustain_pedal)
+    shift_s = None
+    if config.align:
+        shift_s = median_onset_shift(ref, est)
+        est = est.shift(-shift_s)
+    ref = restrict(ref, config.start_s, config.end_s)
+    est = restrict(est, config.start_s, config.end_s)
+    frame_rate_hz = config.integrated_frame_rate_hz
+    return PieceResult(
+        pair.name,
+        len(ref),
+        len(est),
+        shift_s,
+        score(ref, est),
+        instrument_scores(ref, est)
+        if full or has_instruments(Notes.concatenate([ref, est]))
+        else None,
+        integrated(ref, est, frame_rate_hz) if frame_rate_hz is not None else None,
+    )
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    config: EvaluationConfig,
+    num_workers: int | None = None,
+    full: bool = False,
+) -> list[PieceResult | FailedPiece]:
+    """Score the pieces in order; one that fails does not stop the others.
+
+    Args:
+      pairs: the pieces.
+      config: what is compared.
+      num_workers: processes; by default as many as there are cores where the pieces
+        are enough to be worth their start, else none but this one.
+      full: add the scores of instruments even where no piece has several.
+    """
+    outcomes = _evaluate_each(pairs, config, num_workers, full)
+    results = [piece for piece in outcomes if isinstance(piece, PieceResult)]
+    plain = {piece.name for piece in results if piece.instruments is None}
+    if len(plain) in (0, len(results)):
+        return outcomes
+    # Some have several instruments: their mean needs the scores of all.
+    missing = [pair for pair in pairs if pair.name in plain]
+    again = {
+        piece.name: piece
+        for piece in _evaluate_each(missing, config, num_workers, full=True)
+    }
+    return [again.get(piece.name, piece) for piece in outcomes]
+
+
+def _evaluate_each(
+    pairs: Sequence[Pair],
+    config: EvaluationConfig,
+    num_workers: int | None,
+    full: bool,
+) -> list[PieceResult | FailedPiece]:
+    if num_workers is None:
+        worthwhile = math.ceil(len(pairs) / PIECES_PER_WORKER)
+        num_workers = min(os.cpu_count() or 1, worthwhile)
+    jobs = [(pair, config, full) for pair in pairs]
+    if num_workers <= 1:
+        return list(map(_evaluate_or_fail, jobs))
+    # Spawned, as forking a process that has threads (BLAS, JAX) can lock up.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(_evaluate_or_fail, jobs, chunksize=4))
+
+
+def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
+    """Pair two files, or by name the files of two folders or of a folder and a file.
+
+    Raises:
+      OSError: a path does not exist.
+      ValueError: a file is no note file, a name occurs twice in a folder, or nothing
+        pairs up.
+    """
+    if ref_path.is_file() and est_path.is_file():
+        for path in (ref_path, est_path):
+            _check_suffix(path)
+        return Pairing([Pair(ref_path.stem, ref_path, est_path)], [], [])
+    refs, ests = _note_files(ref_path), _note_files(est_path)
+    names = sorted(refs.keys() & ests.keys())
+    if not names:
+        raise ValueError(
+            f"no note file of {est_path} ({len(ests)} found) has the name of one of "
+            f"{ref_path} ({len(refs)} found); give estimates their reference's name"
+        )
+    return Pairing(
+        pairs=[Pair(name, refs[name], ests[name]) for name in names],
+        # A single file picks its partner; the rest of the folder is not missed.
+        ref_alone=_alone(refs, ests) if est_path.is_dir() else [],
+        est_alone=_alone(ests, refs) if ref_path.is_dir() else [],
+    )
+
+
+def read_notes(path: str | os.PathLike[str], sustain_pedal: bool = True) -> Notes:
+    """Read a note file of any kind, by its ending (see the module's docstring).
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: not a note file, or a damaged one; the message names it.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    suffix = path.suffix.lower()
+    if suffix in (".mid", ".midi"):
+        return read_midi(path, sustain_pedal)
+    if suffix == ".csv":
+        return Notes.from_csv(path)
+    if suffix == ".json":
+        return Notes.from_json(path)
+    return Notes.from_tsv(path, key_up=not sustain_pedal)
+
+
+def restrict(notes: Notes, start_s: float, end_s: float) -> Notes:
+    """The notes that begin in start_s <= onset < end_s, offsets clipped to `end_s`."""
+    notes = notes[(notes.onset_s >= start_s) & (notes.onset_s < end_s)]
+    return replace(notes, offset_s=np.minimum(notes.offset_s, end_s))
+
+
+def _evaluate_or_fail(
+    job: tuple[Pair, EvaluationConfig, bool],
+) -> PieceResult | FailedPiece:
+    pair, config, full = job
+    try:
+        return evaluate_pair(pair, config, full)
+    except (ValueError, OSError) as error:
+        return FailedPiece(pair.name, " ".join(str(error).split()))
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in NOTE_SUFFIXES:
+        raise ValueError(
+            f"{path} is no note file; name one that ends in {' '.join(NOTE_SUFFIXES)}"
+        )
+
+
+def _note_files(path: Path) -> dict[str, Path]:
+    """The note files of a folder and those in it, or one file, by name."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; name a note file or a folder")
+    if path.is_file():
+        _check_suffix(path)
+        return {path.stem: path}
+    found: dict[str, Path] = {}
+    for file in sorted(path.rglob("*"), key=_preference):
+        if file.suffix.lower() not in NOTE_SUFFIXES or not file.is_file():
+            continue
+        known = found.setdefault(file.stem, file)
+        if known.parent != file.parent:
+            raise ValueError(
+                f"{known} and {file} have one name; rename one, or give a single folder"
+            )
+    return found
+
+
+def _preference(path: Path) -> tuple[int, Path]:
+    suffix = path.suffix.lower()
+    return (
+        NOTE_SUFFIXES.index(suffix) if suffix in NOTE_SUFFIXES else len(NOTE_SUFFIXES),
+        path,
+    )
+
+
+def _alone(files: dict[str, Path], partners: dict[str, Path]) -> list[Path]:
+    return sorted(path for name, path in files.items() if name not in partners)

@@ -1,0 +1,364 @@
+"""Checkpoints in T5X's forms: reading them, those published with MT3 among them, and
+writing parameters for T5X to begin with.
+
+A checkpoint is a folder (`checkpoint_STEP` in a training run, or the published
+gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021). The older form has a
+msgpack file `checkpoint`, which holds the tree of the training state, and a zarr array
+in its own folder for each array that the tree does not hold itself. T5X's main branch
+writes an Orbax item `state` instead. Only the parameters (`target`) are read, and what
+T5X keeps beside them: batch norm's running statistics (`flax_mutables`), which lie
+among ours (`mt3x.models.batch_norm`). T5X is not needed.
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mt3x.files import write_whole
+from mt3x.models import batch_norm
+from mt3x.models.objectives import TokensConfig
+from mt3x.models.seq2seq import Seq2SeqConfig
+from mt3x.models.weights_file import flatten, restore_arrays, storable, unflatten
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import Codec, VocabConfig
+
+# What MT3's gin files of these names say.
+MODELS = {
+    "mt3": TokensConfig(),
+    "ismir2021": TokensConfig(
+        model=Seq2SeqConfig(vocab_size=1664),
+        tokens=TokenizerConfig(
+            vocab=VocabConfig(num_velocity_bins=127),
+            use_ties=False,
+            program_granularity="flat",
+        ),
+        num_frames=512,
+    ),
+}
+PUBLISHED = "gs://mt3/checkpoints/mt3 or gs://mt3/checkpoints/ismir2021"
+# What T5X's main branch calls the training state, and we a run's config.
+ORBAX_ITEM, CONFIG_NAME = "state", "config.json"
+# A first failure is final after some seconds, not minutes.
+_CONTEXT = {"gcs_request_retries": {"max_retries": 3, "max_delay": "2s"}}
+
+
+def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
+    """Read the parameters of a checkpoint.
+
+    Args:
+      source: a checkpoint's folder, on disk or as gs://BUCKET/FOLDER (of the older
+        form); on disk also a training run's folder, whose newest checkpoint is read.
+
+    Returns:
+      The parameters with running statistics, a nested dict of NumPy arrays (bfloat16
+      and float16 become float32), and the training step.
+
+    Raises:
+      ValueError: what is there is no checkpoint of T5X, or is damaged.
+      OSError: there is nothing at `source`, or it can't be reached.
+    """
+    import tensorstore as ts
+
+    folder = store_spec(source)
+    if folder["driver"] == "file" and (Path(folder["path"]) / ORBAX_ITEM).is_dir():
+        return _read_orbax(Path(folder["path"]))
+    context = ts.Context(_CONTEXT)
+    try:
+        store = ts.KvStore.open(folder, context=context).result()
+        found = store.read("checkpoint").result()
+    except ValueError as error:
+        raise OSError(f"{source}: can't be read: {_reason(error)}") from error
+    if found.state != "value":
+        raise FileNotFoundError(
+            f"{source}: no checkpoint of T5X, there is neither a file `checkpoint` nor "
+            f"a folder `{ORBAX_ITEM}`; give what holds one, for instance {PUBLISHED}"
+        )
+    state = _training_state(found.value, source)
+    reads = {}
+    for name, value in _leaves(_with_statistics(state)).items():
+        if not isinstance(value, Mapping):  # small arrays lie in the msgpack file
+            reads[name] = np.asarray(value)
+            continue
+        reads[name] = _start_reading(value, folder, context, f"{source}: {name}")
+    params = {}
+    for name, value in reads.items():
+        try:
+            array = value if isinstance(value, np.ndarray) else value.result()
+        except ValueError as error:
+            raise ValueError(
+                f"{source}: {name} is damaged or incomplete ({_reason(error)}); copy "
+                "the checkpoint again"
+            ) from error
+        params[name] = _widened(array)
+    step = state.get("state", {}).get("step", 0)
+    return unflatten(params), int(np.asarray(step))
+
+
+def write_t5x(
+    folder: str | os.PathLike[str],
+    params: Mapping[str, Any],
+    config: Mapping[str, Any],
+    step: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write parameters for T5X, in the older form and without an optimizer's state.
+
+    Running statistics among them go where T5X keeps them.
+
+    Args:
+      folder: gets `checkpoint_STEP`, which T5X's CHECKPOINT_PATH names; made when
+        missing.
+      params: nested dict of arrays.
+      config: the objective's, as its to_dict() gave it; written beside them.
+      step: part of the name.
+      overwrite: replace what is there of that step.
+
+    Returns:
+      The checkpoint's folder.
+
+    Raises:
+      ValueError: a parameter is not finite.
+      OSError: there is a checkpoint already, or it can't be written.
+    """
+    from flax import serialization
+
+    arrays = storable(params, folder)
+    there = Path(folder) / CONFIG_NAME
+    if (
+        there.exists()
+        and not overwrite
+        and read_config(folder) != json.loads(json.dumps(config))
+    ):
+        raise FileExistsError(
+            f"{there} is of another model and is not replaced; give another folder"
+        )
+    collections = batch_norm.variables(unflatten(arrays))
+    state = {"target": collections.pop("params"), "state": {"step": np.int32(step)}}
+    if collections:
+        state["flax_mutables"] = collections
+    data = serialization.msgpack_serialize({"version": 3, "optimizer": state})
+    path = Path(folder) / f"checkpoint_{step}"
+    path.mkdir(parents=True, exist_ok=True)
+    with write_whole(path / "checkpoint", overwrite=overwrite) as file:
+        file.write(data)
+    write_config(folder, config)
+    return path
+
+
+def write_config(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Write the objective's config, beside a run's checkpoints."""
+    text = json.dumps({"objective": config}, indent=2) + "\n"
+    with write_whole(Path(folder) / CONFIG_NAME, overwrite=True, text=True) as file:
+        file.write(text)
+
+
+def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """What `write_config` wrote of a run, or None; `source` is as for `read_t5x`."""
+    if os.fspath(source).startswith("gs://"):
+        return None
+    for folder in (Path(source), Path(source).absolute().parent):
+        path = folder / CONFIG_NAME
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8")).get("objective")
+    return None
+
+
+def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
+    def wanted(tree: Any) -> Any:
+        kept = {"target": tree["target"], "state": {"step": tree["state"]["step"]}}
+        if "flax_mutables" in tree:
+            kept["flax_mutables"] = tree["flax_mutables"]
+        return kept
+
+    try:
+        found = restore_arrays(folder / ORBAX_ITEM, wanted)
+    # Orbax and TensorStore raise all kinds of exceptions on damaged files.
+    except Exception as error:
+        raise ValueError(
+            f"{folder}: damaged, or no checkpoint of T5X ({_reason(error)}); copy the "
+            "checkpoint again"
+        ) from error
+    arrays = flatten(_with_statistics(found))
+    params = {name: _widened(array) for name, array in arrays.items()}
+    return unflatten(params), int(np.asarray(found["state"]["step"]))
+
+
+def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of T5X's state as ours, whose batch norms hold their statistics."""
+    mutables = state.get("flax_mutables", {})
+    return batch_norm.join({"params": state["target"], **mutables})
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """In float32 where it is of half precision."""
+    half = array.dtype.name in ("bfloat16", "float16")
+    return array.astype(np.float32) if half else array
+
+
+def store_spec(source: str | os.PathLike[str]) -> dict[str, Any]:
+    """TensorStore's name for the folder of a checkpoint.
+
+    Raises:
+      ValueError: a gs:// path without a bucket or folder.
+    """
+    text = os.fspath(source)
+    if text.startswith("gs://"):
+        match = re.fullmatch(r"gs://([^/]+)/(.*[^/])/*", text)
+        if match is None:
+            raise ValueError(f"{text}: give gs://BUCKET/FOLDER, such as {PUBLISHED}")
+        bucket, path = match.groups()
+        return {"driver": "gcs", "bucket": bucket, "path": path + "/"}
+    path = Path(text).absolute()
+    if path.is_dir() and not (path / "checkpoint").exists():
+        steps = [
+            (int(folder.name.removeprefix("checkpoint_")), folder)
+            for folder in path.glob("checkpoint_*")
+            if folder.name.removeprefix("checkpoint_").isdecimal()
+        ]
+        path = max(steps)[1] if steps else path
+    return {"driver": "file", "path": f"{path}/"}
+
+
+def guess_config(params: Mapping[str, Any], head_dim: int = 64) -> Seq2SeqConfig:
+    """The sizes of MT3's network for these parameters.
+
+    Args:
+      params: as from `read_t5x`.
+      head_dim: channels of a head, which the parameters do not tell; 64 in all
+        published sizes.
+
+    Raises:
+      ValueError: these are not the parameters of MT3's network.
+    """
+    shapes = {name: array.shape for name, array in flatten(params).items()}
+    for name in shapes:
+        if re.match(r"encoder/(stem|end$|layers_\d+/conv)|roll_heads", name):
+            raise ValueError(
+                f"there is {name} among its parameters, which MT3's network has not: "
+                f"put the {CONFIG_NAME} of its run beside the checkpoint"
+            )
+
+    def size(name: str, axis: int) -> int:
+        if len(shapes.get(name, ())) != 2:
+            raise ValueError(
+                f"not MT3's network: there is no matrix {name} among its "
+                f"{len(shapes)} parameters"
+            )
+        return shapes[name][axis]
+
+    def num_layers(part: str) -> int:
+        return len({n.split("/")[1] for n in shapes if n.startswith(f"{part}/layers_")})
+
+    joined = size("encoder/layers_0/attention/query/kernel", 1)
+    if joined % head_dim:
+        raise ValueError(f"{joined} channels are not made of heads of {head_dim}")
+    return Seq2SeqConfig(
+        vocab_size=size("decoder/token_embedder/embedding", 0),
+        emb_dim=size("decoder/token_embedder/embedding", 1),
+        num_heads=joined // head_dim,
+        head_dim=head_dim,
+        num_encoder_layers=num_layers("encoder"),
+        num_decoder_layers=num_layers("decoder"),
+        mlp_dim=size("encoder/layers_0/mlp/wi_0/kernel", 1),
+        input_depth=size("encoder/continuous_inputs_projection/kernel", 0),
+    )
+
+
+def tokens_config(model: Seq2SeqConfig, name: str | None = None) -> TokensConfig:
+    """What the tokens of a published model mean.
+
+    Args:
+      model: its network.
+      name: a key of `MODELS`; by default the one whose vocabulary has this size.
+
+    Raises:
+      ValueError: no model, or not the named one, has a vocabulary of this size.
+    """
+    sizes = {
+        key: Codec(config.tokens.vocab).num_embeddings for key, config in MODELS.items()
+    }
+    known = ", ".join(f"{key} has {size}" for key, size in sizes.items())
+    fits = [key for key, size in sizes.items() if size == model.vocab_size]
+    if not fits:
+        raise ValueError(
+            f"its vocabulary of {model.vocab_size} is that of no published model: "
+            + known
+        )
+    if name not in (None, *fits):
+        raise ValueError(
+            f"its vocabulary of {model.vocab_size} is not that of {name}: {known}"
+        )
+    return dataclasses.replace(MODELS[name or fits[0]], model=model)
+
+
+def _training_state(data: bytes, source: Any) -> dict[str, Any]:
+    from flax import serialization
+
+    try:
+        tree = serialization.msgpack_restore(data)
+    # msgpack raises all kinds of exceptions on foreign data.
+    except Exception as error:
+        raise ValueError(
+            f"{source}: the file `checkpoint` is no msgpack file of T5X "
+            f"({_reason(error)})"
+        ) from error
+    state = tree.get("optimizer", tree) if isinstance(tree, Mapping) else {}
+    if not isinstance(state, Mapping) or not isinstance(state.get("target"), Mapping):
+        raise ValueError(
+            f"{source}: the file `checkpoint` holds no parameters (`target`): it is no "
+            "checkpoint of T5X"
+        )
+    return dict(state)
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Arrays and descriptions of arrays (dicts with `driver`) by their paths."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and "driver" not in value:
+            leaves |= _leaves(value, f"{prefix}{name}/")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def _start_reading(
+    described: Mapping[str, Any], folder: Mapping[str, Any], context: Any, name: str
+) -> Any:
+    """Open an array, check it against its description and begin to read it."""
+    import tensorstore as ts
+
+    # Written by older versions of TensorStore, the path lies beside the store.
+    path = described["kvstore"].get("path") or described.get("path")
+    spec = {
+        "driver": described["driver"],
+        "kvstore": {**folder, "path": f"{folder['path']}{path}"},
+        # Without this a lost file would read as zeros.
+        "fill_missing_data_reads": False,
+    }
+    try:
+        array = ts.open(spec, context=context, read=True).result()
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is missing or damaged ({_reason(error)}); copy the checkpoint "
+            "again"
+        ) from error
+    want = (described.get("dtype"), list(described.get("metadata", {}).get("shape")))
+    have = (array.dtype.name, list(array.shape))
+    if have != want:
+        raise ValueError(
+            f"{name} is {have[0]}{have[1]}, its description says {want[0]}{want[1]}: "
+            "files of different checkpoints are mixed"
+        )
+    return array.read()
+
+
+def _reason(error: Exception) -> str:
+    """One short line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

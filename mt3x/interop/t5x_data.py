@@ -1,0 +1,149 @@
+"""Our tasks under T5X (github google-research/t5x): those of `mt3x.data.pipeline`."""
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from clu.data import dataset_iterator
+from etils import epath
+from jax.experimental import multihost_utils
+from t5x import utils  # pyright: ignore[reportMissingImports]
+
+from mt3x.data import pipeline
+from mt3x.data.pipeline.registry import check_data
+from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.training.experiment import TaskConfig, check_task, train_options
+
+OWN_TASKS = "mt3x.tasks"
+
+
+def checked_task(
+    task: str,
+    objective: TokensConfig | PianoConfig,
+    split: str,
+    use_cached: bool = False,
+    module: str | None = None,
+) -> str:
+    """The name of a task, once all is there that a run will ask of it.
+
+    Args:
+      task: name of a task or mixture.
+      objective: what the model reads and writes.
+      split: the split that is to be read.
+      use_cached: whether SeqIO's cache is read, not the records.
+      module: registers the task when it is imported; None for mt3x's own.
+
+    Raises:
+      ValueError: there is no such task, or it does not fit the model.
+      OSError: its records are missing.
+    """
+    module = module or OWN_TASKS
+    check_task(task, module, objective)
+    check_data(pipeline.find_task(task, module), split, use_cached)
+    return task
+
+
+def get_dataset(
+    cfg: Any,
+    shard_id: int,
+    num_shards: int,
+    feature_converter_cls: Callable[..., Any],
+    *unused: Any,
+    objective: TokensConfig | PianoConfig,
+    max_examples_per_mix: int | None = None,
+) -> "StepBatches":
+    """The `get_dataset_fn` of T5X's training: the batches of `mt3x train`.
+
+    Args:
+      cfg: T5X's DatasetConfig; `seed` None is a new one in each run.
+      shard_id, num_shards: this process's part of each batch.
+      feature_converter_cls: the model's.
+      unused: what T5X has defaults for.
+      objective: what the model reads and writes.
+      max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
+    """
+    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
+        dataset = utils.get_dataset(
+            cfg, shard_id, num_shards, _with_rolls(feature_converter_cls, objective)
+        )
+    seed = cfg.seed
+    if seed is None:
+        seed = int(multihost_utils.broadcast_one_to_all(np.int32(time.time())))
+    task = TaskConfig(
+        task=cfg.mixture_or_task_name,
+        module=cfg.module or OWN_TASKS,
+        batch_size=cfg.batch_size,
+        clip_frames=cfg.task_feature_lengths["inputs"],
+        max_examples_per_mix=max_examples_per_mix,
+        use_cached=cfg.use_cached,
+        seed=seed,
+    )
+    batches = task.make_batches(objective, (shard_id, num_shards))
+    return StepBatches(batches.batch, dataset.element_spec)
+
+
+def get_training_eval_datasets(
+    cfg: Any,
+    shard_id: int,
+    num_shards: int,
+    eval_steps: int,
+    feature_converter_cls: Callable[..., Any],
+    *args: Any,
+    objective: TokensConfig | PianoConfig,
+    max_examples_per_mix: int | None = None,
+    **kwargs: Any,
+) -> Any:
+    """T5X's own, with the options of our training tasks."""
+    converter = _with_rolls(feature_converter_cls, objective)
+    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
+        return utils.get_training_eval_datasets(
+            cfg, shard_id, num_shards, eval_steps, converter, *args, **kwargs
+        )
+
+
+class StepBatches(dataset_iterator.DatasetIterator):
+    """Batches as T5X takes them; a checkpoint holds the number of the next one."""
+
+    def __init__(
+        self, batch: Callable[[int], Any], spec: Mapping[str, tf.TensorSpec]
+    ) -> None:
+        self._batch, self._spec = batch, spec
+        self._next_step = 0
+        # T5X looks at a batch in advance and saves before its first step, in any order.
+        self._is_new = True
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        self._next_step += 1
+        return self._batch(self._next_step - 1)
+
+    def reset(self) -> None:
+        self._next_step = 0
+
+    @property
+    def element_spec(self) -> dict[str, dataset_iterator.ArraySpec]:
+        return {
+            name: dataset_iterator.ArraySpec(
+                dtype=spec.dtype.as_numpy_dtype, shape=tuple(spec.shape)
+            )
+            for name, spec in self._spec.items()
+        }
+
+    def save(self, filename: Any) -> None:
+        epath.Path(filename).write_text(str(0 if self._is_new else self._next_step))
+        self._is_new = False
+
+    def restore(self, filename: Any) -> None:
+        self._next_step = int(epath.Path(filename).read_text())
+        self._is_new = False
+
+
+def _with_rolls(
+    feature_converter_cls: Callable[..., Any], objective: TokensConfig | PianoConfig
+) -> Callable[..., Any]:
+    """The converter of a training task; evaluation tasks have no rolls of segments."""
+    if isinstance(objective, PianoConfig) or objective.rolls is None:
+        return feature_converter_cls
+    return functools.partial(feature_converter_cls, labels=objective.rolls.labels)

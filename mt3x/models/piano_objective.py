@@ -1,0 +1,192 @@
+"""HPPNet's objective: rolls of the piano's keys from a constant-Q transform."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mt3x.models import losses
+from mt3x.models.features import CQTConfig, by_rows, log_cqt
+from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
+from mt3x.models.losses import LossSums
+from mt3x.music.rolls import RollDecodingConfig, RollLabelConfig
+
+# Fields of `PianoConfig`, of the loss alone.
+_WEIGHTS = ("onset_weight", "velocity_weight", "velocity_mean_weight")
+
+Params = Mapping[str, Any]
+Batch = Mapping[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class PianoConfig:
+    """All that the weights of a piano model depend on; stored in each checkpoint."""
+
+    model: HPPNetConfig = field(default_factory=HPPNetConfig)
+    features: CQTConfig = field(default_factory=CQTConfig)
+    labels: RollLabelConfig = field(default_factory=RollLabelConfig)
+    decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
+    # Weight of onset frames against others in the onset's cross-entropy.
+    onset_positive_weight: float = 2.0
+    # Weights in the loss: of the onsets' cross-entropy and of the velocity's error.
+    onset_weight: float = 1.0
+    velocity_weight: float = 1.0
+    # Weight of a clip's mean error within the velocity's: how loud all of a clip was
+    # played cannot be heard where its gain is not known.
+    velocity_mean_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.features.frame_rate_hz != self.labels.frame_rate_hz:
+            raise ValueError(
+                f"features have {self.features.frame_rate_hz} frames per second and "
+                f"labels {self.labels.frame_rate_hz}: they must be equal"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return {"objective": "piano", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PianoConfig":
+        """Raise ValueError where `values` are not a piano model's configuration."""
+        if values.get("objective") != "piano":
+            raise ValueError(
+                f"configuration of objective {values.get('objective')!r} instead of "
+                "'piano': this is a checkpoint of another model"
+            )
+        try:
+            return cls(
+                model=hppnet_from_dict(values["model"]),
+                features=CQTConfig(**values["features"]),
+                labels=RollLabelConfig(**values["labels"]),
+                decoding=RollDecodingConfig(**values["decoding"]),
+                onset_positive_weight=values["onset_positive_weight"],
+                # Models of older versions lack them.
+                **{name: values[name] for name in _WEIGHTS if name in values},
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"piano configuration does not fit this version of mt3x: {error}"
+            ) from error
+
+
+class PianoObjective:
+    """HPPNet on log-CQT features, trained on rolls."""
+
+    def __init__(self, config: PianoConfig, dtype: Any = jnp.float32) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.model = HPPNet(config.model)
+
+    def init(self, rng: jax.Array) -> Params:
+        """Draw the parameters."""
+        feats_BxTxF = jnp.zeros((1, 2, self.config.features.num_bins))
+        return self.model.init(rng, feats_BxTxF)["params"]
+
+    def features(self, samples_BxS: jax.Array) -> jax.Array:
+        """Samples, float or int16, to feats_BxTxF with T = S // hop."""
+        if samples_BxS.dtype == jnp.int16:
+            samples_BxS = samples_BxS.astype(jnp.float32) / 32768
+        # Frame S // hop is centred on the clip's end: it belongs to the next clip.
+        return log_cqt(samples_BxS, self.config.features)[:, :-1]
+
+    def predict(
+        self,
+        params: Params,
+        samples_BxS: jax.Array,
+        num_samples_B: jax.Array | None = None,
+    ) -> dict[str, jax.Array]:
+        """Transcribe clips.
+
+        Args:
+          params: as from `init`.
+          samples_BxS: audio, S a multiple of the hop.
+          num_samples_B: length of each clip where it is padded behind.
+
+        Returns:
+          Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop;
+          zero in padding.
+        """
+        feats_BxTxF = by_rows(self.features, samples_BxS)
+        mask_BxT = None
+        if num_samples_B is not None:
+            num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
+            mask_BxT = jnp.arange(feats_BxTxF.shape[1]) < num_frames_B[:, None]
+        inputs_BxTxF = feats_BxTxF.astype(self.dtype)
+        rolls: Any = self.model.apply({"params": params}, inputs_BxTxF, mask_BxT)
+        if mask_BxT is not None:
+            keep = mask_BxT[..., None]
+            rolls = {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
+        return rolls
+
+    def loss(
+        self, params: Params, batch: Batch, rng: jax.Array | None = None
+    ) -> LossSums:
+        """HPPNet's loss (eq. 3 to 7) as a sum with its weight.
+
+        The velocity's error counts at onsets only and is divided by their weight, not
+        by the number of keys and frames, as the authors' code has it.
+
+        Args:
+          params: as from `init`.
+          batch: `samples` BxS and the target rolls `onset`, `frame`, `offset` and
+            `velocity` BxTxP.
+          rng: not used; HPPNet draws nothing.
+
+        Returns:
+          The sum with its weight (keys x frames), and the heads' parts.
+        """
+        del rng
+        rolls = self.predict(params, batch["samples"])
+        weight = jnp.asarray(batch["onset"].size, jnp.float32)
+        parts = roll_losses(
+            rolls,
+            batch,
+            weight,
+            self.config.onset_positive_weight,
+            self.config.velocity_mean_weight,
+        )
+        weights = {
+            "onset": self.config.onset_weight,
+            "velocity": self.config.velocity_weight,
+        }
+        total = sum(
+            weights.get(name, 1.0) * part * weight / part_weight
+            for name, (part, part_weight) in parts.items()
+        )
+        return LossSums(jnp.asarray(total), weight, parts)
+
+
+def roll_losses(
+    rolls: Mapping[str, jax.Array],
+    batch: Batch,
+    num_cells: jax.Array,
+    onset_positive_weight: float,
+    velocity_mean_weight: float = 1.0,
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """HPPNet's loss of each head as (sum, weight)."""
+    targets = {name: batch[name].astype(jnp.float32) for name in HEADS}
+    weights = {"onset": onset_positive_weight, "frame": 1.0, "offset": 1.0}
+    parts = {
+        name: (losses.binary_cross_entropy(rolls[name], targets[name], w), num_cells)
+        for name, w in weights.items()
+    }
+    error = losses.masked_squared_error(
+        rolls["velocity"],
+        targets["velocity"],
+        targets["onset"],
+        velocity_mean_weight,
+    )
+    parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
+    return parts
+
+
+def hppnet_from_dict(values: Mapping[str, Any]) -> HPPNetConfig:
+    subnets = [
+        SubnetConfig(**{**subnet, "heads": tuple(subnet["heads"])})
+        for subnet in values["subnets"]
+    ]
+    return HPPNetConfig(**{**values, "subnets": tuple(subnets)})

@@ -1,0 +1,346 @@
+"""MT3's objective: event tokens from log-mel frames, and rolls beside them."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mt3x.models import batch_norm, losses
+from mt3x.models.features import CQTConfig, LogMelConfig, by_rows, log_cqt, log_mel
+from mt3x.models.hppnet import HEADS
+from mt3x.models.losses import LossSums
+from mt3x.models.piano_objective import Batch, Params, hppnet_from_dict, roll_losses
+from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from mt3x.models.stem import StemConfig
+from mt3x.music.rolls import RollDecodingConfig, RollLabelConfig
+from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import Codec
+
+
+@dataclass(frozen=True)
+class RollsConfig:
+    """HPPNet's heads on a token model's encoder, learnt beside the tokens."""
+
+    # Features of a key in front of the heads, and LSTM units of a head.
+    channels: int = 48
+    # At the frame rate of the token model's features.
+    labels: RollLabelConfig = field(
+        default_factory=lambda: RollLabelConfig(frame_rate_hz=125.0)
+    )
+    decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
+    # Of the onset's, frame's, offset's and velocity's loss (HPPNet's means) against the
+    # tokens' (mean over tokens).
+    weights: tuple[float, float, float, float] = (10.0, 10.0, 10.0, 10.0)
+    # Weight of onset frames against others in the onset's cross-entropy.
+    onset_positive_weight: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.channels < 2 or self.channels % 2:
+            raise ValueError(f"channels={self.channels} must be even and at least 2")
+        if len(self.weights) != len(HEADS) or min(self.weights) < 0:
+            raise ValueError(
+                f"weights={self.weights} must be {len(HEADS)} numbers of 0 or more: of "
+                + ", ".join(HEADS)
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RollsConfig":
+        parts = {
+            "labels": RollLabelConfig(**values["labels"]),
+            "decoding": RollDecodingConfig(**values["decoding"]),
+            "weights": tuple(values["weights"]),
+        }
+        return cls(**{**values, **parts})
+
+
+@dataclass(frozen=True)
+class TokensConfig:
+    """All that the weights of a token model depend on; stored in each checkpoint.
+
+    The defaults are those of the model that MT3's authors published as `mt3`.
+    """
+
+    model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    features: LogMelConfig = field(default_factory=LogMelConfig)
+    tokens: TokenizerConfig = field(default_factory=TokenizerConfig)
+    # Frames of audio in a segment.
+    num_frames: int = 256
+    # Tokens of a segment, its end marker included.
+    max_tokens: int = 1024
+    # Of the training loss (see `mt3x.models.losses.cross_entropy`).
+    z_loss: float = 1e-4
+    label_smoothing: float = 0.0
+    # What a harmonic stem reads beside the log-mel features.
+    stem_features: CQTConfig | None = None
+    # Heads for rolls on the encoder, as an auxiliary task; None: tokens alone.
+    rolls: RollsConfig | None = None
+
+    def __post_init__(self) -> None:
+        num_embeddings = Codec(self.tokens.vocab).num_embeddings
+        if self.model.vocab_size < num_embeddings:
+            raise ValueError(
+                f"the model has {self.model.vocab_size} embeddings, its vocabulary "
+                f"needs {num_embeddings}: set Seq2SeqConfig.vocab_size"
+            )
+        if self.model.input_depth != self.features.num_bins:
+            raise ValueError(
+                f"the model takes {self.model.input_depth} features a frame, but there "
+                f"are {self.features.num_bins}: they must be equal"
+            )
+        if self.model.stem.is_harmonic != (self.stem_features is not None):
+            raise ValueError(
+                "TokensConfig.stem_features and a harmonic stem go together: set both "
+                "or neither"
+            )
+        cqt, mel = self.stem_features, self.features
+        if cqt is not None and (cqt.sample_rate_hz, cqt.hop_samples) != (
+            mel.sample_rate_hz,
+            mel.hop_samples,
+        ):
+            raise ValueError(
+                f"stem_features have a rate of {cqt.sample_rate_hz} Hz and a hop of "
+                f"{cqt.hop_samples}, features {mel.sample_rate_hz} and "
+                f"{mel.hop_samples}: they must be equal"
+            )
+        if self.rolls and self.rolls.labels.frame_rate_hz != mel.frame_rate_hz:
+            raise ValueError(
+                f"features have {mel.frame_rate_hz} frames per second and the labels "
+                f"of rolls {self.rolls.labels.frame_rate_hz}: they must be equal"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` reads them back."""
+        return {"objective": "tokens", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TokensConfig":
+        """Raise ValueError where `values` are not a token model's configuration."""
+        values = dict(values)
+        objective = values.pop("objective", None)
+        if objective != "tokens":
+            raise ValueError(
+                f"configuration of objective {objective!r} instead of 'tokens': this "
+                "is a checkpoint of another model"
+            )
+        try:
+            cqt, rolls = values.pop("stem_features", None), values.pop("rolls", None)
+            return cls(
+                model=_seq2seq_from_dict(values.pop("model")),
+                stem_features=cqt and CQTConfig(**cqt),
+                rolls=rolls and RollsConfig.from_dict(rolls),
+                features=LogMelConfig(**values.pop("features")),
+                tokens=TokenizerConfig.from_dict(values.pop("tokens")),
+                **values,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"token configuration does not fit this version of mt3x: {error}"
+            ) from error
+
+
+def _seq2seq_from_dict(values: Mapping[str, Any]) -> Seq2SeqConfig:
+    model = {**values, "mlp_activations": tuple(values["mlp_activations"])}
+    if stem := values.get("stem"):
+        parts = {
+            "channels": tuple(stem["channels"]),
+            "harmonic": hppnet_from_dict(stem["harmonic"]),
+        }
+        model["stem"] = StemConfig(**{**stem, **parts})
+    return Seq2SeqConfig(**model)
+
+
+class TokensObjective:
+    """MT3: a T5 encoder-decoder from log-mel features to event tokens.
+
+    Transcription is a loop around `start` and `step` (see `mt3x.inference.decoding`).
+    Token ids are the model's: those of the codec behind three special ones.
+    """
+
+    def __init__(self, config: TokensConfig, dtype: Any = jnp.float32) -> None:
+        self.config = config
+        self.dtype = dtype
+        channels = config.rolls and config.rolls.channels
+        self.model = Seq2Seq(config.model, jnp.dtype(dtype), channels)
+
+    def init(self, rng: jax.Array) -> Params:
+        """Draw the parameters; batch norm's statistics are among them."""
+        cqt = self.config.stem_features
+        num_bins = self.config.features.num_bins + (cqt.num_bins if cqt else 0)
+        inputs = jnp.zeros((1, 2, num_bins)), jnp.zeros((1, 2), jnp.int32)
+        return batch_norm.join(self.model.init(rng, *inputs, method="with_rolls"))
+
+    def features(self, frames_BxTxW: jax.Array, num_frames_B: jax.Array) -> jax.Array:
+        """Audio frames, float or int16, to feats_BxTxF.
+
+        Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
+        which pads features and not audio. Those that a harmonic stem reads lie behind
+        the log-mel ones; they are of windows around a frame's first sample, log-mel
+        of windows that begin there.
+        """
+        if frames_BxTxW.dtype == jnp.int16:
+            frames_BxTxW = frames_BxTxW.astype(jnp.float32) / 32768
+        samples_BxS = frames_BxTxW.reshape(len(frames_BxTxW), -1)
+        feats_BxTxF = log_mel(samples_BxS, self.config.features)
+        is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
+        feats_BxTxF = jnp.where(is_audio_BxT[..., None], feats_BxTxF, 0.0)
+        if self.config.stem_features is None:
+            return feats_BxTxF
+        # Frame S // hop is centred on the segment's end: it belongs to the next one.
+        cqt_BxTxF = log_cqt(samples_BxS, self.config.stem_features)[:, :-1]
+        return jnp.concatenate([feats_BxTxF, cqt_BxTxF], axis=-1)
+
+    def loss(
+        self, params: Params, batch: Batch, rng: jax.Array | None = None
+    ) -> LossSums:
+        """Cross-entropy of the target tokens with z-loss, as a sum with its weight.
+
+        The heads' losses, where there are heads, are added in proportion to it.
+
+        Args:
+          params: as from `init`.
+          batch: `encoder_input_tokens` BxTxW (audio frames), `encoder_num_frames` B,
+            `decoder_input_tokens`, `decoder_target_tokens` and `decoder_loss_weights`
+            BxL: T5X's names. For the heads the target rolls `onset`, `frame`, `offset`
+            and `velocity` BxTxP.
+          rng: for training: dropout, and batch norm by the batch's own statistics.
+            None: without dropout, by the running statistics.
+
+        Returns:
+          The sum with its weight (target tokens), all parts, and in training the new
+          running statistics.
+        """
+        num_frames_B = batch["encoder_num_frames"]
+        feats_BxTxF = by_rows(
+            self.features, batch["encoder_input_tokens"], num_frames_B
+        )
+        is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
+        out: Any = self.model.apply(
+            batch_norm.variables(params),
+            feats_BxTxF,
+            batch["decoder_input_tokens"],
+            is_audio_BxT,
+            deterministic=rng is None,
+            rngs=None if rng is None else {"dropout": rng},
+            mutable=[] if rng is None else ["batch_stats"],
+            method="with_rolls",
+        )
+        (logits_BxLxV, rolls), new = out
+        targets_BxL = batch["decoder_target_tokens"]
+        weights_BxL = batch["decoder_loss_weights"].astype(jnp.float32)
+        cross_entropy, penalty = losses.cross_entropy(
+            logits_BxLxV,
+            targets_BxL,
+            weights_BxL,
+            self.config.z_loss,
+            self.config.label_smoothing,
+        )
+        weight = jnp.sum(weights_BxL)
+        is_right_BxL = jnp.argmax(logits_BxLxV, axis=-1) == targets_BxL
+        parts = {
+            "cross_entropy": (cross_entropy, weight),
+            "z_loss": (penalty, weight),
+            "accuracy": (jnp.sum(weights_BxL, where=is_right_BxL), weight),
+        }
+        total = cross_entropy + penalty
+        if self.config.rolls is not None:
+            roll_parts = self._roll_losses(rolls, is_audio_BxT, batch)
+            for name, factor in zip(HEADS, self.config.rolls.weights, strict=True):
+                part, part_weight = roll_parts[name]
+                total += factor * part * weight / part_weight
+            parts |= roll_parts
+        return LossSums(total, weight, parts, new.get("batch_stats", {}))
+
+    def _roll_losses(
+        self, rolls: Mapping[str, jax.Array], is_audio_BxT: jax.Array, batch: Batch
+    ) -> dict[str, tuple[jax.Array, jax.Array]]:
+        """Those of the heads, over the frames of audio."""
+        assert self.config.rolls is not None
+        # Where both the roll and its target are 0 the loss is nothing.
+        heard = {
+            n: jnp.where(is_audio_BxT[..., None], r, 1e-7) for n, r in rolls.items()
+        }
+        num_cells = jnp.sum(is_audio_BxT, dtype=jnp.float32) * rolls["onset"].shape[2]
+        return roll_losses(
+            heard,
+            batch,
+            jnp.maximum(num_cells, 1.0),
+            self.config.rolls.onset_positive_weight,
+        )
+
+    def predict_rolls(
+        self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
+    ) -> dict[str, jax.Array]:
+        """What the heads say of segments.
+
+        Args:
+          params: as from `init`.
+          frames_BxTxW: audio frames.
+          num_frames_B: how many of them are audio.
+
+        Returns:
+          Rolls BxTxP in float32 for onset, frame, offset and velocity; zero in padding.
+        """
+        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
+        is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
+
+        def predict(model: Seq2Seq) -> Any:
+            return model.rolls(model.encode(feats_BxTxF), is_audio_BxT)
+
+        rolls: Any = self.model.apply(batch_norm.variables(params), method=predict)
+        keep = is_audio_BxT[..., None]
+        return {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
+
+    def start(
+        self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
+    ) -> Any:
+        """Encode segments; the cache that `step` reads and writes.
+
+        Args:
+          params: as from `init`.
+          frames_BxTxW: audio frames.
+          num_frames_B: how many of them are audio.
+        """
+        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
+
+        def encode(model: Seq2Seq) -> Any:
+            return model.start(model.encode(feats_BxTxF), self.config.max_tokens)
+
+        return self.model.apply(batch_norm.variables(params), method=encode)
+
+    def step(
+        self,
+        params: Params,
+        cache: Any,
+        tokens_B: jax.Array,
+        positions_B: jax.Array,
+        length: int | None = None,
+    ) -> tuple[jax.Array, Any]:
+        """The next token's logits.
+
+        Args:
+          params: as from `init`.
+          cache: from `start` or the step before.
+          tokens_B: the token in front of the one to come; 0 at position 0.
+          positions_B: how many tokens a row has so far.
+          length: more than any position, as a static number; shorter is faster.
+
+        Returns:
+          logits_BxV in float32, and the cache that holds the token.
+        """
+        out: Any = self.model.apply(
+            batch_norm.variables(params),
+            cache,
+            tokens_B,
+            positions_B,
+            length,
+            method="step",
+        )
+        return out
+
+
+def _is_audio(num_frames_B: jax.Array, num_frames: int) -> jax.Array:
+    """Whether a frame is audio and not padding: BxT."""
+    return jnp.arange(num_frames) < num_frames_B[:, None]

@@ -1,0 +1,200 @@
+"""Scores of a transcription of several instruments, under the names MT3 reports.
+
+The scores are those of Gardner et al. 2022 (arXiv:2111.03017), section 4, as MT3's code
+computes them; each as precision, recall and F1:
+
+- `Onset`: notes of the same pitch with onsets within 50 ms, whatever their program;
+  `Onset + offset`: and offsets within 20 % of the duration or 50 ms; `Onset +
+  velocity` and `Onset + offset + velocity`: and velocities as in `mt3x.music.metrics`.
+- `Frame`: frames of 16 ms (62.5 a second) in which a pitch sounds, from frame
+  floor(onset * 62.5) until before floor(offset * 62.5), where every note lasts 50 ms
+  or more. Frames in which the velocities of a reference pitch, of all programs
+  together, add up to 30 or less count as silent.
+- `Onset + offset (T)`: with T seconds, 0.01 to 0.5, in place of both 50 ms.
+
+All these leave drums out. Program-aware scores have them:
+
+- `Onset + offset + program (G)`: notes must also agree in program, by granularity G
+  as in `mt3x.music.tokens`; drums match drums and by their onsets alone. Matched notes
+  are added up over instruments, so each counts by its number of notes.
+- `Nondrum onset + offset + program (G)` and `Drum onset (G)`: the same for either.
+
+A score is 0 where there is no note to find or none was found. Notes of zero length
+are left out of all but the frames.
+
+Differences from MT3's code:
+
+- Its frame scores lengthen the short notes of both sides in place, which the
+  tolerance sweep after them then sees. Here no score changes its arguments.
+- Its drums of different programs do not match, though tokens give drums none. Here
+  drums are one instrument.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mt3x.music.instruments import Instruments
+from mt3x.music.metrics import (
+    OFFSET_RATIO,
+    ONSET_TOLERANCE_S,
+    PrecisionRecallF1,
+    count_velocity_matches,
+    match_notes,
+)
+from mt3x.music.notes import Notes
+
+__all__ = ["has_instruments", "instrument_scores", "mean_instrument_scores"]
+
+FRAME_RATE_HZ = 62.5
+FRAME_MIN_DURATION_S = 0.05
+FRAME_VELOCITY = 30
+"""Where a reference pitch is this loud or less, it is taken for silent."""
+TOLERANCES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+GRANULARITIES = {"flat": 128, "midi_class": 8, "full": 1}
+"""How many programs make one instrument."""
+
+
+def has_instruments(notes: Notes) -> bool:
+    """Whether there are drums or several programs."""
+    return bool(notes.is_drum.any()) or len(np.unique(notes.program)) > 1
+
+
+def instrument_scores(
+    ref: Notes,
+    est: Notes,
+    onsets_only: bool = False,
+    tracks: Mapping[str, Instruments] | None = None,
+) -> dict[str, float]:
+    """All of MT3's scores of one piece, by MT3's names (see the module's docstring).
+
+    Args:
+      ref, est: the reference's and the estimated notes.
+      onsets_only: leave out the scores of velocities and (but for the program-aware
+        ones and the sweep) of offsets, as MT3 does for models of onsets.
+      tracks: instruments to score by themselves, too, as `name/Onset F1` and so on;
+        without offsets where they are drums alone.
+    """
+    drumless = ref[~ref.is_drum], est[~est.is_drum]
+    scores = _track_scores(*drumless, not onsets_only, not onsets_only)
+    for name, track in (tracks or {}).items():
+        of_track = _track_scores(
+            track.select(ref),
+            track.select(est),
+            with_offsets=not onsets_only and bool(track.programs),
+            with_velocities=not onsets_only,
+        )
+        scores |= {f"{name}/{key}": value for key, value in of_track.items()}
+    for granularity, family_size in GRANULARITIES.items():
+        scores |= _program_scores(ref, est, granularity, family_size)
+    drumless = _with_length(drumless[0]), _with_length(drumless[1])
+    for tolerance_s in TOLERANCES_S:
+        pairs = match_notes(*drumless, tolerance_s, OFFSET_RATIO, tolerance_s)
+        scores |= _named("Onset + offset", len(pairs), drumless, f" ({tolerance_s})")
+    return scores
+
+
+def mean_instrument_scores(pieces: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of every score over `pieces`, each piece counting the same.
+
+    Raises:
+      ValueError: there are no pieces.
+    """
+    if not pieces:
+        raise ValueError("no pieces to average; score at least one")
+    return {
+        name: float(np.mean([piece[name] for piece in pieces])) for name in pieces[0]
+    }
+
+
+def _track_scores(
+    ref: Notes, est: Notes, with_offsets: bool, with_velocities: bool
+) -> dict[str, float]:
+    """The scores that do not look at programs."""
+    frame = _frame_score(ref, est)
+    ref, est = _with_length(ref), _with_length(est)
+    scores = {}
+    for name, offset_ratio in (("Onset", None), ("Onset + offset", OFFSET_RATIO)):
+        if offset_ratio is not None and not with_offsets:
+            continue
+        pairs = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio)
+        scores |= _named(name, len(pairs), (ref, est))
+        if with_velocities:
+            num_matched = count_velocity_matches(ref, est, pairs)
+            scores |= _named(f"{name} + velocity", num_matched, (ref, est))
+    return scores | {
+        "Frame Precision": frame.precision,
+        "Frame Recall": frame.recall,
+        "Frame F1": frame.f1,
+    }
+
+
+def _program_scores(
+    ref: Notes, est: Notes, granularity: str, family_size: int
+) -> dict[str, float]:
+    ref, est = _with_length(ref), _with_length(est)
+    drums = ref[ref.is_drum], est[est.is_drum]
+    others = ref[~ref.is_drum], est[~est.is_drum]
+    ref_family, est_family = (notes.program // family_size for notes in others)
+    num_drums = len(match_notes(*drums, ONSET_TOLERANCE_S, offset_ratio=None))
+    num_others = sum(
+        len(
+            match_notes(
+                others[0][ref_family == family],
+                others[1][est_family == family],
+                ONSET_TOLERANCE_S,
+                OFFSET_RATIO,
+            )
+        )
+        for family in np.intersect1d(ref_family, est_family)
+    )
+    name, suffix = "nset + offset + program", f" ({granularity})"
+    return {
+        **_named(f"O{name}", num_drums + num_others, (ref, est), suffix),
+        **_named("Drum onset", num_drums, drums, suffix),
+        **_named(f"Nondrum o{name}", num_others, others, suffix),
+    }
+
+
+def _named(
+    name: str, num_matched: int, notes: tuple[Notes, Notes], suffix: str = ""
+) -> dict[str, float]:
+    score = PrecisionRecallF1.from_counts(num_matched, *map(len, notes))
+    return {
+        f"{name} precision{suffix}": score.precision,
+        f"{name} recall{suffix}": score.recall,
+        f"{name} F1{suffix}": score.f1,
+    }
+
+
+def _with_length(notes: Notes) -> Notes:
+    return notes[notes.offset_s > notes.onset_s]
+
+
+def _frame_score(ref: Notes, est: Notes) -> PrecisionRecallF1:
+    # MT3 takes a track for one of drums, whose notes all last 50 ms, by its reference.
+    spans = [_frames(notes, bool(ref.is_drum.all())) for notes in (ref, est)]
+    first = min((int(begin.min()) for begin, _ in spans if len(begin)), default=0)
+    last = max((int(end.max()) for _, end in spans if len(end)), default=0)
+    loudness = []
+    for notes, (begin, end) in zip((ref, est), spans, strict=True):
+        change_TxP = np.zeros((last - first + 1, 128), np.int64)
+        np.add.at(change_TxP, (begin - first, notes.pitch), notes.velocity)
+        np.add.at(change_TxP, (end - first, notes.pitch), -notes.velocity)
+        loudness.append(np.cumsum(change_TxP, axis=0))
+    ref_TxP, est_TxP = loudness[0] > FRAME_VELOCITY, loudness[1] > 0
+    return PrecisionRecallF1.from_counts(
+        int(np.count_nonzero(ref_TxP & est_TxP)),
+        int(np.count_nonzero(ref_TxP)),
+        int(np.count_nonzero(est_TxP)),
+    )
+
+
+def _frames(notes: Notes, are_drums: bool) -> tuple[np.ndarray, np.ndarray]:
+    """First frame of each note and the frame after its last."""
+    is_short = notes.offset_s - notes.onset_s < FRAME_MIN_DURATION_S
+    offset_s = np.where(
+        is_short | are_drums, notes.onset_s + FRAME_MIN_DURATION_S, notes.offset_s
+    )
+    begin = np.floor(notes.onset_s * FRAME_RATE_HZ).astype(np.int64)
+    return begin, np.floor(offset_s * FRAME_RATE_HZ).astype(np.int64)

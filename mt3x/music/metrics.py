@@ -1,0 +1,312 @@
+"""Scores of a transcription against reference notes, as the piano literature has them.
+
+- frame: both note lists become rolls of 20 ms frames in which pitch p sounds from
+  frame `round(onset * 50)` until before frame `round(offset * 50)`, at least one
+  frame (the labels HPPNet and Onsets and Frames train on; round half to even).
+  Precision, recall and F1 count (frame, pitch) cells, which is what
+  `mir_eval.multipitch` counts for pitches on semitones.
+- note: same pitch, onset within 50 ms (Bay et al. 2009; `mir_eval.transcription`).
+- note_offset: and the offset within 20 % of the reference note's duration or 50 ms,
+  whichever is more.
+- note_offset_velocity: and the velocity within 0.1, after reference velocities are
+  scaled to 0..1 over the piece and estimated ones fitted to them by a line
+  (Hawthorne et al. 2018, arXiv:1710.11153; `mir_eval.transcription_velocity`).
+- integrated: the frame score of all pitched instruments together, with its counts,
+  see `integrated`.
+
+Conventions: time differences are rounded to 0.1 ms before they are compared, as
+mir_eval does. Programs and drum flags are not looked at, but by `integrated`. A note of
+zero length counts as 1 ms long (mir_eval accepts none). Where reference or estimate is
+empty, or both, the scores are 0: mir_eval's convention. Means over pieces are plain
+means of the pieces' scores. Nothing here changes its arguments.
+
+Notes of different pitch never match, so the matching is done pitch by pitch: the
+scores are those of one call of mir_eval with all notes (tests compare them), at a
+fraction of the time and memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import mir_eval
+import numpy as np
+
+from mt3x.music.notes import Notes
+
+__all__ = [
+    "Cells",
+    "PrecisionRecallF1",
+    "Scores",
+    "count_velocity_matches",
+    "integrated",
+    "match_notes",
+    "mean_scores",
+    "mean_triples",
+    "median_onset_shift",
+    "pooled",
+    "score",
+]
+
+FRAME_RATE_HZ = 50.0
+ONSET_TOLERANCE_S = 0.05
+OFFSET_RATIO = 0.2
+OFFSET_MIN_TOLERANCE_S = 0.05
+VELOCITY_TOLERANCE = 0.1
+MAX_SHIFT_S = 0.15
+"""The largest shift that `median_onset_shift` looks for."""
+MIN_DURATION_S = 0.001
+
+
+@dataclass(frozen=True)
+class PrecisionRecallF1:
+    """Each in 0..1."""
+
+    precision: float
+    recall: float
+    f1: float
+
+    @classmethod
+    def from_counts(
+        cls, num_matched: int, num_ref: int, num_est: int
+    ) -> "PrecisionRecallF1":
+        """Of matched, reference and estimated items; 0 where a count is 0."""
+        if num_matched == 0:
+            return cls(0.0, 0.0, 0.0)
+        return cls(
+            precision=num_matched / num_est,
+            recall=num_matched / num_ref,
+            f1=2 * num_matched / (num_ref + num_est),
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The four scores of one piece, or their means (see the module's docstring)."""
+
+    frame: PrecisionRecallF1
+    note: PrecisionRecallF1
+    note_offset: PrecisionRecallF1
+    note_offset_velocity: PrecisionRecallF1
+
+    def to_dict(self) -> dict[str, dict[str, float]]:
+        """`{"frame": {"precision": ..., "recall": ..., "f1": ...}, "note": ...}`."""
+        return {
+            field.name: dict(vars(getattr(self, field.name))) for field in fields(self)
+        }
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How many (frame, pitch) cells of two piano rolls sound in both, or in one."""
+
+    true_positives: int
+    false_positives: int  # in the estimate alone
+    false_negatives: int  # in the reference alone
+
+    @property
+    def score(self) -> PrecisionRecallF1:
+        """From the counts: TP / (TP + FP) and so on; 0 where TP is 0."""
+        return PrecisionRecallF1.from_counts(
+            self.true_positives,
+            num_ref=self.true_positives + self.false_negatives,
+            num_est=self.true_positives + self.false_positives,
+        )
+
+
+def score(ref: Notes, est: Notes) -> Scores:
+    """All four scores of the estimated notes `est` against the reference `ref`."""
+    by_onset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
+    by_offset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)
+    num_by_velocity = count_velocity_matches(ref, est, by_offset)
+    counts = len(ref), len(est)
+    return Scores(
+        frame=_cells(ref, est, FRAME_RATE_HZ).score,
+        note=PrecisionRecallF1.from_counts(len(by_onset), *counts),
+        note_offset=PrecisionRecallF1.from_counts(len(by_offset), *counts),
+        note_offset_velocity=PrecisionRecallF1.from_counts(num_by_velocity, *counts),
+    )
+
+
+def mean_scores(pieces: Sequence[Scores]) -> Scores:
+    """The mean of every number over `pieces`, each piece counting the same.
+
+    Raises:
+      ValueError: there are no pieces.
+    """
+    if not pieces:
+        raise ValueError("no pieces to average; score at least one")
+
+    return Scores(
+        *(
+            mean_triples([getattr(piece, kind.name) for piece in pieces])
+            for kind in fields(Scores)
+        )
+    )
+
+
+def mean_triples(pieces: Sequence[PrecisionRecallF1]) -> PrecisionRecallF1:
+    """The mean of precision, of recall and of F1."""
+    numbers_Nx3 = [(p.precision, p.recall, p.f1) for p in pieces]
+    return PrecisionRecallF1(*map(float, np.mean(numbers_Nx3, axis=0)))
+
+
+def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> Cells:
+    """Compare the piano rolls of all pitched instruments together, cell by cell.
+
+    The integrated evaluation of Kim and Ahn, "Explore the feasibility of acoustic model
+    augmented Transformer for multi-task music transcription", section 4.2. A cell is a
+    frame and one of 128 pitches; instruments that share one count once. `.score` is
+    what `sklearn.metrics.precision_recall_fscore_support` gives (average="binary",
+    zero_division=0) for the flattened rolls. So with no reference, no estimate, or
+    neither, precision, recall and F1 are 0; the counts tell which.
+
+    Where it says more than the paper, or differs:
+
+    - Eq. 1 and 2 are sums over frames of TP[t] / (TP[t] + FP[t]), which grow with the
+      frames beyond 1 and which scikit-learn does not compute. Here numerator and
+      denominator are summed over frames and pitches, as scikit-learn does.
+    - Drums are left out: their keys are no pitches and their hits have no length. So
+      it is in pretty_midi's piano rolls.
+    - It states no frame rate. By default frames are those of the `frame` score, 20 ms,
+      and notes fill them in the same way, so that the two are equal where there are no
+      drums.
+
+    Args:
+      ref, est: the reference's and the estimated notes.
+      frame_rate_hz: frames per second; MT3's own frame score has 62.5.
+
+    Raises:
+      ValueError: the frame rate is not positive.
+    """
+    if not 0 < frame_rate_hz < np.inf:
+        raise ValueError(f"frame_rate_hz={frame_rate_hz} must be a positive number")
+    return _cells(ref[~ref.is_drum], est[~est.is_drum], frame_rate_hz)
+
+
+def pooled(pieces: Sequence[Cells]) -> Cells:
+    """The cells of all pieces, as if they were one; long pieces weigh more."""
+    return Cells(
+        *(sum(getattr(p, count.name) for p in pieces) for count in fields(Cells))
+    )
+
+
+def median_onset_shift(ref: Notes, est: Notes) -> float:
+    """How many seconds the estimated onsets come late, by the median matched note.
+
+    Notes are matched within 50 ms once a first guess is taken off: the shift of at
+    most 150 ms at which the most onsets of equal pitch fall together, the smallest of
+    those that are as good, so that fast repetitions are not matched to a neighbour. 0
+    where nothing matches.
+    """
+    guess_s = _coarse_shift(ref, est)
+    pairs = match_notes(ref, est.shift(-guess_s), ONSET_TOLERANCE_S, offset_ratio=None)
+    if len(pairs) == 0:
+        return 0.0
+    return float(np.median(est.onset_s[pairs[:, 1]] - ref.onset_s[pairs[:, 0]]))
+
+
+def _coarse_shift(ref: Notes, est: Notes) -> float:
+    parts = [np.zeros(0)]
+    for pitch in np.intersect1d(ref.pitch, est.pitch):
+        ref_onset_s = ref.onset_s[ref.pitch == pitch]
+        est_onset_s = est.onset_s[est.pitch == pitch]
+        # Estimated onsets first..last-1 are within reach of each reference onset.
+        first = np.searchsorted(est_onset_s, ref_onset_s - MAX_SHIFT_S, side="left")
+        last = np.searchsorted(est_onset_s, ref_onset_s + MAX_SHIFT_S, side="right")
+        for onset_s, begin, end in zip(ref_onset_s, first, last, strict=True):
+            parts.append(est_onset_s[begin:end] - onset_s)
+    shift_s = np.sort(np.concatenate(parts))
+    if len(shift_s) == 0:
+        return 0.0
+    # Half the tolerance, so that a shift stands out from half of itself.
+    below = np.searchsorted(shift_s, shift_s - ONSET_TOLERANCE_S / 2, side="left")
+    above = np.searchsorted(shift_s, shift_s + ONSET_TOLERANCE_S / 2, side="right")
+    num_near = above - below
+    best = shift_s[num_near == num_near.max()]
+    return float(best[np.argmin(np.abs(best))])
+
+
+def _cells(ref: Notes, est: Notes, frame_rate_hz: float) -> Cells:
+    spans = [_frames(notes, frame_rate_hz) for notes in (ref, est)]
+    first = min((int(begin.min()) for begin, _ in spans if len(begin)), default=0)
+    last = max((int(end.max()) for _, end in spans if len(end)), default=0)
+    rolls = []
+    for notes, frames in zip((ref, est), spans, strict=True):
+        roll_TxP = np.zeros((last - first, 128), bool)
+        for begin, end, pitch in zip(*frames, notes.pitch, strict=True):
+            roll_TxP[begin - first : end - first, pitch] = True
+        rolls.append(roll_TxP)
+    ref_TxP, est_TxP = rolls
+    return Cells(
+        true_positives=int(np.count_nonzero(ref_TxP & est_TxP)),
+        false_positives=int(np.count_nonzero(est_TxP & ~ref_TxP)),
+        false_negatives=int(np.count_nonzero(ref_TxP & ~est_TxP)),
+    )
+
+
+def _frames(notes: Notes, frame_rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """First frame of each note and the frame after its last."""
+    begin_frame = np.rint(notes.onset_s * frame_rate_hz).astype(np.int64)
+    end_frame = np.rint(notes.offset_s * frame_rate_hz).astype(np.int64)
+    return begin_frame, np.maximum(end_frame, begin_frame + 1)
+
+
+def match_notes(
+    ref: Notes,
+    est: Notes,
+    onset_tolerance_s: float,
+    offset_ratio: float | None,
+    offset_min_tolerance_s: float = OFFSET_MIN_TOLERANCE_S,
+) -> np.ndarray:
+    """A largest matching as pairs of indices [matches, 2] into `ref` and `est`.
+
+    Args:
+      ref, est: notes; their programs are not looked at.
+      onset_tolerance_s: how far onsets may be apart.
+      offset_ratio: how far offsets may be apart, as a part of the reference note's
+        duration; None: as far as they like.
+      offset_min_tolerance_s: how far they may always be apart.
+    """
+    pairs = [np.zeros((0, 2), np.int64)]
+    # mir_eval takes no negative times.
+    origin_s = min(ref.onset_s.min(initial=0.0), est.onset_s.min(initial=0.0))
+    ref_intervals, est_intervals = _intervals(ref, origin_s), _intervals(est, origin_s)
+    for pitch in np.intersect1d(ref.pitch, est.pitch):
+        ref_index = np.flatnonzero(ref.pitch == pitch)
+        est_index = np.flatnonzero(est.pitch == pitch)
+        hz = mir_eval.util.midi_to_hz(np.float64(pitch))
+        matching = mir_eval.transcription.match_notes(
+            ref_intervals=ref_intervals[ref_index],
+            ref_pitches=np.full(len(ref_index), hz),
+            est_intervals=est_intervals[est_index],
+            est_pitches=np.full(len(est_index), hz),
+            onset_tolerance=onset_tolerance_s,
+            offset_ratio=offset_ratio,  # pyright: ignore[reportArgumentType]
+            offset_min_tolerance=offset_min_tolerance_s,
+        )
+        if matching:
+            ref_found, est_found = np.array(matching).T
+            pairs.append(np.stack([ref_index[ref_found], est_index[est_found]], axis=1))
+    return np.concatenate(pairs)
+
+
+def _intervals(notes: Notes, origin_s: float) -> np.ndarray:
+    offset_s = np.maximum(notes.offset_s, notes.onset_s + MIN_DURATION_S)
+    return np.stack([notes.onset_s, offset_s], axis=1) - origin_s
+
+
+def count_velocity_matches(ref: Notes, est: Notes, pairs: np.ndarray) -> int:
+    """How many matched pairs keep within the velocity tolerance.
+
+    As `mir_eval.transcription_velocity.match_notes`, from a matching already made.
+    """
+    if len(pairs) == 0:
+        return 0
+    lowest = ref.velocity.min()
+    ref_loudness = (ref.velocity - lowest) / max(1, ref.velocity.max() - lowest)
+    ref_loudness = ref_loudness[pairs[:, 0]]
+    est_velocity = est.velocity[pairs[:, 1]].astype(np.float64)
+    design = np.stack([est_velocity, np.ones(len(pairs))], axis=1)
+    line = np.linalg.lstsq(design, ref_loudness, rcond=None)[0]
+    error = np.abs(design @ line - ref_loudness)
+    return int(np.count_nonzero(error < VELOCITY_TOLERANCE))

@@ -1,0 +1,385 @@
+"""Notes: what every part of mt3x passes to the next one.
+
+`Notes` holds N notes as parallel read-only arrays, sorted by (onset, program, pitch).
+Times are seconds from the start of the recording, pitches are MIDI note numbers.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from mt3x.files import write_whole
+
+__all__ = ["DEFAULT_VELOCITY", "Notes"]
+
+DEFAULT_VELOCITY = 100
+"""Velocity of notes whose source has none."""
+
+Source = str | os.PathLike[str] | IO[str]
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Notes:
+    """N notes as read-only arrays of length N.
+
+    Negative onsets are allowed (a note that began before an excerpt does); a MIDI
+    file cannot hold them.
+    """
+
+    onset_s: np.ndarray  # float64
+    offset_s: np.ndarray  # float64, never before the onset
+    pitch: np.ndarray  # int32, MIDI note number 0..127
+    velocity: np.ndarray  # int32, 1..127
+    program: np.ndarray  # int32, General MIDI program 0..127
+    is_drum: np.ndarray  # bool
+
+    def __init__(
+        self,
+        onset_s: npt.ArrayLike,
+        offset_s: npt.ArrayLike,
+        pitch: npt.ArrayLike,
+        velocity: npt.ArrayLike | None = None,
+        program: npt.ArrayLike | None = None,
+        is_drum: npt.ArrayLike | None = None,
+    ) -> None:
+        """Copy, check and sort the arrays; those left out are filled in.
+
+        Args:
+          onset_s, offset_s: seconds, finite, offset >= onset.
+          pitch: 0..127.
+          velocity: 1..127; 100 where left out.
+          program: 0..127; 0 (acoustic grand piano) where left out.
+          is_drum: whether `pitch` names a drum; False where left out.
+
+        Raises:
+          ValueError: an array breaks one of these rules; the message says which
+            note and value.
+        """
+        onset_s = _times("onset_s", onset_s)
+        num_notes = len(onset_s)
+        arrays = {
+            "onset_s": onset_s,
+            "offset_s": _times("offset_s", offset_s),
+            "pitch": _integers("pitch", pitch, 0),
+            "velocity": np.full(num_notes, DEFAULT_VELOCITY, np.int32)
+            if velocity is None
+            else _integers("velocity", velocity, 1),
+            "program": np.zeros(num_notes, np.int32)
+            if program is None
+            else _integers("program", program, 0),
+            "is_drum": np.zeros(num_notes, bool)
+            if is_drum is None
+            else np.asarray(is_drum, dtype=bool),
+        }
+        for name, array in arrays.items():
+            if array.shape != (num_notes,):
+                raise ValueError(
+                    f"{name} has shape {array.shape}, onset_s has {num_notes} notes; "
+                    "give arrays of one length"
+                )
+        backward = np.flatnonzero(arrays["offset_s"] < onset_s)
+        if len(backward):
+            first = backward[0]
+            raise ValueError(
+                f"note {first} ends at {arrays['offset_s'][first]:.6g} s, before its "
+                f"onset at {onset_s[first]:.6g} s; offsets must not precede onsets"
+            )
+        order = np.lexsort((arrays["pitch"], arrays["program"], onset_s))
+        for name, array in arrays.items():
+            array = array[order]  # a copy, also where the argument was an array
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @classmethod
+    def empty(cls) -> "Notes":
+        """No notes."""
+        return cls([], [], [])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Notes"]) -> "Notes":
+        """The notes of all `parts` together, sorted anew."""
+        if not parts:
+            return cls.empty()
+        return cls(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts])
+                for field in fields(cls)
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self.onset_s)
+
+    def __getitem__(self, index: slice | npt.ArrayLike) -> "Notes":
+        """The notes picked by a slice, a boolean mask or an array of indices."""
+        if not isinstance(index, slice):
+            index = np.asarray(index)
+            if index.ndim != 1:
+                raise TypeError("index Notes with a slice, a mask or an index array")
+            if len(index) == 0:
+                index = index.astype(np.intp)
+        return type(self)(*(array[index] for array in self._arrays()))
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Notes(0 notes)"
+        return (
+            f"Notes({len(self)} notes, {self.onset_s[0]:.3f} to "
+            f"{self.offset_s.max():.3f} s, pitch {self.pitch.min()} to "
+            f"{self.pitch.max()})"
+        )
+
+    def __reduce__(self) -> tuple[type["Notes"], tuple[np.ndarray, ...]]:
+        # Through the constructor, so that unpickled arrays are read-only again.
+        return type(self), self._arrays()
+
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def equals(self, other: "Notes") -> bool:
+        """Whether both hold exactly the same notes."""
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self._arrays(), other._arrays(), strict=True)
+        )
+
+    def shift(self, seconds: float) -> "Notes":
+        """The same notes, `seconds` later."""
+        onset_s, offset_s, *rest = self._arrays()
+        return type(self)(onset_s + seconds, offset_s + seconds, *rest)
+
+    @overload
+    def to_midi(self, path: None = None, overwrite: bool = False) -> bytes: ...
+    @overload
+    def to_midi(
+        self, path: str | os.PathLike[str], overwrite: bool = False
+    ) -> None: ...
+    def to_midi(
+        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+    ) -> bytes | None:
+        """Write a Standard MIDI File to `path`, or return its bytes without one."""
+        from mt3x.music.midi import write_midi
+
+        data = write_midi(self)
+        if path is None:
+            return data
+        with write_whole(path, overwrite) as file:
+            file.write(data)
+        return None
+
+    @overload
+    def to_csv(self, path: None = None, overwrite: bool = False) -> str: ...
+    @overload
+    def to_csv(self, path: str | os.PathLike[str], overwrite: bool = False) -> None: ...
+    def to_csv(
+        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+    ) -> str | None:
+        """Write a table, one note a line, to `path`, or return its text without one.
+
+        Columns: onset_s, offset_s (6 decimals), pitch, velocity, program, is_drum (0
+        or 1).
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([field.name for field in fields(self)])
+        for onset_s, offset_s, *rest in self._rows():
+            writer.writerow([f"{onset_s:.6f}", f"{offset_s:.6f}", *map(int, rest)])
+        return _deliver(text.getvalue(), path, overwrite)
+
+    @overload
+    def to_json(self, path: None = None, overwrite: bool = False) -> str: ...
+    @overload
+    def to_json(
+        self, path: str | os.PathLike[str], overwrite: bool = False
+    ) -> None: ...
+    def to_json(
+        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+    ) -> str | None:
+        """Write `{"notes": [{"onset_s": ..., ...}, ...]}` to `path`, or return it.
+
+        Each note has the columns of `to_csv`; times are rounded to 6 decimals.
+        """
+        names = [field.name for field in fields(self)]
+        lines = [
+            json.dumps(
+                dict(zip(names, (round(on, 6), round(off, 6), *rest), strict=True))
+            )
+            for on, off, *rest in self._rows()
+        ]
+        body = ",\n".join(lines)
+        text = f'{{"notes": [\n{body}\n]}}\n' if lines else '{"notes": []}\n'
+        return _deliver(text, path, overwrite)
+
+    def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
+        """Draw a piano roll to `path`, or return the figure without one.
+
+        `mt3x.music.plot.plot_notes` has the options. Needs matplotlib: `mt3x[plot]`.
+        """
+        from mt3x.music.plot import plot_notes
+
+        return plot_notes(self, path, **options)
+
+    def _rows(self) -> Any:
+        return zip(*(array.tolist() for array in self._arrays()), strict=True)
+
+    @classmethod
+    def from_csv(cls, source: Source) -> "Notes":
+        """Read what `to_csv` wrote: a path or an open text file.
+
+        Columns are found by their names, in any order; velocity, program and is_drum
+        may be missing.
+
+        Raises:
+          ValueError: the table or a value is wrong; names the file and the line.
+        """
+        name, text = _read_text(source)
+        reader = csv.DictReader(io.StringIO(text))
+        return cls._from_records(name, list(reader), reader.fieldnames or ())
+
+    @classmethod
+    def from_json(cls, source: Source) -> "Notes":
+        """Read what `to_json` wrote: a path or an open text file.
+
+        Raises:
+          ValueError: not such a file; names the file and what is wrong.
+        """
+        name, text = _read_text(source)
+        try:
+            records = json.loads(text)["notes"]
+            columns = set(records[0]) if records else set(_REQUIRED)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{name}: not a note file; JSON of the form {{"notes": '
+                f'[{{"onset_s": ...}}]}} is expected ({_one_line(error)})'
+            ) from error
+        return cls._from_records(name, records, columns)
+
+    @classmethod
+    def from_tsv(cls, source: Source, key_up: bool = False) -> "Notes":
+        """Read a table of notes without names, as the MAPS labels are kept.
+
+        Columns, split by white space: onset s, offset s, MIDI pitch and, where they
+        exist, velocity and key-up s. The offset column holds the sustain pedal; with
+        `key_up` the bare key release of the fifth column is taken. Lines that begin
+        with `#` and a first line without numbers are headers.
+
+        Raises:
+          ValueError: the table or a value is wrong; names the file and the line.
+        """
+        name, text = _read_text(source)
+        rows: list[list[float]] = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            cells = line.split()
+            if not cells or cells[0].startswith("#"):
+                continue
+            try:
+                rows.append([float(cell) for cell in cells])
+            except ValueError as error:
+                if not rows and not _is_number(cells[0]):
+                    continue
+                raise ValueError(f"{name}, line {number}: {error}") from error
+            needed = 5 if key_up else 3
+            if len(cells) < needed:
+                what = "a key-up time in column 5" if key_up else "onset, offset, pitch"
+                raise ValueError(
+                    f"{name}, line {number}: {len(cells)} columns, but {what} expected"
+                )
+        try:
+            return cls(
+                [row[0] for row in rows],
+                [row[4] if key_up else row[1] for row in rows],
+                [row[2] for row in rows],
+                [row[3] if len(row) > 3 else DEFAULT_VELOCITY for row in rows],
+            )
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    @classmethod
+    def _from_records(
+        cls, name: str, records: Sequence[Mapping[str, Any]], columns: Any
+    ) -> "Notes":
+        """Notes from one mapping a note; `name` is the file for error messages."""
+        missing = [column for column in _REQUIRED if column not in columns]
+        if missing:
+            raise ValueError(
+                f"{name}: no column {' or '.join(missing)}; a note needs "
+                f"{', '.join(_REQUIRED)}"
+            )
+        arrays = []
+        for field in fields(cls):
+            if field.name not in columns:
+                arrays.append(None)
+                continue
+            try:
+                arrays.append([float(record[field.name]) for record in records])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{name}: a note has no valid {field.name} ({_one_line(error)})"
+                ) from error
+        try:
+            return cls(*arrays)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+
+_REQUIRED = ("onset_s", "offset_s", "pitch")
+
+
+def _times(name: str, values: npt.ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise ValueError(f"{name} of note {bad[0]} is not finite; drop such notes")
+    return array
+
+
+def _integers(name: str, values: npt.ArrayLike, lowest: int) -> np.ndarray:
+    array = np.asarray(values)
+    wrong = ~((array >= lowest) & (array <= 127) & (array == np.floor(array)))
+    bad = np.flatnonzero(wrong)
+    if len(bad):
+        raise ValueError(
+            f"{name} of note {bad[0]} is {array.flat[bad[0]]}; whole numbers "
+            f"{lowest} to 127 are valid"
+        )
+    return array.astype(np.int32)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _read_text(source: Source) -> tuple[str, str]:
+    """A name for messages and the text of a path or an open text file."""
+    if not isinstance(source, str | os.PathLike):
+        return str(getattr(source, "name", "note table")), source.read()
+    try:
+        return str(source), Path(source).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source}: not a text file; give a table of notes") from error
+
+
+def _deliver(
+    text: str, path: str | os.PathLike[str] | None, overwrite: bool
+) -> str | None:
+    if path is None:
+        return text
+    with write_whole(path, overwrite, text=True) as file:
+        file.write(text)
+    return None

@@ -1,0 +1,388 @@
+"""`mt3x transcribe`: inputs, outputs, bad input. The weights are small and random."""
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import soundfile
+from tiny_models import (
+    SMALL,
+    SMALL_ROLLS,
+    SMALL_TOKENS,
+    random_params,
+    save_small_weights,
+)
+
+from mt3x.cli.main import main
+from mt3x.models.hppnet import HPPNetConfig
+from mt3x.models.weights_file import save_weights
+from mt3x.music.notes import Notes
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def token_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tokens.safetensors"
+    return save_small_weights(path, SMALL_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def heads_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "heads.safetensors"
+    return save_small_weights(path, SMALL_ROLLS)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder with one second of sound, in a.wav."""
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", tone(), RATE)
+    return tmp_path
+
+
+@pytest.fixture
+def run(weights, folder, monkeypatch, capsysbinary):
+    """Runs the command; returns exit code, standard output and standard error."""
+
+    def call(*args, stdin=b"", checkpoint=weights):
+        argv = ["mt3x", "transcribe", *map(str, args)]
+        if checkpoint is not None:
+            argv += ["--checkpoint", str(checkpoint)]
+        monkeypatch.setattr(sys, "argv", argv)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capsysbinary.readouterr()
+        return exit_.value.code or 0, out, err.decode()
+
+    return call
+
+
+def tone(seconds: float = 1.0) -> np.ndarray:
+    time_S = np.arange(int(seconds * RATE)) / RATE
+    return 0.3 * np.sin(2 * np.pi * 440 * time_S) * np.exp(-3 * (time_S % 0.25))
+
+
+def files(folder: Path = Path()) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.*"))
+
+
+def test_midi_is_written_beside_the_input(run):
+    code, out, err = run("a.wav")
+    assert (code, out) == (0, b"")
+    assert files() == ["a.mid", "a.wav"]
+    assert "1 file, " in err and "1.0 s of audio" in err and "x realtime" in err
+    assert any(m.type == "note_on" for m in mido.MidiFile("a.mid"))
+
+
+def test_all_formats_hold_the_same_notes(run):
+    code, _, err = run("a.wav", "-f", "midi,csv,json,rolls,plot,sonify", "-d", "out")
+    assert code == 0, err
+    assert files(Path("out")) == [
+        "a.csv",
+        "a.json",
+        "a.mid",
+        "a.npz",
+        "a.png",
+        "a.transcribed.wav",
+    ]
+    notes = Notes.from_csv("out/a.csv")
+    assert len(notes) > 0 and Notes.from_json("out/a.json").equals(notes)
+    assert Path("out/a.mid").read_bytes()[:4] == b"MThd"
+    with np.load("out/a.npz") as rolls:
+        assert rolls["onset"].shape == rolls["velocity"].shape == (50, 88)
+        assert rolls["frame_rate_hz"] == 50 and rolls["lowest_pitch"] == 21
+    assert Path("out/a.png").read_bytes()[:4] == b"\x89PNG"
+    stereo, rate = soundfile.read("out/a.transcribed.wav")
+    assert stereo.shape == (rate, 2) and np.abs(stereo).max(axis=0).min() > 0.01
+
+
+def test_standard_input_and_output(run, folder):
+    data = (folder / "a.wav").read_bytes()
+    code, out, _ = run("-", stdin=data)
+    assert code == 0 and out[:4] == b"MThd"
+    code, out, _ = run("a.wav", "-o", "-", "-f", "json")
+    assert code == 0 and json.loads(out)["notes"]
+    assert run("-", "-f", "json", "-o", "-", stdin=data)[1] == out
+    code, out, _ = run("-", "-d", "out", "-f", "plot,sonify", stdin=data)
+    assert code == 0 and files(Path("out")) == ["stdin.png", "stdin.transcribed.wav"]
+    code, _, err = run("-", stdin=b"")
+    assert code == 1 and "error: standard input" in err
+    assert files() == ["a.wav", "out/stdin.png", "out/stdin.transcribed.wav"]
+
+
+def test_existing_outputs_are_kept_unless_told(run):
+    Path("a.mid").write_bytes(b"mine")
+    code, _, err = run("a.wav")
+    assert code == 0 and "kept a.mid" in err and "--overwrite" in err
+    assert Path("a.mid").read_bytes() == b"mine"
+    # Only the missing format is made.
+    code, _, err = run("a.wav", "-f", "midi,csv")
+    assert Path("a.mid").read_bytes() == b"mine" and Path("a.csv").exists()
+    assert run("a.wav", "--overwrite")[0] == 0
+    assert Path("a.mid").read_bytes()[:4] == b"MThd"
+
+
+def test_folders_keep_their_structure(run):
+    Path("in/sub").mkdir(parents=True)
+    shutil.copy("a.wav", "in/sub/b.wav")
+    shutil.copy("a.wav", "in/c.wav")
+    code, _, err = run("in", "--out-dir", "out")
+    assert code == 0 and files(Path("out")) == ["c.mid", "sub/b.mid"]
+    assert "2 files" in err
+
+
+def test_collisions_stop_before_work_starts(run):
+    soundfile.write("a.flac", tone(), RATE)
+    code, _, err = run("a.wav", "a.flac")
+    assert code == 1 and err == (
+        "error: a.wav and a.flac would both write a.mid: rename one, or transcribe "
+        "them one at a time with different --out-dir\n"
+    )
+    assert files() == ["a.flac", "a.wav"]
+
+
+def test_quiet_prints_nothing(run):
+    assert run("a.wav", "-q") == (0, b"", "")
+    assert run("a.wav", "-q") == (0, b"", "")
+
+
+def test_options_take_effect(run):
+    def count(*options):
+        code, out, err = run("a.wav", "-o", "-", "-f", "json", *options)
+        assert code == 0, err
+        return len(json.loads(out)["notes"])
+
+    assert count("--onset-threshold", "1") == 0
+    assert count("--onset-threshold", "0.2", "--device", "cpu") >= count() > 0
+    assert count("--precision", "bfloat16") > 0
+    assert count("--decoder", "rolls") == count()
+    assert run("a.wav", "--onset-threshold", "2")[0] == 2
+    code, _, err = run("a.wav", "-f", "midi,pdf")
+    assert code == 2 and "'pdf' is not one of midi, csv" in err
+    code, _, err = run("a.wav", "--device", "tpu")
+    assert code == 1 and err.startswith("error: JAX finds no tpu")
+
+
+def noise(seconds: float, rate: int, channels: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return 0.1 * rng.standard_normal((int(seconds * rate), channels))
+
+
+def write_good_or_silent(name: str) -> None:
+    if name == "8bit.wav":
+        soundfile.write(name, tone(), RATE, subtype="PCM_U8")
+    elif name == "192k.flac":
+        soundfile.write(name, noise(0.5, 192000, 2), 192000)
+    elif name == "7channels.wav":
+        soundfile.write(name, noise(0.5, 44100, 7), 44100)
+    elif name == "silent.wav":
+        soundfile.write(name, np.zeros(2 * RATE), RATE)
+    elif name == "dither.wav":
+        steps = np.random.default_rng(0).integers(-1, 2, RATE).astype(np.int16)
+        soundfile.write(name, steps, RATE)
+    elif name == "onesample.wav":
+        soundfile.write(name, np.array([0.5]), RATE)
+
+
+@pytest.mark.parametrize("name", ["8bit.wav", "192k.flac", "7channels.wav"])
+def test_unusual_recordings_are_transcribed(run, name):
+    write_good_or_silent(name)
+    code, _, err = run(name, "-f", "csv")
+    assert code == 0, err
+    assert len(Notes.from_csv(Path(name).with_suffix(".csv"))) > 0
+
+
+@pytest.mark.parametrize("name", ["silent.wav", "dither.wav"])
+def test_silence_gives_an_empty_midi_file(run, name):
+    write_good_or_silent(name)
+    code, _, err = run(name, "-f", "midi,csv,plot,sonify,rolls,json")
+    assert code == 0 and "0 notes" in err
+    assert len(Notes.from_csv(Path(name).with_suffix(".csv"))) == 0
+    messages = list(mido.MidiFile(Path(name).with_suffix(".mid")))
+    assert not any(m.type == "note_on" for m in messages)
+
+
+def test_one_sample_is_a_recording(run):
+    write_good_or_silent("onesample.wav")
+    code, _, err = run("onesample.wav", "-f", "midi,plot,sonify")
+    assert code == 0, err
+
+
+def break_input(name: str) -> None:
+    path = Path(name)
+    if name == "empty.wav":
+        path.touch()
+    elif name == "zerolength.wav":
+        soundfile.write(name, np.zeros(0), RATE)
+    elif name == "nan.wav":
+        samples = tone()
+        samples[5000] = np.nan
+        soundfile.write(name, samples, RATE, subtype="FLOAT")
+    elif name == "text.mp3":
+        path.write_text("this is no recording\n" * 100)
+    elif name == "truncated.flac":
+        soundfile.write("whole.flac", noise(5, RATE, 1), RATE)
+        path.write_bytes(Path("whole.flac").read_bytes()[:20000])
+        Path("whole.flac").unlink()
+    elif name == "folder.wav":
+        path.mkdir()
+    elif name == "header.wav":
+        path.write_bytes(Path("a.wav").read_bytes()[:20])
+
+
+BROKEN = {
+    "empty.wav": "empty",
+    "zerolength.wav": "has no samples",
+    "nan.wav": "NaN",
+    "text.mp3": "not a readable audio file",
+    "header.wav": "header.wav",
+    "missing.wav": "no such file",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_bad_input_is_one_line_and_the_others_are_done(run, name):
+    break_input(name)
+    shutil.copy("a.wav", "z.wav")
+    code, out, err = run("a.wav", name, "z.wav", "-f", "midi,csv")
+    assert (code, out) == (1, b"")
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and name in errors[0] and BROKEN[name] in errors[0]
+    assert "Traceback" not in err and "2 files" in err and "1 failed" in err
+    left = {"a.wav", "a.mid", "a.csv", "z.wav", "z.mid", "z.csv"}
+    assert set(files()) - {name} == left
+
+
+def test_a_truncated_file_is_reported_and_read_as_far_as_it_goes(run):
+    break_input("truncated.flac")
+    code, _, err = run("truncated.flac", "-f", "midi,plot")
+    lines = [line for line in err.splitlines() if "truncated.flac" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(("warning: ", "error: "))
+    assert Path("truncated.mid").exists() == (code == 0)
+
+
+def test_outputs_that_cannot_be_written(run):
+    Path("file.txt").touch()
+    Path("dir.mid").mkdir()
+    code, _, err = run("a.wav", "-d", "file.txt/out")
+    assert code in (1, 2) and "file.txt" in err and "Traceback" not in err
+    code, _, err = run("a.wav", "-o", "dir.mid")
+    assert code == 1 and "error: " in err and "dir.mid" in err
+    if Path("/dev/full").exists():
+        code, _, err = run("a.wav", "-o", "/dev/full", "-f", "midi")
+        assert code == 1 and "error: a.wav: " in err and "space" in err
+    if os.geteuid() != 0:
+        Path("locked").mkdir(mode=0o500)
+        code, _, err = run("a.wav", "-d", "locked")
+        assert code == 1 and "locked" in err
+
+
+def test_a_checkpoint_of_another_model(run, tmp_path):
+    wider = dataclasses.replace(SMALL, model=HPPNetConfig(channels=6, stem_channels=4))
+    save_weights("other.safetensors", random_params(), wider.to_dict())
+    save_weights("strange.safetensors", random_params(), {"vocabulary": 5})
+    Path("text.safetensors").write_text("no weights")
+    for name in ("other", "strange", "text", "missing"):
+        code, _, err = run("a.wav", checkpoint=f"{name}.safetensors")
+        assert code == 1, err
+        assert err.startswith("error: ") and f"{name}.safetensors" in err
+        assert err.count("\n") == 1 and "Traceback" not in err
+    assert "a.mid" not in files()
+
+
+def test_token_models_write_all_but_rolls(run, token_weights):
+    formats = "midi,csv,json,plot,sonify"
+    options = ("--model", "mt3", "-i", "Drums,strings", "--beams", "2")
+    code, _, err = run(
+        "a.wav", "-f", formats, "-d", "out", *options, checkpoint=token_weights
+    )
+    assert (code, err.count("error")) == (0, 0), err
+    assert len(files(Path("out"))) == 5
+    for options in (["-f", "rolls"], ["-o", "a.npz"]):
+        code, _, err = run("a.wav", *options, checkpoint=token_weights)
+        assert code == 1 and "without rolls" in err and err.count("\n") == 1
+    assert not Path("a.npz").exists()
+
+
+def test_rolls_of_token_models(run, heads_weights):
+    soundfile.write("b.wav", tone(1.5), RATE)
+
+    def notes(*options):
+        code, out, err = run(
+            *("b.wav", "-o", "-", "-f", "csv", *options), checkpoint=heads_weights
+        )
+        assert code == 0, err
+        return Notes.from_csv(io.StringIO(out.decode()))
+
+    assert len(notes("--decoder", "rolls", "--onset-threshold", "0.2")) > 0
+    assert len(notes("--decoder", "rolls", "--onset-threshold", "1")) == 0
+    unmoved = notes("--decoder", "both", "--onset-threshold", "1")
+    assert unmoved.equals(notes("--decoder", "tokens"))
+    assert unmoved.equals(notes())
+    for decoder in ("rolls", "both"):
+        code, _, err = run(
+            *("b.wav", "-f", "midi,rolls", "-d", decoder, "--decoder", decoder),
+            checkpoint=heads_weights,
+        )
+        assert code == 0, err
+        with np.load(f"{decoder}/b.npz") as rolls:
+            assert rolls["onset"].shape == (188, 88) and rolls["frame_rate_hz"] == 125
+    code, _, err = run("b.wav", "-f", "rolls", checkpoint=heads_weights)
+    assert code == 1 and err.count("\n") == 1
+    assert "give --decoder rolls or both" in err
+    assert files() == [
+        "a.wav",
+        "b.wav",
+        *(f"{d}/b.{x}" for d in ("both", "rolls") for x in ("mid", "npz")),
+    ]
+
+
+@pytest.mark.parametrize("model", ["mt3", "ismir2021"])
+def test_models_without_a_checkpoint_say_how_to_get_one(run, model):
+    code, _, err = run("a.wav", "--model", model, checkpoint=None)
+    assert code == 1 and err.count("\n") == 1
+    assert f"mt3x import t5x gs://mt3/checkpoints/{model}" in err
+    assert "--checkpoint" in err
+    assert files() == ["a.wav"]
+
+
+def test_what_is_of_the_other_kind_of_model(run, weights, token_weights):
+    for args, checkpoint, message in [
+        (["--model", "mt3"], weights, "a piano model, not mt3"),
+        (["--model", "piano"], token_weights, "a token model, not piano"),
+        (["-i", "drums"], weights, "instruments is an option of token models"),
+        (["--onset-threshold", "0.5"], token_weights, "of piano models"),
+        (["--decoder", "both"], weights, "has no tokens: leave out decoder 'both'"),
+        (["--decoder", "tokens"], weights, "a piano model, which has no tokens"),
+        (
+            ["--decoder", "rolls"],
+            token_weights,
+            "train a model with TokensConfig.rolls",
+        ),
+    ]:
+        code, _, err = run("a.wav", *args, checkpoint=checkpoint)
+        assert code == 1 and message in err and err.count("\n") == 1
+    code, _, err = run("a.wav", "-i", "piano,kazoo", checkpoint=token_weights)
+    assert code == 2 and "'kazoo' is no instrument" in err
+    assert files() == ["a.wav"]
+
+
+def test_pictures_without_matplotlib_fail_before_work_starts(run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = run("a.wav", "-f", "midi,plot")
+    assert code == 1 and "mt3x[plot]" in err and files() == ["a.wav"]

@@ -1,0 +1,129 @@
+"""Corpora: what is written is read, stopped writing goes on, nothing is lost."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mt3x.data.corpus import Corpus, CorpusWriter
+from mt3x.music.notes import Notes
+
+NOTES = Notes([0.1, 0.3], [0.2, 0.9], [60, 64], [70, 90])
+
+
+def ramp(num, first=0):
+    return np.arange(first, first + num, dtype=np.int16)
+
+
+def write(folder, lengths=(1000, 0, 300)):
+    with CorpusWriter(folder) as writer:
+        for i, num in enumerate(lengths):
+            notes = NOTES.shift(i) if num else Notes.empty()
+            writer.add(f"piece {i}", ramp(num, i), notes, {"split": "train"})
+    return Corpus(folder)
+
+
+def test_reads_what_was_written(tmp_path):
+    corpus = write(tmp_path / "c")
+    assert len(corpus) == 3
+    assert corpus.duration_s == 1300 / 16000
+    np.testing.assert_array_equal(corpus.samples(0), ramp(1000))
+    assert len(corpus.samples(1)) == 0
+    np.testing.assert_array_equal(corpus.samples(2), ramp(300, 2))
+    assert corpus.notes(0).equals(NOTES)
+    assert len(corpus.notes(1)) == 0
+    assert corpus.notes(2).equals(NOTES.shift(2))
+    assert corpus.pieces[2].info == {"split": "train"}
+    assert not (tmp_path / "c.part").exists()
+
+
+def test_empty_corpus(tmp_path):
+    assert len(write(tmp_path / "c", ())) == 0
+
+
+def test_audio_is_a_plain_npy_file(tmp_path):
+    write(tmp_path / "c")
+    audio_S = np.load(tmp_path / "c" / "audio.npy")
+    assert audio_S.dtype == np.int16 and audio_S.shape == (1300,)
+
+
+def test_notes_between(tmp_path):
+    corpus = write(tmp_path / "c")
+    assert corpus.notes_between(0, 0.15, 0.25).pitch.tolist() == [60]
+    assert corpus.notes_between(0, 0.5, 0.6).pitch.tolist() == [64]
+    assert corpus.notes_between(0, 0.5, 0.6).onset_s.tolist() == [0.3]
+    assert len(corpus.notes_between(0, 0.95, 9)) == 0
+    assert len(corpus.notes_between(2, 0, 2)) == 0
+
+
+def test_float_samples_are_scaled_and_clipped(tmp_path):
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", np.array([0, 0.5, -1, 2.0, -3]), Notes.empty())
+    samples_S = Corpus(tmp_path / "c").samples(0)
+    assert samples_S.tolist() == [0, 16384, -32767, 32767, -32768]
+
+
+def test_nothing_is_overwritten(tmp_path):
+    write(tmp_path / "c")
+    with pytest.raises(FileExistsError, match="remove it or choose another"):
+        CorpusWriter(tmp_path / "c")
+
+
+def stopped(folder, pieces):
+    with pytest.raises(KeyboardInterrupt), CorpusWriter(folder) as writer:
+        for i in range(pieces):
+            writer.add(f"piece {i}", ramp(100, i), NOTES)
+        raise KeyboardInterrupt
+
+
+def test_stopped_writing_goes_on(tmp_path):
+    folder = tmp_path / "c"
+    stopped(folder, 2)
+    assert not folder.exists()
+    # A crash in the middle of a piece: audio and notes without their whole line.
+    with (tmp_path / "c.part" / "audio.npy").open("ab") as file:
+        file.write(b"xyz" * 999)
+    with (tmp_path / "c.part" / "notes.bin").open("ab") as file:
+        file.write(b"xyz" * 999)
+    with (tmp_path / "c.part" / "pieces.jsonl").open("a") as file:
+        file.write('{"name": "cut sh')
+    with CorpusWriter(folder) as writer:
+        assert len(writer) == 2
+        assert writer.duration_s == 200 / 16000
+        writer.add("piece 2", ramp(100, 2), NOTES)
+    corpus = Corpus(folder)
+    assert [piece.name for piece in corpus.pieces] == ["piece 0", "piece 1", "piece 2"]
+    for i in range(3):
+        np.testing.assert_array_equal(corpus.samples(i), ramp(100, i))
+        assert corpus.notes(i).equals(NOTES)
+
+
+def test_going_on_at_another_rate_is_refused(tmp_path):
+    stopped(tmp_path / "c", 1)
+    with pytest.raises(ValueError, match="begun at 16000 Hz"):
+        CorpusWriter(tmp_path / "c", 44100)
+
+
+def test_faulty_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not a finished corpus"):
+        Corpus(tmp_path)
+    stopped(tmp_path / "c", 1)
+    with pytest.raises(FileNotFoundError, match="not a finished corpus"):
+        Corpus(tmp_path / "c.part")
+    write(tmp_path / "d")
+    index = json.loads((tmp_path / "d" / "index.json").read_text())
+    index["pieces"].pop()
+    (tmp_path / "d" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="files disagree"):
+        Corpus(tmp_path / "d")
+    (tmp_path / "d" / "index.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match="format"):
+        Corpus(tmp_path / "d")
+
+
+def test_stereo_is_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match=r"a: expected mono samples, got \(5, 2\)"),
+        CorpusWriter(tmp_path / "c") as writer,
+    ):
+        writer.add("a", np.zeros((5, 2)), NOTES)

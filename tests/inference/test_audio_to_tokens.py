@@ -1,0 +1,106 @@
+"""Recordings through a token model: segments, their order, notes, instruments."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import SMALL_TOKENS, random_params, save_small_weights
+
+from mt3x.inference.audio_to_tokens import AudioToTokens, cut_segments
+from mt3x.inference.transcriber import Transcriber
+from mt3x.models import weights_file
+from mt3x.music.instruments import parse_instruments
+
+RATE = 16000
+CPU = jax.devices("cpu")[0]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tokens.safetensors"
+    return save_small_weights(path, SMALL_TOKENS)
+
+
+def noise(seconds: float) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return 0.1 * rng.standard_normal(round(seconds * RATE)).astype(np.float32)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 70), max_size=8), st.integers(1, 5), st.sampled_from([1, 4])
+)
+def test_segments_are_the_stream_and_a_frame_that_is_not_full(
+    lengths, num_frames, hop_samples
+):
+    samples_S = np.arange(1, sum(lengths) + 1, dtype=np.float32)
+    blocks = np.split(samples_S, np.cumsum(lengths))
+    cuts = list(cut_segments(blocks, hop_samples, num_frames))
+    frames_TxW = np.concatenate([frames_TxW for frames_TxW, _ in cuts])
+    assert {frames_TxW.shape for frames_TxW, _ in cuts} == {(num_frames, hop_samples)}
+    # MT3 appends hop - len % hop samples, a whole hop where that is none.
+    total = len(samples_S) // hop_samples + 1
+    assert sum(count for _, count in cuts) == total
+    assert all(count == num_frames for _, count in cuts[:-1])
+    assert 1 <= cuts[-1][1] <= num_frames
+    flat_S = frames_TxW.ravel()
+    np.testing.assert_array_equal(flat_S[: len(samples_S)], samples_S)
+    assert not flat_S[len(samples_S) :].any()
+
+
+def test_segments_come_in_order_whatever_runs_beside_them():
+    params = random_params(SMALL_TOKENS)
+    samples_S = noise(3.0)
+    alone = AudioToTokens(SMALL_TOKENS, params, CPU, num_slots=1)
+    one = list(alone([samples_S]))
+    starts_s = [segment.start_s for segment in one]
+    np.testing.assert_allclose(starts_s, 0.256 * np.arange(12))
+    # 376 frames: the samples' 375 and one that is not full.
+    assert sum(s.duration_s for s in one) == pytest.approx(376 / 125)
+    assert len({tuple(segment.tokens_L) for segment in one}) > 1
+    beside = AudioToTokens(SMALL_TOKENS, params, CPU, num_slots=5)
+    blocks = np.array_split(samples_S, 7)
+    for mine, theirs in zip(one, beside(blocks), strict=True):
+        assert mine.start_s == theirs.start_s
+        np.testing.assert_array_equal(mine.tokens_L, theirs.tokens_L)
+
+
+def test_transcriber_reads_token_models(weights):
+    transcriber = Transcriber(weights, instruments=parse_instruments("bass,drums"))
+    assert transcriber.sample_rate_hz == RATE
+    assert transcriber.frame_rate_hz == 125
+    assert not transcriber.has_rolls
+    done_s = []
+    notes = transcriber(noise(2.0), RATE, on_progress=done_s.append)
+    assert sum(done_s) == pytest.approx(2.0, abs=0.01)
+    assert all(notes.is_drum | np.isin(notes.program, range(32, 40)))
+    assert transcriber.spectrogram(noise(1.0), RATE).level_db_TxF.shape == (50, 352)
+    with pytest.raises(ValueError, match="no rolls"):
+        transcriber.rolls(noise(1.0), RATE)
+
+
+def test_options_of_the_other_kind_of_model_are_refused(weights):
+    with pytest.raises(ValueError, match=r"token model.*onset_threshold.*piano"):
+        Transcriber(weights, onset_threshold=0.5)
+    for options in ({"constrain": True}, {"beams": 2}):
+        with pytest.raises(ValueError, match=r"piano model.*token models"):
+            Transcriber(**options)
+
+
+def test_a_checkpoint_that_does_not_fit_its_config_is_named(tmp_path):
+    wrong = dataclasses.replace(
+        SMALL_TOKENS, model=dataclasses.replace(SMALL_TOKENS.model, mlp_dim=24)
+    )
+    path = tmp_path / "wrong.safetensors"
+    weights_file.save_weights(path, random_params(SMALL_TOKENS), wrong.to_dict())
+    with pytest.raises(ValueError, match=r"wrong\.safetensors.*mlp.*16.*24"):
+        Transcriber(path)
+    other = tmp_path / "other.safetensors"
+    weights_file.save_weights(
+        other, random_params(SMALL_TOKENS), {"objective": "lyrics"}
+    )
+    with pytest.raises(ValueError, match=r"other\.safetensors.*'lyrics'"):
+        Transcriber(other)

@@ -1,0 +1,183 @@
+"""The transcriber: windows against whole, samples against files, bounded memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_models import SMALL, save_small_weights
+
+from mt3x.inference.transcriber import Transcriber
+from mt3x.inference.windows import WindowConfig
+from mt3x.models import weights_file
+from mt3x.music.metrics import score
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import NUM_PITCHES
+from mt3x.music.sonify import sonify
+
+CLIP = Path(__file__).parents[1] / "data" / "prelude.ogg"
+RATE = 16000
+SHORT = WindowConfig(num_frames=128, context_frames=24, fade_frames=8, short_frames=())
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
+
+
+def music(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    onset = np.sort(rng.uniform(0, seconds, int(6 * seconds)))
+    length = rng.uniform(0.1, 1.0, len(onset))
+    notes = Notes(onset, onset + length, rng.integers(36, 90, len(onset)))
+    samples = sonify(notes, RATE, int(seconds * RATE))
+    # Without noise, the floor of the features is the rounding of their FFT.
+    return samples + 1e-3 * rng.standard_normal(len(samples)).astype(np.float32)
+
+
+def test_rolls_have_one_row_per_started_frame(weights):
+    transcriber = Transcriber(weights)
+    for num_samples, num_frames in ((1, 1), (320, 1), (321, 2), (16000, 50)):
+        rolls = transcriber.rolls(music(1.0)[:num_samples], RATE)
+        assert rolls.onset_TxP.shape == (num_frames, NUM_PITCHES)
+        assert rolls.frame_rate_hz == 50
+
+
+def test_padding_of_short_recordings_changes_nothing(weights):
+    samples = music(2.56)
+    exact = Transcriber(weights, window=SHORT).rolls(samples, RATE)
+    padded = Transcriber(weights).rolls(samples, RATE)
+    np.testing.assert_allclose(exact.onset_TxP, padded.onset_TxP, atol=5e-3)
+
+
+def test_batches_and_blocks_change_nothing(weights, tmp_path):
+    samples = music(9.0)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    one = Transcriber(weights, window=SHORT, batch_size=1).rolls(samples, RATE)
+    other = Transcriber(weights, window=SHORT, batch_size=3)
+    for rolls in (other.rolls(samples, RATE), other.rolls(tmp_path / "a.wav")):
+        np.testing.assert_allclose(rolls.onset_TxP, one.onset_TxP, atol=1e-5)
+        np.testing.assert_allclose(rolls.velocity_TxP, one.velocity_TxP, atol=1e-5)
+
+
+def test_samples_and_files_give_the_same_notes(weights, tmp_path):
+    samples = music(2.0)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    transcriber = Transcriber(weights)
+    notes = transcriber(tmp_path / "a.wav")
+    assert len(notes) > 0
+    assert transcriber(samples, RATE).equals(notes)
+    assert transcriber((tmp_path / "a.wav").read_bytes()).equals(notes)
+    stereo = np.stack([samples, samples], axis=1)
+    assert transcriber(stereo, RATE).equals(notes)
+    doubled = transcriber(np.repeat(samples, 2), 2 * RATE)
+    assert abs(len(doubled) - len(notes)) < 0.2 * len(notes) + 5
+
+
+def test_thresholds_replace_the_checkpoints(weights):
+    samples = music(1.0)
+    assert len(Transcriber(weights, onset_threshold=1.0)(samples, RATE)) == 0
+    changed = Transcriber(weights, frame_threshold=0.7).roll_decoding
+    assert changed is not None and changed.frame_threshold == 0.7
+    assert Transcriber(weights).roll_decoding == SMALL.decoding
+    with pytest.raises(ValueError, match="onset_threshold is 7"):
+        Transcriber(weights, onset_threshold=7)
+
+
+def test_windows_that_hold_silence_have_no_notes(weights):
+    samples = np.concatenate([music(2.0), np.zeros(10 * RATE, np.float32)])
+    rolls = Transcriber(weights, window=SHORT).rolls(samples, RATE)
+    assert not rolls.onset_TxP[300:].any() and rolls.onset_TxP[:100].any()
+    assert len(Transcriber(weights)(np.zeros(RATE), RATE)) == 0
+    assert len(Transcriber(weights)(np.full(RATE, 1e-6), RATE)) == 0
+
+
+def test_bad_samples_are_refused(weights):
+    transcriber = Transcriber(weights)
+    for samples, rate, message in (
+        (np.zeros(0), RATE, "no samples"),
+        (np.full(9, np.nan), RATE, "NaN"),
+        (np.zeros(9, np.int16), RATE, "int16"),
+        (np.zeros((2, 2, 2)), RATE, "shape"),
+        (np.zeros(9), None, "sample_rate_hz"),
+        ("a.wav", RATE, "own rate"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            transcriber(samples, rate)
+    with pytest.raises(FileNotFoundError, match=r"missing\.wav"):
+        transcriber("missing.wav")
+
+
+def test_a_long_recording_is_streamed(weights, monkeypatch):
+    """Rolls come while audio is still being read."""
+    transcriber = Transcriber(weights, window=SHORT)
+    read = 0
+
+    def endless(source, rate, block_s=10.0):
+        nonlocal read
+        rng = np.random.default_rng(0)
+        while True:
+            read += 1
+            yield 0.1 * rng.standard_normal(RATE).astype(np.float32)
+
+    monkeypatch.setattr("mt3x.inference.transcriber.stream_audio", endless)
+    num_frames = 0
+    for rolls in transcriber.stream_rolls("endless.wav"):
+        num_frames += rolls.num_frames
+        assert read * 50 <= num_frames + 4 * 128 + 100
+        if num_frames > 1000:
+            break
+
+
+def test_spectrogram_is_where_the_tone_is(weights):
+    for seconds in (1.0, 9.0):
+        time_S = np.arange(int(seconds * RATE)) / RATE
+        spectrogram = Transcriber(weights, window=SHORT).spectrogram(
+            np.sin(2 * np.pi * 440 * time_S), RATE
+        )
+        assert spectrogram.level_db_TxF.shape == (50 * seconds, 352)
+        loudest_T = spectrogram.level_db_TxF[10:-10].argmax(axis=1)
+        pitch_T = spectrogram.lowest_pitch + loudest_T / spectrogram.bins_per_semitone
+        assert np.abs(pitch_T - 69).max() <= 0.25
+
+
+def test_long_spectrograms_are_pooled(weights, monkeypatch):
+    monkeypatch.setattr("mt3x.inference.spectrogram.MAX_FRAMES", 100)
+    spectrogram = Transcriber(weights, window=SHORT).spectrogram(music(6.0), RATE)
+    assert len(spectrogram.level_db_TxF) == 100
+    assert spectrogram.frame_rate_hz == pytest.approx(50 / 3)
+
+
+@pytest.mark.skipif(
+    not (weights_file.DEFAULT_WEIGHTS.is_file() and CLIP.is_file()),
+    reason="the package's weights or the test recording are not there",
+)
+def test_windows_equal_whole_on_a_recording():
+    from mt3x.music.audio import load_audio
+
+    samples = load_audio(CLIP)
+    num_frames = -(-len(samples) // 320)
+    whole = Transcriber(window=WindowConfig(num_frames=num_frames, short_frames=()))
+    window = WindowConfig(num_frames=512, short_frames=())
+    ref = whole(samples, RATE)
+    est = Transcriber(window=window)(samples, RATE)
+    assert len(ref) > 20
+    assert score(ref, est).note.f1 >= 0.99
+    # At the seams alone: no note is cut or doubled.
+    for seam_frame in range(512 - 64, num_frames, 512 - 128):
+        seam_s = seam_frame / 50
+        near_ref = ref[np.abs(ref.onset_s - seam_s) < 1.0]
+        near_est = est[np.abs(est.onset_s - seam_s) < 1.0]
+        assert abs(len(near_ref) - len(near_est)) <= 1
+
+
+def test_light_imports():
+    code = (
+        "import sys, mt3x.inference.transcriber, mt3x.cli.transcribe; "
+        "heavy = {'tensorflow', 'orbax', 'optax', 'gin', 'seqio', 't5x', 'matplotlib', "
+        "'scipy', 'mir_eval', 'torch'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

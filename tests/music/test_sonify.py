@@ -1,0 +1,71 @@
+"""The synthetic piano: pitch, level, timing, blocks."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from mt3x.music.notes import Notes
+from mt3x.music.sonify import Player, sonify, write_comparison
+
+RATE = 16000
+
+
+def strongest_hz(samples_S: np.ndarray) -> float:
+    spectrum = np.abs(np.fft.rfft(samples_S * np.hanning(len(samples_S)), 1 << 18))
+    return float(np.argmax(spectrum) * RATE / (1 << 18))
+
+
+@pytest.mark.parametrize("pitch", [33, 60, 69, 100])
+def test_pitch_is_right(pitch):
+    samples_S = sonify(Notes([0.0], [1.0], [pitch], [60]), RATE)
+    expected_hz = 440 * 2 ** ((pitch - 69) / 12)
+    assert abs(12 * np.log2(strongest_hz(samples_S[1000:12000]) / expected_hz)) < 0.2
+
+
+def test_sounds_from_onset_to_just_after_offset():
+    samples_S = sonify(Notes([0.5], [1.0], [60]), RATE, num_samples=2 * RATE)
+    assert samples_S.dtype == np.float32
+    assert not samples_S[: RATE // 2].any()
+    assert np.abs(samples_S[RATE // 2 : RATE]).max() > 0.05
+    assert not samples_S[int(1.13 * RATE) :].any()
+
+
+def test_louder_notes_are_louder_and_chords_do_not_clip():
+    levels = [
+        np.abs(sonify(Notes([0], [1], [60], [velocity]), RATE)).max()
+        for velocity in (20, 60, 127)
+    ]
+    assert levels[0] < levels[1] < levels[2] < 1
+    chord = Notes(np.zeros(30), np.ones(30), np.arange(40, 70), np.full(30, 127))
+    assert np.abs(sonify(chord, RATE)).max() <= 1
+
+
+def test_blocks_equal_whole():
+    rng = np.random.default_rng(0)
+    onset = rng.uniform(0, 2, 20)
+    notes = Notes(onset, onset + rng.uniform(0.05, 1, 20), rng.integers(21, 109, 20))
+    whole = sonify(notes, RATE, 4 * RATE)
+    player = Player(notes, RATE)
+    parts = [player.play(n) for n in (1, 7, 16000, 0, 30000, 17992)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_nothing_to_play():
+    assert len(sonify(Notes.empty(), RATE)) == 0
+    drum = Notes([0], [1], [40], is_drum=[True])
+    assert not sonify(drum, RATE, 100).any()
+    assert len(sonify(Notes([0.0], [10.0], [108]), RATE)) > RATE
+
+
+def test_comparison_has_input_left_and_transcription_right():
+    notes = Notes([0.0], [0.5], [60])
+    left = np.linspace(-1, 1, 8000, dtype=np.float32)
+    file = io.BytesIO()
+    write_comparison(file, [left[:3000], left[3000:]], notes, RATE)
+    file.seek(0)
+    stereo, rate = soundfile.read(file)
+    assert rate == RATE
+    np.testing.assert_allclose(stereo[:, 0], left, atol=1e-4)
+    np.testing.assert_allclose(stereo[:, 1], sonify(notes, RATE, 8000), atol=1e-4)

@@ -1,0 +1,153 @@
+"""Validation: scores, padding, pictures, and scores without mir_eval."""
+
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import SMALL_ROLLS, SMALL_TOKENS, random_params
+
+from mt3x.data.clips import corpus_clips
+from mt3x.data.corpus import CorpusWriter
+from mt3x.inference.audio_to_tokens import AudioToTokens
+from mt3x.models.objectives import TokensObjective
+from mt3x.music import metrics
+from mt3x.music.notes import Notes
+from mt3x.music.rolls import RollDecodingConfig, RollLabelConfig, notes_to_rolls
+from mt3x.music.token_decoder import Decoded
+from mt3x.training.validation import (
+    RollValidation,
+    TokenValidation,
+    draw_rolls,
+    note_scores,
+)
+
+NOTES = Notes([0.1, 0.5, 1.2], [0.4, 0.9, 1.8], [60, 64, 67], [50, 80, 110])
+
+
+class Oracle:
+    """Predicts given notes wherever it is asked; counts its traces."""
+
+    config = types.SimpleNamespace(
+        features=types.SimpleNamespace(sample_rate_hz=16000, hop_samples=320),
+        labels=RollLabelConfig(),
+        decoding=RollDecodingConfig(),
+    )
+
+    def __init__(self):
+        self.shapes = []
+
+    def predict(self, params, samples_BxS, num_samples_B):
+        self.shapes.append(samples_BxS.shape)
+        del num_samples_B
+        rolls = notes_to_rolls(params, samples_BxS.shape[1] // 320, self.config.labels)
+        names = ("onset", "frame", "offset", "velocity")
+        return {name: getattr(rolls, f"{name}_TxP")[None] for name in names}
+
+
+@pytest.fixture
+def validation(monkeypatch):
+    # The oracle takes notes for parameters, which jit can not trace.
+    monkeypatch.setattr("jax.jit", lambda f: f)
+    clips = [
+        (np.zeros(32000, np.float32), NOTES),
+        (np.zeros(48000, np.int16), NOTES.shift(1.0)),
+    ]
+    return RollValidation(Oracle(), clips, shown_s=1.0)
+
+
+def test_scores_are_means_over_clips(validation):
+    scores = validation(NOTES)
+    # The first clip is right, and in the second each note is a second off.
+    assert scores["note_f1"] == pytest.approx(0.5)
+    assert scores["note_offset_velocity_f1"] == pytest.approx(0.5)
+    assert scores["frame_f1"] == pytest.approx(0.5)
+    assert scores["rolls"].shape == (2 * 2 * 88 + 2, 50, 3)
+    assert scores["sound"].shape == (16000, 2)
+    assert not scores["sound"][:, 0].any() and scores["sound"][:, 1].any()
+
+
+def test_clips_are_padded_to_one_shape(validation):
+    validation(NOTES)
+    assert validation._predict.__self__.shapes == [(1, 48000)] * 2
+    assert validation.rolls(NOTES, np.zeros(32000, np.float32)).num_frames == 100
+
+
+def test_no_clips():
+    with pytest.raises(ValueError, match="no clips"):
+        RollValidation(Oracle(), [])
+
+
+@pytest.mark.parametrize("config", [SMALL_TOKENS, SMALL_ROLLS])
+def test_rolls_of_token_models_are_scored_beside_the_tokens(monkeypatch, config):
+    """Tokens that are all wrong; rolls that are right: one keyboard, no drums."""
+    program, is_drum = [0, 33, 0, 40], [False] * 3 + [True]
+    both = Notes([0.1, 0.1, 0.5, 0.7], [0.4, 0.45, 0.9, 0.8], [60, 60, 64, 36])
+    ref = Notes(both.onset_s, both.offset_s, both.pitch, None, program, is_drum)
+    heard = Notes([0.1, 0.5], [0.45, 0.9], [60, 64])
+    rolls = notes_to_rolls(heard, 126, RollLabelConfig(125.0))
+
+    def decode(self, blocks, on_rolls=None):
+        if on_rolls is not None:
+            for first in range(0, rolls.num_frames, 32):
+                on_rolls(rolls[first : first + 32])
+        return Decoded(Notes([0.3], [0.4], [70]), 0, 0)
+
+    monkeypatch.setattr(AudioToTokens, "decode", decode)
+    clips = [(np.zeros(16000, np.float32), ref)]
+    validation = TokenValidation(TokensObjective(config), clips)
+    scores = validation(random_params(config))
+    assert scores["note_f1"] == scores["note_offset_program_f1"] == 0
+    of_rolls = {n: x for n, x in scores.items() if n.startswith("rolls_")}
+    if config.rolls is None:
+        assert not of_rolls
+    else:
+        assert of_rolls["rolls_note_f1"] == of_rolls["rolls_note_offset_f1"] == 1
+        assert of_rolls["rolls_note_offset_velocity_f1"] == 1
+    # The picture is of the tokens' notes: nothing at the pitch of the rolls'.
+    assert not scores["rolls"][178 + 2 * (108 - 64)].any()
+    assert scores["rolls"][178 + 2 * (108 - 70)].any()
+
+
+def test_picture_shows_reference_over_estimate():
+    ref = notes_to_rolls(NOTES, 100, RollLabelConfig())
+    est = notes_to_rolls(Notes.empty(), 100, RollLabelConfig())
+    picture = draw_rolls(ref, est)
+    assert picture.dtype == np.uint8
+    row = 2 * (108 - 60)
+    assert tuple(picture[row, 5]) == (255, 220, 0)
+    assert tuple(picture[row, 10]) == (70, 110, 160)
+    assert not picture[178:].any()
+
+
+def test_corpus_clips_are_cut(tmp_path):
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", np.zeros(32000, np.float32), NOTES)
+        writer.add("b", np.zeros(8000, np.float32), NOTES)
+    (samples_S, notes), (short_S, _) = corpus_clips(str(tmp_path / "c"), 16000, 0.6)
+    assert (len(samples_S), len(short_S)) == (9600, 8000)
+    np.testing.assert_allclose(notes.onset_s, [0.1, 0.5])
+    np.testing.assert_allclose(notes.offset_s, [0.4, 0.6])
+    assert len(corpus_clips(str(tmp_path / "c"), 16000, 0.6, max_clips=1)) == 1
+    with pytest.raises(ValueError, match="16000 Hz, but"):
+        corpus_clips(str(tmp_path / "c"), 22050, 1.0)
+
+
+@st.composite
+def note_lists(draw):
+    """Few pitches and onsets on a 10 ms grid: many near misses."""
+    count = draw(st.integers(0, 12))
+    onset_s = np.array([draw(st.integers(0, 40)) * 0.01 for _ in range(count)])
+    pitch = np.array([draw(st.integers(60, 62)) for _ in range(count)])
+    return Notes(onset_s, onset_s + 0.1, pitch.astype(int))
+
+
+@settings(max_examples=200, deadline=None)
+@given(note_lists(), note_lists())
+def test_note_scores_are_those_of_mir_eval(ref, est):
+    expected = metrics.score(ref, est).note
+    scores = note_scores(ref, est)
+    assert scores["note_f1"] == pytest.approx(expected.f1)
+    assert scores["note_precision"] == pytest.approx(expected.precision)
+    assert scores["note_recall"] == pytest.approx(expected.recall)
