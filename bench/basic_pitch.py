@@ -19,9 +19,9 @@ import soundfile
 from timing import limit_threads, median_times
 
 from mt3x.data.published.datasets import Recording, read_maps
-from mt3x.evaluation.transcriptions import read_notes, restrict
 from mt3x.music.audio import load_audio
-from mt3x.music.metrics import integrated, mean_scores, score
+from mt3x.music.metrics import integrated, mean_scores, note_scores
+from mt3x.music.note_files import read_notes
 
 RATE_HZ = 22050  # basic-pitch's, so that neither has an advantage by much
 SCORES = ("note", "note_offset", "note_offset_velocity", "frame")
@@ -61,9 +61,9 @@ def mean_line(recordings: list[Recording], out: Path, seconds: float) -> str:
     pieces, cells = [], []
     for recording in recordings:
         found = sorted(out.glob(Path(recording.audio_path).stem + "*.mid"))
-        ref = restrict(recording.notes(), 0.0, seconds)
-        est = restrict(read_notes(found[0]), 0.0, seconds)
-        pieces.append(score(ref, est))
+        ref = recording.notes().clip(0.0, seconds)
+        est = read_notes(found[0]).clip(0.0, seconds)
+        pieces.append(note_scores(ref, est))
         cells.append(integrated(ref, est, frame_rate_hz=100).score.f1)
     means = [getattr(mean_scores(pieces), name).f1 for name in SCORES]
     values = [*means, sum(cells) / len(cells)]

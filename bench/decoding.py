@@ -16,14 +16,14 @@ import numpy as np
 from recordings import clips
 
 from mt3x.inference.transcriber import Transcriber
-from mt3x.music.metrics import match_notes, score
+from mt3x.music.metrics import match_notes, note_scores
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import (
+from mt3x.music.roll_decoder import (
     ONSET_REFINEMENTS,
     RollDecodingConfig,
-    Rolls,
     rolls_to_notes,
 )
+from mt3x.music.rolls import Rolls
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 LATENCIES_S = (0.0, 0.004, 0.008)
@@ -50,7 +50,7 @@ def line(pieces: list[tuple[Notes, Rolls]], config: RollDecodingConfig) -> str:
     rows = []
     for ref, rolls in pieces:
         est = rolls_to_notes(rolls, config)
-        scores = score(ref, est)
+        scores = note_scores(ref, est)
         f1_25ms, *errors_ms = onset_accuracy(ref, est)
         kinds = (scores.note_offset, scores.note_offset_velocity, scores.frame)
         rows.append((scores.note.f1, f1_25ms, *(kind.f1 for kind in kinds), *errors_ms))

@@ -17,8 +17,8 @@ import numpy as np
 from recordings import held_by_pedal
 
 from mt3x.data.published.datasets import read_maps
-from mt3x.evaluation.transcriptions import read_notes, restrict
 from mt3x.music.metrics import count_velocity_matches, match_notes
+from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
 OVERTONES = (12, 19, 24, 28, 31, 34, 36)  # semitones of partials 2 to 8
@@ -77,9 +77,9 @@ def main() -> None:
     notes, pairs, velocity, timing = [], [], [], []
     for recording in read_maps(args.folder):
         stem = Path(recording.audio_path).stem
-        ref = restrict(recording.notes(), 0.0, args.seconds)
+        ref = recording.notes().clip(0.0, args.seconds)
         est = read_notes(Path(args.transcriptions) / f"{stem}.mid")
-        est = restrict(est, 0.0, args.seconds)
+        est = est.clip(0.0, args.seconds)
         matched = match_notes(ref, est, 0.05, offset_ratio=None)
         found, right = np.isin(np.arange(len(ref)), matched[:, 0]), matched[:, 1]
         for i in np.setdiff1d(np.arange(len(est)), right):

@@ -22,8 +22,9 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 from mt3x.interop.hppnet_torch import import_hppnet  # noqa: E402
-from mt3x.models.hppnet import HEADS, SIZES  # noqa: E402
+from mt3x.models.hppnet import SIZES  # noqa: E402
 from mt3x.models.objectives import PianoConfig, PianoObjective  # noqa: E402
+from mt3x.music.rolls import ROLL_NAMES  # noqa: E402
 
 try:
     import torch
@@ -64,7 +65,7 @@ def compare(
     batch = made_up_batch(num_clips, frames)
     ours = jax_calls(size, state, batch)
     reference = torch_calls(model, batch, device)
-    for name in HEADS:
+    for name in ROLL_NAMES:
         ref_BxTxP, est_BxTxP = reference["rolls"]()[name], ours["rolls"]()[name]
         np.testing.assert_allclose(est_BxTxP, ref_BxTxP, atol=5e-3)
     for title, kind in (("forward", "rolls"), ("training step", "step")):
@@ -78,7 +79,7 @@ def made_up_batch(num_clips: int, frames: int) -> dict[str, np.ndarray]:
     """Return noise and sparse rolls; the time does not depend on the values."""
     rng = np.random.default_rng(0)
     batch = {"samples": rng.normal(scale=0.1, size=(num_clips, frames * 320))}
-    for name in HEADS:
+    for name in ROLL_NAMES:
         batch[name] = rng.random((num_clips, frames, 88)) < 0.02
     return {name: array.astype(np.float32) for name, array in batch.items()}
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from mt3x.data.clips import corpus_clips
 from mt3x.data.published.datasets import Recording, read_maps
-from mt3x.evaluation.transcriptions import read_notes, restrict
 from mt3x.music.audio import load_audio
+from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
 
@@ -34,7 +34,7 @@ def maps_recordings(folder: str) -> list[Recording]:
 def held_by_pedal(recording: Recording, seconds: float) -> np.ndarray:
     """Which notes of the first seconds the pedal holds when their key is released."""
     notes, keys = (
-        restrict(read_notes(recording.notes_path, pedal), 0.0, seconds)
+        read_notes(recording.notes_path, pedal).clip(0.0, seconds)
         for pedal in (True, False)
     )
     assert np.array_equal(notes.onset_s, keys.onset_s), recording.name
@@ -45,4 +45,4 @@ def _clip(
     recording: Recording, rate_hz: int, seconds: float
 ) -> tuple[np.ndarray, Notes]:
     samples_S = load_audio(recording.audio_path, rate_hz)[: int(seconds * rate_hz)]
-    return samples_S, restrict(recording.notes(), 0.0, len(samples_S) / rate_hz)
+    return samples_S, recording.notes().clip(0.0, len(samples_S) / rate_hz)

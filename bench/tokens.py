@@ -21,8 +21,8 @@ limit_threads()
 import numpy as np  # noqa: E402
 
 from mt3x.music.notes import Notes  # noqa: E402
-from mt3x.music.tokens import Tokenizer, TokenizerConfig, trim_overlaps  # noqa: E402
-from mt3x.music.vocabulary import VocabConfig  # noqa: E402
+from mt3x.music.tokens import Tokenizer, trim_overlaps  # noqa: E402
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig  # noqa: E402
 
 CONFIGS = {
     "mt3": TokenizerConfig(),

@@ -39,6 +39,7 @@ from mt3x.models.objectives import (
     TokensConfig,
     TokensObjective,
 )
+from mt3x.music.rolls import ROLL_NAMES
 from mt3x.training import partitioning
 from mt3x.training.experiment import DataConfig, Experiment, TaskConfig
 from mt3x.training.optimizers import OptimizerConfig
@@ -129,7 +130,7 @@ def random_batch(args: argparse.Namespace, config: Any) -> dict[str, np.ndarray]
     if args.model == "hppnet":
         rolls = {
             name: (rng.random((args.batch, args.frames, 88)) < 0.03).astype(np.float32)
-            for name in hppnet.HEADS
+            for name in ROLL_NAMES
         }
         return {"samples": audio_BxTxW.reshape(args.batch, -1), **rolls}
     tokens_BxL = rng.integers(3, 1300, (args.batch, args.tokens), dtype=np.int32)

@@ -1,22 +1,54 @@
 """mt3x: music transcription (audio in, notes and MIDI out) on JAX and Flax."""
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.metrics import note_scores
+    from mt3x.music.note_files import read_notes
     from mt3x.music.notes import Notes
+    from mt3x.music.plot import plot_notes
+    from mt3x.music.rolls import Rolls
 
-__all__ = ["Notes", "Transcriber"]
+    __version__: str
+
+__all__ = [
+    "Notes",
+    "Rolls",
+    "Transcriber",
+    "__version__",
+    "note_scores",
+    "plot_notes",
+    "read_notes",
+]
+
+_MODULES = {
+    "Notes": "mt3x.music.notes",
+    "Rolls": "mt3x.music.rolls",
+    "Transcriber": "mt3x.inference.transcriber",
+    "note_scores": "mt3x.music.metrics",
+    "plot_notes": "mt3x.music.plot",
+    "read_notes": "mt3x.music.note_files",
+}
+
+# Installed, `mt3x.tasks` and `mt3x.gin` lie in this folder; in a checkout, beside it.
+_CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if os.path.isfile(os.path.join(_CHECKOUT, "tasks", "__init__.py")):
+    __path__.append(_CHECKOUT)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes on first use, so `import mt3x` stays light."""
-    if name == "Notes":
-        from mt3x.music.notes import Notes
+    """Import a public name on first use, so that `import mt3x` stays light."""
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return Notes
-    if name == "Transcriber":
-        from mt3x.inference.transcriber import Transcriber
+        return version("mt3x")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'mt3x' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-        return Transcriber
-    raise AttributeError(f"module 'mt3x' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -38,9 +38,10 @@ from mt3x.models import features
 from mt3x.models import objectives
 from mt3x.training import optimizers
 from mt3x.training import partitioning
+from mt3x.music import piano_postprocessing
+from mt3x.music import roll_decoder
 from mt3x.music import rolls
 from mt3x.data import task_names
-from mt3x.music import tokens
 from mt3x.training import train
 from mt3x.models import hppnet
 from mt3x.models import seq2seq

@@ -8,7 +8,7 @@ from mt3x.tasks.slakh import LAYOUT
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet
 from mt3x.music.instruments import Instruments
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/cerberus4/slakh_multi_cerberus"
 _END = "bass:drums:guitar:piano.tfrecord"

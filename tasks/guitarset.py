@@ -4,7 +4,7 @@ from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
 from mt3x.data.published.label_files import GUITAR_PROGRAM
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/guitarset"
 

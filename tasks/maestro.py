@@ -2,8 +2,7 @@
 
 from mt3x.data.pipeline import add_roll_task, add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 EVALS = (
     EvalSplit("train", "eval_train_full", in_mixture=False),

@@ -6,8 +6,7 @@ uses, so chunks of the training pieces stand in for validation.
 
 from mt3x.data.pipeline import add_roll_task, add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 MAPS = DataSet(
     name="maps",

@@ -6,7 +6,7 @@ import seqio
 from mt3x.tasks import cerberus4, guitarset, maestro, musicnet, slakh, urmp
 
 from mt3x.data.pipeline import mixing_rate, task_name
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 MEGA = (
     *(maestro.MAESTRO_V3, guitarset.GUITARSET, urmp.URMP),

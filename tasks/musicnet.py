@@ -6,7 +6,7 @@ MusicNet-EM has the same recordings with labels aligned anew (Maman & Bermano 20
 from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets"
 LAYOUT = RecordLayout(sample_rate="sample_rate", rate_is_float=True)

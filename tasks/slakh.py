@@ -9,8 +9,7 @@ from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet
 from mt3x.music.instruments import SLAKH_PROGRAMS
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 _START = "gs://mt3/data/datasets/slakh/slakh_multi_full"
 _TRAIN = f"{_START}_subsets_10_train_all_inst.tfrecord"

@@ -1,15 +1,18 @@
 """What import-linter can not see: what a process loads, every command starts."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import mt3x
 from mt3x.cli.main import SUBCOMMANDS
 
-PACKAGE = Path(__file__).parent.parent / "mt3x"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "mt3x"
 
 
 def imports(file):
@@ -74,3 +77,27 @@ def test_every_command_starts(name):
     )
     assert done.returncode == 0, done.stderr
     assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize("name", mt3x.__all__)
+def test_public_names_are_found(name):
+    assert getattr(mt3x, name) is not None
+    assert name in dir(mt3x)
+
+
+def test_a_checkout_has_its_tasks_and_gin_files(tmp_path):
+    """Also where another mt3x is installed: the folder of work comes first."""
+    script = (
+        "import importlib.util; from mt3x import config; "
+        "print(importlib.util.find_spec('mt3x.tasks').origin, config.gin_dir())"
+    )
+    for name in ("mt3x", "tasks", "gin"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        str(tmp_path / "tasks" / "__init__.py"),
+        str(tmp_path / "gin"),
+    ]

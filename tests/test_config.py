@@ -307,8 +307,8 @@ def test_bindings_win_and_need_no_import():
         [
             "train.TrainConfig.steps=7",
             "hppnet.HPPNetConfig.channels=16",
-            "objectives.PianoConfig.decoding=@rolls.RollDecodingConfig()",
-            "rolls.RollDecodingConfig.onset_threshold=0.25",
+            "objectives.PianoConfig.decoding=@roll_decoder.RollDecodingConfig()",
+            "roll_decoder.RollDecodingConfig.onset_threshold=0.25",
         ],
     )
     assert experiment.train.steps == 7

@@ -20,8 +20,8 @@ from mt3x.data.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import RollLabelConfig
-from mt3x.music.tokens import Tokenizer, TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.tokens import Tokenizer
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 TASK = "slakh_notes_ties_vb1_train"
 MEGA = "maestrov3 guitarset urmp musicnet_em cerberus4 slakh".split()

@@ -14,7 +14,7 @@ import numpy as np
 
 from mt3x.music.audio import stream_audio
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import LOWEST_PITCH, ROLL_NAMES, Rolls
+from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
@@ -204,7 +204,7 @@ def write_format(
         file.write(notes.to_json().encode())
     elif name == "rolls":
         whole = Rolls.concatenate(rolls)
-        arrays = {n.removesuffix("_TxP"): getattr(whole, n) for n in ROLL_NAMES}
+        arrays: dict[str, Any] = whole.by_name()
         np.savez_compressed(
             file,
             **arrays,

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import soxr
 
 from mt3x.data.augment import AugmentConfig, augment
 from mt3x.data.corpus import Corpus
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import RollLabelConfig, notes_to_rolls
+from mt3x.music.samples import from_int16, resample
 
 Batch = dict[str, np.ndarray]
 
@@ -187,13 +187,10 @@ class Batches:
         num_lead = int(np.ceil(lead * speed))
         source_S = corpus.samples(index)[max(start - num_lead, 0) : start + num_source]
         missing = max(num_lead - start, 0)
-        source_S = source_S.astype(np.float32) / 32768
+        source_S = from_int16(source_S)
         wanted = num_lead + num_source
         source_S = np.pad(source_S, (missing, wanted - missing - len(source_S)))
-        if speed != 1:
-            source_S = soxr.resample(
-                source_S, in_rate=rate_hz * speed, out_rate=rate_hz, quality="MQ"
-            )
+        source_S = resample(source_S, rate_hz * speed, rate_hz, "MQ")
         # The lead's length in output samples need not be whole: cut at the clip's.
         first = round(num_lead / speed)
         total = first + config.clip_samples

@@ -42,7 +42,7 @@ def corpus_clips(
     count = len(corpus) if max_clips is None else min(max_clips, len(corpus))
     num_samples = round(clip_s * sample_rate_hz)
     return [
-        _cut(corpus.samples(i)[:num_samples], corpus.notes(i), sample_rate_hz)
+        _first(corpus.samples(i)[:num_samples], corpus.notes(i), sample_rate_hz)
         for i in range(count)
     ]
 
@@ -72,7 +72,7 @@ def task_clips(
     num_frames = max(round(clip_s * sample_rate_hz / hop_samples), 1)
     pieces = task_pieces(task, module, hop_samples, num_frames)
     return [
-        _cut(piece.samples_S, piece.notes, sample_rate_hz)
+        _first(piece.samples_S, piece.notes, sample_rate_hz)
         for piece in itertools.islice(pieces, max_clips)
     ]
 
@@ -144,16 +144,6 @@ def _pieces_of(task: Any, hop_samples: int, num_frames: int) -> Iterator[TaskPie
         raise wrong
 
 
-def _cut(samples_S: np.ndarray, notes: Notes, sample_rate_hz: int) -> Clip:
-    """The notes that begin in the samples, cut at their end."""
-    end_s = len(samples_S) / sample_rate_hz
-    notes = notes[notes.onset_s < end_s]
-    cut = Notes(
-        notes.onset_s,
-        np.minimum(notes.offset_s, end_s),
-        notes.pitch,
-        notes.velocity,
-        notes.program,
-        notes.is_drum,
-    )
-    return samples_S, cut
+def _first(samples_S: np.ndarray, notes: Notes, sample_rate_hz: int) -> Clip:
+    """Return samples with the notes that begin in them, cut at their end."""
+    return samples_S, notes.clip(-np.inf, len(samples_S) / sample_rate_hz)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mt3x.music.notes import Notes
+from mt3x.music.samples import to_int16
 
 FORMAT = "mt3x-corpus-1"
 _HEADER_BYTES = 128
@@ -245,11 +246,6 @@ class CorpusWriter:
         for name in ("notes.bin", "pieces.jsonl", "rate"):
             (self._part / name).unlink()
         os.replace(self._part, self.folder)
-
-
-def to_int16(samples_S: np.ndarray) -> np.ndarray:
-    """Float samples in -1..1 as int16; what lies outside is clipped."""
-    return np.clip(np.round(samples_S * 32767), -32768, 32767).astype(np.int16)
 
 
 def _npy_header(num_samples: int) -> bytes:

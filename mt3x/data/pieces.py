@@ -13,15 +13,13 @@ per data set (`RecordLayout`), and mt3x's own, which every data set shares:
 A note's `stem` is the index of its stem, NO_STEM where there are none.
 """
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
 
+from mt3x.music.audio import encode_audio
 from mt3x.music.notes import Notes
 
 NOTE_DTYPE = np.dtype(
@@ -97,37 +95,6 @@ def unpack_notes(data: bytes) -> Notes:
     """The notes that `pack_notes` gave."""
     rows_N = np.frombuffer(data, NOTE_DTYPE)
     return Notes(*(rows_N[name] for name in _COLUMNS))
-
-
-def encode_audio(samples_S: np.ndarray, sample_rate_hz: int, form: str) -> bytes:
-    """Samples in -1..1 (clipped) as the bytes of a 16-bit file, "FLAC" or "WAV"."""
-    file = io.BytesIO()
-    clipped_S = np.clip(samples_S, -1.0, 1.0)
-    soundfile.write(file, clipped_S, sample_rate_hz, format=form, subtype="PCM_16")
-    return file.getvalue()
-
-
-def decode_audio(data: bytes, sample_rate_hz: int) -> np.ndarray:
-    """The mono float32 samples of a sound file's bytes, at the given rate.
-
-    Resampled in one go as MT3's records are read (librosa's `soxr_hq`).
-    """
-    samples_SxC, rate_hz = soundfile.read(
-        io.BytesIO(data), dtype="float32", always_2d=True
-    )
-    if samples_SxC.shape[1] == 1:
-        return resample(samples_SxC[:, 0], rate_hz, sample_rate_hz)
-    return resample(samples_SxC.mean(axis=1), rate_hz, sample_rate_hz)
-
-
-def resample(samples_S: np.ndarray, from_hz: float, to_hz: int) -> np.ndarray:
-    """ceil(S * to / from) samples at the new rate, as librosa's `soxr_hq` gives."""
-    if from_hz == to_hz:
-        return samples_S
-    num_samples = int(np.ceil(len(samples_S) * to_hz / from_hz))
-    resampled_S = soxr.resample(samples_S, in_rate=from_hz, out_rate=to_hz)
-    missing = max(num_samples - len(resampled_S), 0)
-    return np.pad(resampled_S[:num_samples], (0, missing))
 
 
 def encode_piece(piece: Piece, form: str = "FLAC", stem_audio: bool = False) -> bytes:

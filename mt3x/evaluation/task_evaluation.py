@@ -30,10 +30,10 @@ from mt3x.music.metrics import (
     PrecisionRecallF1,
     Scores,
     integrated,
-    score,
+    note_scores,
 )
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import RollDecodingConfig
+from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.training import run_folder
 
 __all__ = ["Evaluation", "Inference", "TranscriberConfig", "check_model"]
@@ -174,7 +174,7 @@ class Evaluation(_OnTask):
         def scores(piece: TaskPiece, notes: Notes) -> Row:
             return {
                 "ref_notes": len(piece.notes),
-                "scores": score(piece.notes, notes).to_dict(),
+                "scores": note_scores(piece.notes, notes).to_dict(),
                 "instruments": instrument_scores(piece.notes, notes),
                 "integrated": vars(integrated(piece.notes, notes)),
             }

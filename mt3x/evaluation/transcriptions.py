@@ -26,15 +26,19 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-
 from mt3x.music.instrument_metrics import has_instruments, instrument_scores
-from mt3x.music.metrics import Cells, Scores, integrated, median_onset_shift, score
-from mt3x.music.midi import read_midi
+from mt3x.music.metrics import (
+    Cells,
+    Scores,
+    integrated,
+    median_onset_shift,
+    note_scores,
+)
+from mt3x.music.note_files import NOTE_SUFFIXES, check_note_file, read_notes
 from mt3x.music.notes import Notes
 
 __all__ = [
@@ -46,12 +50,7 @@ __all__ = [
     "evaluate_pair",
     "evaluate_pairs",
     "pair_paths",
-    "read_notes",
-    "restrict",
 ]
-
-NOTE_SUFFIXES = (".mid", ".midi", ".tsv", ".txt", ".csv", ".json")
-"""Endings of note files; in a folder, the first of one name is taken."""
 
 PIECES_PER_WORKER = 32
 """A process takes as long to start as this many pieces take to score."""
@@ -140,15 +139,15 @@ def evaluate_pair(
     if config.align:
         shift_s = median_onset_shift(ref, est)
         est = est.shift(-shift_s)
-    ref = restrict(ref, config.start_s, config.end_s)
-    est = restrict(est, config.start_s, config.end_s)
+    ref = ref.clip(config.start_s, config.end_s)
+    est = est.clip(config.start_s, config.end_s)
     frame_rate_hz = config.integrated_frame_rate_hz
     return PieceResult(
         pair.name,
         len(ref),
         len(est),
         shift_s,
-        score(ref, est),
+        note_scores(ref, est),
         instrument_scores(ref, est)
         if full or has_instruments(Notes.concatenate([ref, est]))
         else None,
@@ -212,7 +211,7 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
     """
     if ref_path.is_file() and est_path.is_file():
         for path in (ref_path, est_path):
-            _check_suffix(path)
+            check_note_file(path)
         return Pairing([Pair(ref_path.stem, ref_path, est_path)], [], [])
     refs, ests = _note_files(ref_path), _note_files(est_path)
     names = sorted(refs.keys() & ests.keys())
@@ -229,31 +228,6 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
     )
 
 
-def read_notes(path: str | os.PathLike[str], sustain_pedal: bool = True) -> Notes:
-    """Read a note file of any kind, by its ending (see the module's docstring).
-
-    Raises:
-      OSError: the file cannot be opened.
-      ValueError: not a note file, or a damaged one; the message names it.
-    """
-    path = Path(path)
-    _check_suffix(path)
-    suffix = path.suffix.lower()
-    if suffix in (".mid", ".midi"):
-        return read_midi(path, sustain_pedal)
-    if suffix == ".csv":
-        return Notes.from_csv(path)
-    if suffix == ".json":
-        return Notes.from_json(path)
-    return Notes.from_tsv(path, key_up=not sustain_pedal)
-
-
-def restrict(notes: Notes, start_s: float, end_s: float) -> Notes:
-    """The notes that begin in start_s <= onset < end_s, offsets clipped to `end_s`."""
-    notes = notes[(notes.onset_s >= start_s) & (notes.onset_s < end_s)]
-    return replace(notes, offset_s=np.minimum(notes.offset_s, end_s))
-
-
 def _evaluate_or_fail(
     job: tuple[Pair, EvaluationConfig, bool],
 ) -> PieceResult | FailedPiece:
@@ -264,19 +238,12 @@ def _evaluate_or_fail(
         return FailedPiece(pair.name, " ".join(str(error).split()))
 
 
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in NOTE_SUFFIXES:
-        raise ValueError(
-            f"{path} is no note file; name one that ends in {' '.join(NOTE_SUFFIXES)}"
-        )
-
-
 def _note_files(path: Path) -> dict[str, Path]:
     """The note files of a folder and those in it, or one file, by name."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; name a note file or a folder")
     if path.is_file():
-        _check_suffix(path)
+        check_note_file(path)
         return {path.stem: path}
     found: dict[str, Path] = {}
     for file in sorted(path.rglob("*"), key=_preference):

@@ -87,17 +87,13 @@ class AudioToRolls:
     def _results(
         self, batch: list[Window], predicted: dict[str, jax.Array]
     ) -> Iterator[tuple[Window, Rolls]]:
-        arrays = [np.asarray(predicted[name], np.float32) for name in _PREDICTED]
+        arrays = [np.asarray(predicted[name], np.float32) for name in ROLL_NAMES]
         frame_rate_hz = self.config.features.frame_rate_hz
         for b, window in enumerate(batch):
             rolls = [array_BxTxP[b] for array_BxTxP in arrays]
             if np.abs(window.samples_S).max() < SILENCE:
                 rolls = [np.zeros_like(array_TxP) for array_TxP in rolls]
             yield window, Rolls(*rolls, frame_rate_hz=frame_rate_hz)
-
-
-# The model's outputs, in the order of the fields of `Rolls`.
-_PREDICTED = tuple(name.removesuffix("_TxP") for name in ROLL_NAMES)
 
 
 @functools.lru_cache(maxsize=8)

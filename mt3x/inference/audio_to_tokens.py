@@ -158,7 +158,7 @@ class AudioToTokens:
             num_frames_B = np.array([num_frames for _, num_frames in padded], np.int32)
             inputs = jax.device_put((frames_BxTxW, num_frames_B), self._device)
             predicted = self._predict_rolls(self._params, *inputs)
-            arrays = [np.asarray(predicted[n.removesuffix("_TxP")]) for n in ROLL_NAMES]
+            arrays = [np.asarray(predicted[name]) for name in ROLL_NAMES]
             for b, cut in enumerate(batch):
                 _, num_frames = cut
                 rolls = (array_BxTxP[b, :num_frames] for array_BxTxP in arrays)

@@ -41,8 +41,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mt3x.music.instruments import Instruments
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import EOS_ID, EVENT_TYPES, NUM_SPECIAL_IDS, Codec
+from mt3x.music.vocabulary import (
+    EOS_ID,
+    EVENT_TYPES,
+    NUM_SPECIAL_IDS,
+    Codec,
+    TokenizerConfig,
+)
 
 NUM_PROGRAMS = NUM_PITCHES = 128
 UNKNOWN = -1

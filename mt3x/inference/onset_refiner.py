@@ -18,14 +18,8 @@ when both find one peak, the one that was to move farther stays as it is.
 import numpy as np
 
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import (
-    LOWEST_PITCH,
-    NUM_PITCHES,
-    RollDecodingConfig,
-    Rolls,
-    onset_shift,
-    roll_velocity,
-)
+from mt3x.music.roll_decoder import RollDecodingConfig, onset_shift, roll_velocity
+from mt3x.music.rolls import LOWEST_PITCH, NUM_PITCHES, Rolls
 from mt3x.music.token_decoder import MIN_DURATION_S
 
 TOLERANCE_S = 0.05

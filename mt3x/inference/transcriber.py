@@ -31,11 +31,12 @@ from mt3x.models.objectives import (
     config_from_dict,
     make_objective,
 )
-from mt3x.music.audio import Source, stream_audio
+from mt3x.music.audio import Source, stream_samples
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
 from mt3x.music.plot import Spectrogram
-from mt3x.music.rolls import RollDecodingConfig, Rolls, blocks_to_notes
+from mt3x.music.roll_decoder import RollDecodingConfig, blocks_to_notes
+from mt3x.music.rolls import Rolls
 
 Device = Literal["cpu", "gpu", "tpu"]
 Precision = Literal["float32", "bfloat16"]
@@ -87,8 +88,8 @@ class Transcriber:
             tokens, with onsets and velocities from the rolls (see
             `mt3x.inference.onset_refiner`).
           onset_threshold, frame_threshold: probabilities from 0 to 1 that replace the
-            checkpoint's (see `mt3x.music.rolls.RollDecodingConfig`); where rolls are
-            decoded, and the first with `both`, too.
+            checkpoint's (see `mt3x.music.roll_decoder.RollDecodingConfig`); where rolls
+            are decoded, and the first with `both`, too.
           instruments: those that there are; where tokens are decoded, of which no
             others can then be chosen (and may be taken for what others play; to pick
             some of all that is played, select from the notes).
@@ -193,7 +194,7 @@ class Transcriber:
         if self.decoder == "rolls":
             return self._from_rolls(audio, sample_rate_hz, on_rolls, on_progress)
         assert isinstance(self._model, AudioToTokens)
-        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
+        blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
         if self.decoder == "tokens":
             return self._model.decode(blocks, on_progress).notes
         assert self.roll_decoding is not None
@@ -242,7 +243,7 @@ class Transcriber:
                 "a token model without heads has no rolls; use a piano model's "
                 "checkpoint, or that of a model trained with TokensConfig.rolls"
             )
-        blocks = _checked_blocks(audio, sample_rate_hz, self.sample_rate_hz)
+        blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
         if isinstance(self._model, AudioToRolls):
             return self._model(blocks)
         return self._model.rolls(blocks)
@@ -257,7 +258,7 @@ class Transcriber:
         features, window = CQTConfig(), WindowConfig()
         if isinstance(self._model, AudioToRolls):
             features, window = self._model.config.features, self._model.window
-        blocks = _checked_blocks(audio, sample_rate_hz, features.sample_rate_hz)
+        blocks = stream_samples(audio, sample_rate_hz, features.sample_rate_hz)
         return spectrogram.spectrogram(blocks, features, window, self._device)
 
 
@@ -324,52 +325,6 @@ def _roll_decoding(
 def _check_params(params: Any, objective: Any, source: Any) -> None:
     shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0)))
     weights_file.check_params(params, shapes, source)
-
-
-def _checked_blocks(
-    audio: Source | np.ndarray, sample_rate_hz: int | None, target_hz: int
-) -> Iterator[np.ndarray]:
-    """A file's or an array's samples at the target rate; none at all are an error."""
-    if isinstance(audio, np.ndarray):
-        name = "the array of samples"
-        blocks = iter([_resampled(audio, sample_rate_hz, target_hz)])
-    elif sample_rate_hz is not None:
-        raise ValueError("sample_rate_hz is for arrays: a file has its own rate")
-    else:
-        name = str(getattr(audio, "name", "audio data" if _is_bytes(audio) else audio))
-        blocks = stream_audio(audio, target_hz)
-    empty = True
-    for block_S in blocks:
-        empty = empty and not len(block_S)
-        yield block_S
-    if empty:
-        raise ValueError(f"{name} has no samples; give a recording that is not empty")
-
-
-def _is_bytes(audio: Source) -> bool:
-    return isinstance(audio, bytes)
-
-
-def _resampled(
-    samples: np.ndarray, sample_rate_hz: int | None, target_hz: int
-) -> np.ndarray:
-    """An array of one or more channels as mono float32 at the target rate."""
-    if sample_rate_hz is None:
-        raise ValueError("samples come without a rate: give sample_rate_hz")
-    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
-        raise ValueError(
-            f"samples are {samples.dtype} of shape {samples.shape}: give floats in "
-            "-1..1, samples_S or samples_SxC"
-        )
-    mono_S = samples if samples.ndim == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono_S).all():
-        raise ValueError("some samples are NaN or infinite: repair the recording")
-    mono_S = mono_S.astype(np.float32)
-    if sample_rate_hz == target_hz or not len(mono_S):
-        return mono_S
-    import soxr
-
-    return soxr.resample(mono_S, sample_rate_hz, target_hz)
 
 
 def _find_device(device: Device | None) -> Any:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mt3x.music.rolls import ROLL_NAMES, Rolls
+from mt3x.music.rolls import Rolls
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Stitcher:
         """Take a window's rolls; return the recording's next ones, now final."""
         config = self._config
         fade = config.fade_frames
-        arrays = [np.array(getattr(rolls, name), np.float32) for name in ROLL_NAMES]
+        arrays = [np.array(a, np.float32) for a in rolls.by_name().values()]
         begin = self._seam_frame - window.first_frame
         if self._tail is not None:
             weight_Fx1 = ((np.arange(fade, dtype=np.float32) + 0.5) / fade)[:, None]

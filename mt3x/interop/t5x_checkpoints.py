@@ -25,8 +25,7 @@ from mt3x.models import batch_norm
 from mt3x.models.objectives import TokensConfig
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.models.weights_file import flatten, restore_arrays, storable, unflatten
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import Codec, VocabConfig
+from mt3x.music.vocabulary import Codec, TokenizerConfig, VocabConfig
 
 # What MT3's gin files of these names say.
 MODELS = {

@@ -26,7 +26,7 @@ from t5x import (  # pyright: ignore[reportMissingImports]
 from t5x import metrics as t5x_metrics  # pyright: ignore[reportMissingImports]
 
 from mt3x.data import pipeline
-from mt3x.data.pipeline.converters import ROLLS
+from mt3x.data.pipeline.converters import ROLL_NAMES
 from mt3x.inference.decoding import generate
 from mt3x.inference.token_choice import DecodingConfig
 from mt3x.interop.t5x_checkpoints import CONFIG_NAME
@@ -281,7 +281,7 @@ class PianoModel(ObjectiveModel):
         """Rolls BxTx4xP, as the tasks' targets; nothing beside them."""
         del rng
         rolls = self.objective.predict(params, batch["samples"])
-        return jnp.stack([rolls[name] for name in ROLLS], axis=2), {}
+        return jnp.stack([rolls[name] for name in ROLL_NAMES], axis=2), {}
 
 
 def summarize_config(

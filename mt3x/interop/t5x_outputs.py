@@ -10,7 +10,8 @@ import numpy as np
 
 from mt3x.models.objectives import PianoConfig, TokensConfig
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import Rolls, rolls_to_notes
+from mt3x.music.roll_decoder import rolls_to_notes
+from mt3x.music.rolls import Rolls
 from mt3x.music.tokens import Tokenizer
 
 # MT3's names of what a note has.

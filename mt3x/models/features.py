@@ -269,6 +269,13 @@ def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
     return jnp.log(jnp.where(mags_BxTxF > 0, mags_BxTxF, config.floor))
 
 
+def to_float(samples: jax.Array) -> jax.Array:
+    """Return int16 samples as float32 in -1..1; floats stay as they are."""
+    if samples.dtype != jnp.int16:
+        return samples
+    return samples.astype(jnp.float32) / 32768
+
+
 def by_rows(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
     """Features of a batch, of which each device of a mesh computes its own rows.
 

@@ -23,15 +23,14 @@ from mt3x.models.layers import (
     lstm,
     max_pool,
 )
-
-HEADS = ("onset", "frame", "offset", "velocity")
+from mt3x.music.rolls import ROLL_NAMES
 
 
 @dataclass(frozen=True)
 class SubnetConfig:
     """One trunk and the heads that share it."""
 
-    heads: tuple[str, ...] = HEADS
+    heads: tuple[str, ...] = ROLL_NAMES
     # Frames pooled into one in front of the trunk; the heads' rolls are brought back
     # by linear interpolation.
     time_pool: int = 1
@@ -52,9 +51,9 @@ class HPPNetConfig:
 
     def __post_init__(self) -> None:
         heads = sorted(head for subnet in self.subnets for head in subnet.heads)
-        if heads != sorted(HEADS):
+        if heads != sorted(ROLL_NAMES):
             raise ValueError(
-                f"subnets must hold each head of {HEADS} once, found {heads}"
+                f"subnets must hold each head of {ROLL_NAMES} once, found {heads}"
             )
         if self.channels % 2:
             raise ValueError(f"channels must be even, found {self.channels}")
@@ -265,10 +264,10 @@ class HPPNet(nn.Module):
             (with time pooling: provided that a clip has a whole number of groups).
 
         Returns:
-          A roll BxTxP for each of `HEADS`, float32 in (0, 1).
+          A roll BxTxP for each of `ROLL_NAMES`, float32 in (0, 1).
         """
         rolls: dict[str, jax.Array] = {}
         for n, subnet in enumerate(self.config.subnets):
             name = f"subnet_{n}"
             rolls |= Subnet(self.config, subnet, name=name)(feats_BxTxF, mask_BxT)
-        return {head: jnp.clip(rolls[head], 1e-7, 1 - 1e-7) for head in HEADS}
+        return {head: jnp.clip(rolls[head], 1e-7, 1 - 1e-7) for head in ROLL_NAMES}

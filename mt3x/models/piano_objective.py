@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models import losses
-from mt3x.models.features import CQTConfig, by_rows, log_cqt
-from mt3x.models.hppnet import HEADS, HPPNet, HPPNetConfig, SubnetConfig
+from mt3x.models.features import CQTConfig, by_rows, log_cqt, to_float
+from mt3x.models.hppnet import HPPNet, HPPNetConfig, SubnetConfig
 from mt3x.models.losses import LossSums
-from mt3x.music.rolls import RollDecodingConfig, RollLabelConfig
+from mt3x.music.roll_decoder import RollDecodingConfig, decoding_from_dict
+from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 
 # Fields of `PianoConfig`, of the loss alone.
 _WEIGHTS = ("onset_weight", "velocity_weight", "velocity_mean_weight")
@@ -62,7 +63,7 @@ class PianoConfig:
                 model=hppnet_from_dict(values["model"]),
                 features=CQTConfig(**values["features"]),
                 labels=RollLabelConfig(**values["labels"]),
-                decoding=RollDecodingConfig(**values["decoding"]),
+                decoding=decoding_from_dict(values["decoding"]),
                 onset_positive_weight=values["onset_positive_weight"],
                 # Models of older versions lack them.
                 **{name: values[name] for name in _WEIGHTS if name in values},
@@ -88,10 +89,8 @@ class PianoObjective:
 
     def features(self, samples_BxS: jax.Array) -> jax.Array:
         """Samples, float or int16, to feats_BxTxF with T = S // hop."""
-        if samples_BxS.dtype == jnp.int16:
-            samples_BxS = samples_BxS.astype(jnp.float32) / 32768
         # Frame S // hop is centred on the clip's end: it belongs to the next clip.
-        return log_cqt(samples_BxS, self.config.features)[:, :-1]
+        return log_cqt(to_float(samples_BxS), self.config.features)[:, :-1]
 
     def predict(
         self,
@@ -168,7 +167,7 @@ def roll_losses(
     velocity_mean_weight: float = 1.0,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """HPPNet's loss of each head as (sum, weight)."""
-    targets = {name: batch[name].astype(jnp.float32) for name in HEADS}
+    targets = {name: batch[name].astype(jnp.float32) for name in ROLL_NAMES}
     weights = {"onset": onset_positive_weight, "frame": 1.0, "offset": 1.0}
     parts = {
         name: (losses.binary_cross_entropy(rolls[name], targets[name], w), num_cells)

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mt3x.models.hppnet import HEADS, Heads
-from mt3x.music.rolls import NUM_PITCHES
+from mt3x.models.hppnet import Heads
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
 
 
 class RollHeads(nn.Module):
@@ -27,6 +27,6 @@ class RollHeads(nn.Module):
         width = NUM_PITCHES * self.channels
         x = nn.relu(nn.Dense(width, dtype=self.dtype, name="keys")(encoded_BxTxD))
         x = x.reshape(*x.shape[:2], NUM_PITCHES, self.channels)
-        rolls_GxBxTxP = Heads(self.channels, len(HEADS), name="heads")(x, mask_BxT)
+        rolls_GxBxTxP = Heads(self.channels, len(ROLL_NAMES), name="heads")(x, mask_BxT)
         rolls_GxBxTxP = jnp.clip(rolls_GxBxTxP, 1e-7, 1 - 1e-7)
-        return dict(zip(HEADS, rolls_GxBxTxP, strict=True))
+        return dict(zip(ROLL_NAMES, rolls_GxBxTxP, strict=True))

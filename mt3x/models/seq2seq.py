@@ -387,7 +387,7 @@ class Seq2Seq(nn.Module):
     def rolls(
         self, encoded_BxTxD: jax.Array, mask_BxT: jax.Array | None
     ) -> dict[str, jax.Array]:
-        """A roll BxTxP, float32 in (0, 1), for each of HPPNet's `HEADS`.
+        """A roll BxTxP, float32 in (0, 1), for each of HPPNet's `ROLL_NAMES`.
 
         Args:
           encoded_BxTxD: as from `encode`.

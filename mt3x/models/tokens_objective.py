@@ -9,15 +9,21 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models import batch_norm, losses
-from mt3x.models.features import CQTConfig, LogMelConfig, by_rows, log_cqt, log_mel
-from mt3x.models.hppnet import HEADS
+from mt3x.models.features import (
+    CQTConfig,
+    LogMelConfig,
+    by_rows,
+    log_cqt,
+    log_mel,
+    to_float,
+)
 from mt3x.models.losses import LossSums
 from mt3x.models.piano_objective import Batch, Params, hppnet_from_dict, roll_losses
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.models.stem import StemConfig
-from mt3x.music.rolls import RollDecodingConfig, RollLabelConfig
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import Codec
+from mt3x.music.roll_decoder import RollDecodingConfig, decoding_from_dict
+from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
+from mt3x.music.vocabulary import Codec, TokenizerConfig
 
 
 @dataclass(frozen=True)
@@ -40,17 +46,17 @@ class RollsConfig:
     def __post_init__(self) -> None:
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels={self.channels} must be even and at least 2")
-        if len(self.weights) != len(HEADS) or min(self.weights) < 0:
+        if len(self.weights) != len(ROLL_NAMES) or min(self.weights) < 0:
             raise ValueError(
-                f"weights={self.weights} must be {len(HEADS)} numbers of 0 or more: of "
-                + ", ".join(HEADS)
+                f"weights={self.weights} must be {len(ROLL_NAMES)} numbers of 0 or "
+                f"more: of {', '.join(ROLL_NAMES)}"
             )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RollsConfig":
         parts = {
             "labels": RollLabelConfig(**values["labels"]),
-            "decoding": RollDecodingConfig(**values["decoding"]),
+            "decoding": decoding_from_dict(values["decoding"]),
             "weights": tuple(values["weights"]),
         }
         return cls(**{**values, **parts})
@@ -180,9 +186,7 @@ class TokensObjective:
         the log-mel ones; they are of windows around a frame's first sample, log-mel
         of windows that begin there.
         """
-        if frames_BxTxW.dtype == jnp.int16:
-            frames_BxTxW = frames_BxTxW.astype(jnp.float32) / 32768
-        samples_BxS = frames_BxTxW.reshape(len(frames_BxTxW), -1)
+        samples_BxS = to_float(frames_BxTxW).reshape(len(frames_BxTxW), -1)
         feats_BxTxF = log_mel(samples_BxS, self.config.features)
         is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
         feats_BxTxF = jnp.where(is_audio_BxT[..., None], feats_BxTxF, 0.0)
@@ -247,7 +251,7 @@ class TokensObjective:
         total = cross_entropy + penalty
         if self.config.rolls is not None:
             roll_parts = self._roll_losses(rolls, is_audio_BxT, batch)
-            for name, factor in zip(HEADS, self.config.rolls.weights, strict=True):
+            for name, factor in zip(ROLL_NAMES, self.config.rolls.weights, strict=True):
                 part, part_weight = roll_parts[name]
                 total += factor * part * weight / part_weight
             parts |= roll_parts

@@ -26,8 +26,18 @@ import soundfile
 import soxr
 
 from mt3x.files import write_whole
+from mt3x.music.samples import resample
 
-__all__ = ["AudioInfo", "audio_info", "load_audio", "stream_audio", "write_audio"]
+__all__ = [
+    "AudioInfo",
+    "audio_info",
+    "decode_audio",
+    "encode_audio",
+    "load_audio",
+    "stream_audio",
+    "stream_samples",
+    "write_audio",
+]
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 
@@ -93,6 +103,75 @@ def stream_audio(
         num_pending -= num_whole
     if num_pending:
         yield np.concatenate(pieces)
+
+
+def stream_samples(
+    audio: Source | np.ndarray, sample_rate_hz: int | None, target_hz: int
+) -> Iterator[np.ndarray]:
+    """Read a file, or take an array, as blocks of mono float32 at the target rate.
+
+    Args:
+      audio: what `stream_audio` reads, or samples_S or samples_SxC, float in -1..1.
+      sample_rate_hz: of the array; None for files, which have a rate of their own.
+      target_hz: the rate of the samples to return.
+
+    Raises:
+      OSError, ValueError: as `stream_audio`; the recording has no samples, or the
+        array is not what it should be.
+    """
+    if isinstance(audio, np.ndarray):
+        name = "the array of samples"
+        blocks = iter([_mono_array(audio, sample_rate_hz, target_hz)])
+    elif sample_rate_hz is not None:
+        raise ValueError("sample_rate_hz is for arrays: a file has its own rate")
+    else:
+        is_bytes = isinstance(audio, bytes)
+        name = str(getattr(audio, "name", "audio data" if is_bytes else audio))
+        blocks = stream_audio(audio, target_hz)
+    empty = True
+    for block_S in blocks:
+        empty = empty and not len(block_S)
+        yield block_S
+    if empty:
+        raise ValueError(f"{name} has no samples; give a recording that is not empty")
+
+
+def _mono_array(
+    samples: np.ndarray, sample_rate_hz: int | None, target_hz: int
+) -> np.ndarray:
+    """Return an array of one or more channels as mono float32 at the target rate."""
+    if sample_rate_hz is None:
+        raise ValueError("samples come without a rate: give sample_rate_hz")
+    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
+        raise ValueError(
+            f"samples are {samples.dtype} of shape {samples.shape}: give floats in "
+            "-1..1, samples_S or samples_SxC"
+        )
+    mono_S = samples if samples.ndim == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono_S).all():
+        raise ValueError("some samples are NaN or infinite: repair the recording")
+    return resample(mono_S.astype(np.float32), sample_rate_hz, target_hz)
+
+
+def encode_audio(samples_S: np.ndarray, sample_rate_hz: int, form: str) -> bytes:
+    """Return samples in -1..1 (clipped) as the bytes of a 16-bit "FLAC" or "WAV"."""
+    file = io.BytesIO()
+    clipped_S = np.clip(samples_S, -1.0, 1.0)
+    soundfile.write(file, clipped_S, sample_rate_hz, format=form, subtype="PCM_16")
+    return file.getvalue()
+
+
+def decode_audio(data: bytes, sample_rate_hz: int) -> np.ndarray:
+    """Return the mono float32 samples of a sound file's bytes, at the given rate.
+
+    They are resampled in one go, as MT3 reads its records.
+    """
+    samples_SxC, rate_hz = soundfile.read(
+        io.BytesIO(data), dtype="float32", always_2d=True
+    )
+    if samples_SxC.shape[1] == 1:
+        return resample(samples_SxC[:, 0], rate_hz, sample_rate_hz)
+    return resample(samples_SxC.mean(axis=1), rate_hz, sample_rate_hz)
 
 
 def audio_info(source: Source) -> AudioInfo:

@@ -79,8 +79,8 @@ def instrument_scores(
     scores = _track_scores(*drumless, not onsets_only, not onsets_only)
     for name, track in (tracks or {}).items():
         of_track = _track_scores(
-            track.select(ref),
-            track.select(est),
+            ref.select(track),
+            est.select(track),
             with_offsets=not onsets_only and bool(track.programs),
             with_velocities=not onsets_only,
         )

@@ -8,10 +8,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
-from mt3x.music.notes import Notes
-
 PROGRAM_NAMES = tuple(
     name.strip()
     for name in """
@@ -119,11 +115,6 @@ class Instruments:
 
     programs: frozenset[int]
     drums: bool
-
-    def select(self, notes: Notes) -> Notes:
-        """The notes that these instruments play."""
-        played = np.isin(notes.program, sorted(self.programs))
-        return notes[np.where(notes.is_drum, self.drums, played)]
 
 
 def family_programs(family: int) -> range:

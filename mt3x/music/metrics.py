@@ -43,8 +43,8 @@ __all__ = [
     "mean_scores",
     "mean_triples",
     "median_onset_shift",
+    "note_scores",
     "pooled",
-    "score",
 ]
 
 FRAME_RATE_HZ = 50.0
@@ -113,7 +113,7 @@ class Cells:
         )
 
 
-def score(ref: Notes, est: Notes) -> Scores:
+def note_scores(ref: Notes, est: Notes) -> Scores:
     """All four scores of the estimated notes `est` against the reference `ref`."""
     by_onset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
     by_offset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)

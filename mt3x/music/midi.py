@@ -1,4 +1,4 @@
-"""Notes <-> Standard MIDI Files.
+"""Standard MIDI Files <-> arrays of notes; `Notes.from_midi` and `to_midi` use it.
 
 Reading turns key strokes and the sustain pedal into notes as the MAESTRO data set
 does (Hawthorne et al. 2019, arXiv:1810.12247): while CC64 of a channel is 64 or
@@ -18,6 +18,7 @@ How notes are read, in detail:
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -25,9 +26,15 @@ import mido
 import numpy as np
 
 from mt3x.music.instruments import PROGRAM_NAMES
-from mt3x.music.notes import Notes
 
-__all__ = ["read_beats", "read_midi", "read_tracks", "write_midi"]
+__all__ = [
+    "Columns",
+    "read_beats",
+    "read_columns",
+    "read_pedal",
+    "read_tracks",
+    "write_columns",
+]
 
 DRUM_CHANNEL = 9
 SUSTAIN_PEDAL = 64
@@ -46,9 +53,25 @@ class _Note(NamedTuple):
     program: int
 
 
-def read_midi(
+class Columns(NamedTuple):
+    """N notes, in the order of the arguments of `Notes`."""
+
+    onset_s: np.ndarray
+    offset_s: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    program: np.ndarray
+    is_drum: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Columns]") -> "Columns":
+        """Join the notes of all parts."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def read_columns(
     source: str | os.PathLike[str] | bytes | IO[bytes], sustain_pedal: bool = True
-) -> Notes:
+) -> Columns:
     """Read the notes of a MIDI file of type 0 or 1.
 
     Args:
@@ -69,7 +92,7 @@ def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
     """K x 2 seconds when the sustain pedal goes down and up, of all channels.
 
     Raises:
-      OSError, ValueError: as `read_midi`.
+      OSError, ValueError: as `read_columns`.
     """
     midi = _parsed(source)
     _, pedals, tempos, end_tick = _parse(midi)
@@ -83,24 +106,25 @@ def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
 
 def read_tracks(
     source: str | os.PathLike[str] | bytes | IO[bytes],
-) -> dict[str, Notes]:
-    """The notes of a MIDI file by the names of its tracks, as `read_midi` reads them.
+) -> dict[str, Columns]:
+    """The notes of a MIDI file by the names of its tracks, pedal applied.
 
     Tracks of one name are one; a track without has the name "".
 
     Raises:
-      OSError, ValueError: as `read_midi`.
+      OSError, ValueError: as `read_columns`.
     """
     midi = _parsed(source)
     _, _, tempos, _ = _parse(midi)
-    tracks: dict[str, Notes] = {}
+    tracks: dict[str, Columns] = {}
     for track in midi.tracks:
         alone = mido.MidiFile(type=1, ticks_per_beat=midi.ticks_per_beat)
         alone.tracks.append(track)
         notes, pedals, _, end_tick = _parse(alone)
         played = _played(midi, notes, pedals, tempos, end_tick)
-        before = tracks.get(track.name, Notes.empty())
-        tracks[track.name] = Notes.concatenate([before, played])
+        if track.name in tracks:
+            played = Columns.concatenate([tracks[track.name], played])
+        tracks[track.name] = played
     return tracks
 
 
@@ -110,12 +134,11 @@ def _played(
     pedals: dict[int, list[tuple[int, bool]]],
     tempos: list[tuple[int, int]],
     end_tick: int,
-) -> Notes:
-    if not notes:
-        return Notes.empty()
-    on_tick, off_tick, channel, pitch, velocity, program = np.array(notes).T
+) -> Columns:
+    rows = np.array(notes, int).reshape(-1, len(_Note._fields))
+    on_tick, off_tick, channel, pitch, velocity, program = rows.T
     off_tick = _extend(on_tick, off_tick, channel, pitch, pedals, end_tick)
-    return Notes(
+    return Columns(
         onset_s=_seconds(on_tick, tempos, midi.ticks_per_beat),
         offset_s=_seconds(off_tick, tempos, midi.ticks_per_beat),
         pitch=pitch,
@@ -146,7 +169,7 @@ def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
     """Seconds of the quarter notes by the tempos of a MIDI file, up to its end.
 
     Raises:
-      OSError, ValueError: as `read_midi`.
+      OSError, ValueError: as `read_columns`.
     """
     midi = _parsed(source)
     *_, tempos, end_tick = _parse(midi)
@@ -154,8 +177,8 @@ def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
     return _seconds(np.arange(0, end_tick + step, step), tempos, step)
 
 
-def write_midi(notes: Notes) -> bytes:
-    """The bytes of a type 1 MIDI file: one track per program, drums on channel 10.
+def write_columns(notes: Columns) -> bytes:
+    """Return the bytes of a type 1 MIDI file: a track per program, drums on channel 10.
 
     Times are rounded to ticks of 0.52 ms (120 beats a minute, 960 ticks a beat) and
     a note lasts at least one tick. What a key cannot do is resolved per program and
@@ -166,9 +189,10 @@ def write_midi(notes: Notes) -> bytes:
     Raises:
       ValueError: a note begins before time 0.
     """
-    if len(notes) and notes.onset_s[0] < 0:
+    first_s = min(notes.onset_s, default=0.0)
+    if first_s < 0:
         raise ValueError(
-            f"the first onset is at {notes.onset_s[0]:.6g} s and MIDI begins at 0; "
+            f"the first onset is at {first_s:.6g} s and MIDI begins at 0; "
             "shift or cut the notes"
         )
     midi = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
@@ -180,7 +204,8 @@ def write_midi(notes: Notes) -> bytes:
     )
     melodic_channels = [c for c in range(16) if c != DRUM_CHANNEL]
     for index, (is_drum, program) in enumerate(parts):
-        part = notes[(notes.is_drum == is_drum) & (notes.program == program)]
+        played = (notes.is_drum == is_drum) & (notes.program == program)
+        part = Columns(*(column[played] for column in notes))
         channel = DRUM_CHANNEL if is_drum else melodic_channels[index % 15]
         name = "Drums" if is_drum else PROGRAM_NAMES[program]
         midi.tracks.append(_track(part, channel, program, name))
@@ -306,7 +331,7 @@ def _seconds(
     return start_s[segment] + (ticks - starts[segment]) * tick_s[segment]
 
 
-def _track(notes: Notes, channel: int, program: int, name: str) -> mido.MidiTrack:
+def _track(notes: Columns, channel: int, program: int, name: str) -> mido.MidiTrack:
     """One track of one program; note-offs come before note-ons of the same tick."""
     on_tick = np.rint(notes.onset_s * TICKS_PER_SECOND).astype(np.int64)
     off_tick = np.rint(notes.offset_s * TICKS_PER_SECOND).astype(np.int64)

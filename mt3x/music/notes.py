@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Any, overload
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mt3x.files import write_whole
+from mt3x.music.instruments import Instruments
 
 __all__ = ["DEFAULT_VELOCITY", "Notes"]
 
@@ -152,9 +153,48 @@ class Notes:
         )
 
     def shift(self, seconds: float) -> "Notes":
-        """The same notes, `seconds` later."""
+        """Return the same notes, `seconds` later."""
         onset_s, offset_s, *rest = self._arrays()
         return type(self)(onset_s + seconds, offset_s + seconds, *rest)
+
+    def stretched(self, ratio: float) -> "Notes":
+        """Return the notes with all times multiplied by a ratio above 0."""
+        if not ratio > 0:
+            raise ValueError(f"stretch ratio is {ratio}: give one above 0")
+        onset_s, offset_s, *rest = self._arrays()
+        return type(self)(onset_s * ratio, offset_s * ratio, *rest)
+
+    def transposed(self, semitones: int) -> "Notes":
+        """Return the notes moved in pitch; those that leave 0..127 are left out.
+
+        Drums keep their pitches, which name an instrument.
+        """
+        pitch = np.where(self.is_drum, self.pitch, self.pitch + semitones)
+        kept = (pitch >= 0) & (pitch <= 127)
+        return replace(self[kept], pitch=pitch[kept])
+
+    def clip(self, start_s: float, end_s: float) -> "Notes":
+        """Return the notes that begin in start_s <= onset < end_s, ended by `end_s`."""
+        notes = self[(self.onset_s >= start_s) & (self.onset_s < end_s)]
+        return replace(notes, offset_s=np.minimum(notes.offset_s, end_s))
+
+    def select(self, instruments: Instruments) -> "Notes":
+        """Return the notes that some instruments play."""
+        played = np.isin(self.program, sorted(instruments.programs))
+        return self[np.where(self.is_drum, instruments.drums, played)]
+
+    def next_onsets(self) -> np.ndarray:
+        """Return when each note's key is struck next: N seconds, inf where never.
+
+        A key is a pitch of a program, or a drum. Of notes that begin together all but
+        the last are struck again at once.
+        """
+        order = np.lexsort((self.onset_s, self.pitch, self.program, self.is_drum))
+        key = ((self.is_drum * 128 + self.program) * 128 + self.pitch)[order]
+        again = np.append(key[1:] == key[:-1], np.zeros(min(len(key), 1), bool))
+        next_s = np.empty(len(key))
+        next_s[order] = np.where(again, np.roll(self.onset_s[order], -1), np.inf)
+        return next_s
 
     @overload
     def to_midi(self, path: None = None, overwrite: bool = False) -> bytes: ...
@@ -166,9 +206,9 @@ class Notes:
         self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
     ) -> bytes | None:
         """Write a Standard MIDI File to `path`, or return its bytes without one."""
-        from mt3x.music.midi import write_midi
+        from mt3x.music.midi import Columns, write_columns
 
-        data = write_midi(self)
+        data = write_columns(Columns(*self._arrays()))
         if path is None:
             return data
         with write_whole(path, overwrite) as file:
@@ -229,6 +269,29 @@ class Notes:
 
     def _rows(self) -> Any:
         return zip(*(array.tolist() for array in self._arrays()), strict=True)
+
+    @classmethod
+    def from_midi(
+        cls,
+        source: str | os.PathLike[str] | bytes | IO[bytes],
+        sustain_pedal: bool = True,
+    ) -> "Notes":
+        """Read a MIDI file of type 0 or 1: a path, its bytes or an open binary file.
+
+        `mt3x.music.midi` says how strokes and the pedal become notes.
+
+        Args:
+          source: the file.
+          sustain_pedal: extend notes by CC64; without it a note ends when its key is
+            released.
+
+        Raises:
+          OSError: the file cannot be opened.
+          ValueError: not a MIDI file, damaged, or of type 2; names the file.
+        """
+        from mt3x.music.midi import read_columns
+
+        return cls(*read_columns(source, sustain_pedal))
 
     @classmethod
     def from_csv(cls, source: Source) -> "Notes":

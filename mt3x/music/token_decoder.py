@@ -25,18 +25,23 @@ What is skipped:
 """
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mt3x.music.notes import DEFAULT_VELOCITY, Notes
-from mt3x.music.vocabulary import DRUM, PITCH, PROGRAM, SHIFT, VELOCITY, Codec
+from mt3x.music.vocabulary import (
+    DRUM,
+    PITCH,
+    PROGRAM,
+    SHIFT,
+    VELOCITY,
+    Codec,
+    TokenizerConfig,
+)
 
-if TYPE_CHECKING:
-    from mt3x.music.tokens import TokenizerConfig
-
-__all__ = ["Decoded", "NoteDecoder", "start_step"]
+__all__ = ["Decoded", "TokenDecoder", "start_step"]
 
 MIN_DURATION_S = 0.01
 """How long a note lasts at least, and a drum or a single onset always."""
@@ -50,10 +55,10 @@ class Decoded(NamedTuple):
     num_dropped: int
 
 
-class NoteDecoder:
+class TokenDecoder:
     """Takes the segments of a recording in their order, and gives its notes."""
 
-    def __init__(self, config: "TokenizerConfig") -> None:
+    def __init__(self, config: TokenizerConfig) -> None:
         self._config = config
         self._codec = Codec(config.vocab)
         num_bins = config.vocab.num_velocity_bins

@@ -41,15 +41,15 @@ Notes that tokens cannot represent:
 Decoding accepts any ids: `mt3x.music.token_decoder` says what becomes of wrong ones.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mt3x.music.notes import Notes
-from mt3x.music.token_decoder import Decoded, NoteDecoder, start_step
+from mt3x.music.token_decoder import Decoded, TokenDecoder, start_step
 from mt3x.music.vocabulary import (
     DRUM,
     EOS_ID,
@@ -61,54 +61,21 @@ from mt3x.music.vocabulary import (
     VELOCITY,
     Codec,
     Event,
-    VocabConfig,
+    TokenizerConfig,
 )
 
 __all__ = [
     "INVALID_ID",
     "Decoded",
     "Events",
-    "NoteDecoder",
+    "TokenDecoder",
     "Tokenizer",
-    "TokenizerConfig",
     "trim_overlaps",
 ]
 
 INVALID_ID = -2
 """What `Tokenizer.from_model_ids` makes of ids that are no codec id."""
-GRANULARITIES = ("flat", "midi_class", "full")
 NONE = -1
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """How notes are written as tokens."""
-
-    vocab: VocabConfig = field(default_factory=VocabConfig)
-    use_ties: bool = True  # segments begin with the notes that still sound
-    onsets_only: bool = False  # pitches alone, without ends, velocities, programs
-    program_granularity: str = "full"  # flat, midi_class or full
-    mt3_ties: bool = False  # MT3's tie sections where they are wrong, see above
-
-    def __post_init__(self) -> None:
-        if self.program_granularity not in GRANULARITIES:
-            raise ValueError(
-                f"program_granularity is {self.program_granularity!r}; give one of "
-                f"{', '.join(GRANULARITIES)}"
-            )
-        if self.onsets_only and self.use_ties:
-            raise ValueError(
-                "onsets_only leaves out what use_ties needs; give only one of them"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
-        """What `to_dict` gave."""
-        return cls(**{**values, "vocab": VocabConfig(**values["vocab"])})
 
 
 class _Rows(NamedTuple):
@@ -287,11 +254,11 @@ class Tokenizer:
     def decode(self, segments: Iterable[tuple[float, npt.ArrayLike]]) -> Decoded:
         """Join the segments of a recording: each its start in seconds and codec ids.
 
-        Segments are taken in the order of their starts. See `NoteDecoder` for what
+        Segments are taken in the order of their starts. See `TokenDecoder` for what
         becomes of ids that make no sense.
         """
         ordered = sorted(segments, key=lambda segment: segment[0])
-        decoder = NoteDecoder(self.config)
+        decoder = TokenDecoder(self.config)
         for index, (start_s, ids_L) in enumerate(ordered):
             is_last = index + 1 == len(ordered)
             decoder.push(start_s, ids_L, None if is_last else ordered[index + 1][0])
@@ -406,18 +373,6 @@ def trim_overlaps(notes: Notes) -> Notes:
     length, or none is left of, are dropped; of notes that begin together the last one
     stays. Drums are trimmed among drums.
     """
-    order = np.lexsort((notes.onset_s, notes.pitch, notes.program, notes.is_drum))
-    notes_key = (notes.is_drum * 128 + notes.program) * 128 + notes.pitch
-    is_followed = notes_key[order][:-1] == notes_key[order][1:]
-    offset_s = notes.offset_s.copy()
-    before, after = order[:-1][is_followed], order[1:][is_followed]
-    offset_s[before] = np.minimum(offset_s[before], notes.onset_s[after])
+    offset_s = np.minimum(notes.offset_s, notes.next_onsets())
     kept = offset_s > notes.onset_s
-    return Notes(
-        notes.onset_s[kept],
-        offset_s[kept],
-        notes.pitch[kept],
-        notes.velocity[kept],
-        notes.program[kept],
-        notes.is_drum[kept],
-    )
+    return replace(notes[kept], offset_s=offset_s[kept])

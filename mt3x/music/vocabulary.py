@@ -15,10 +15,10 @@ the model's embedding is padded to a multiple of 128 rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ __all__ = [
     "VELOCITY",
     "Codec",
     "Event",
+    "TokenizerConfig",
     "VocabConfig",
 ]
 
@@ -72,17 +73,54 @@ class VocabConfig:
     num_velocity_bins: int = 1  # besides bin 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for option in fields(self):
+            value = getattr(self, option.name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(
-                    f"{field.name} is {value!r}; give a whole number, 1 or more"
+                    f"{option.name} is {value!r}; give a whole number, 1 or more"
                 )
         if self.num_velocity_bins > MAX_VELOCITY:
             raise ValueError(
                 f"num_velocity_bins is {self.num_velocity_bins}; velocities have "
                 f"{MAX_VELOCITY} values, so give that at most"
             )
+
+
+GRANULARITIES = ("flat", "midi_class", "full")
+"""How finely programs are told apart: not at all, by family, each."""
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How notes are written as tokens."""
+
+    vocab: VocabConfig = field(default_factory=VocabConfig)
+    use_ties: bool = True  # segments begin with the notes that still sound
+    onsets_only: bool = False  # pitches alone, without ends, velocities, programs
+    program_granularity: str = "full"  # flat, midi_class or full
+    mt3_ties: bool = (
+        False  # MT3's tie sections where they are wrong, see `mt3x.music.tokens`
+    )
+
+    def __post_init__(self) -> None:
+        if self.program_granularity not in GRANULARITIES:
+            raise ValueError(
+                f"program_granularity is {self.program_granularity!r}; give one of "
+                f"{', '.join(GRANULARITIES)}"
+            )
+        if self.onsets_only and self.use_ties:
+            raise ValueError(
+                "onsets_only leaves out what use_ties needs; give only one of them"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
+        """What `to_dict` gave."""
+        return cls(**{**values, "vocab": VocabConfig(**values["vocab"])})
 
 
 class Codec:

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mt3x.models.hppnet import HEADS
 from mt3x.models.losses import LossSums
+from mt3x.music.rolls import ROLL_NAMES
 from mt3x.training import processes
 
-LOSSES = ("loss", "cross_entropy", "z_loss", *HEADS)
+LOSSES = ("loss", "cross_entropy", "z_loss", *ROLL_NAMES)
 """What is the better the lower."""
 
 

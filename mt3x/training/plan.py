@@ -15,9 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mt3x.models.hppnet import HEADS
 from mt3x.models.objectives import PianoConfig, TokensConfig, make_objective
-from mt3x.music.rolls import NUM_PITCHES
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
 from mt3x.training import collectives, partitioning
 from mt3x.training.sharded_step import make_sharded_step
 from mt3x.training.throughput import matmul_flops, peak_flops
@@ -157,7 +156,7 @@ def _rolls(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruct]:
     roll_BxTxP = jax.ShapeDtypeStruct(
         (batch_size, num_frames, NUM_PITCHES), jnp.float32
     )
-    return dict.fromkeys(HEADS, roll_BxTxP)
+    return dict.fromkeys(ROLL_NAMES, roll_BxTxP)
 
 
 def plan(

@@ -18,13 +18,9 @@ from mt3x.data.clips import Clip
 from mt3x.inference.audio_to_tokens import AudioToTokens
 from mt3x.models.objectives import TokensObjective
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import (
-    RollLabelConfig,
-    Rolls,
-    notes_to_rolls,
-    on_one_keyboard,
-    rolls_to_notes,
-)
+from mt3x.music.roll_decoder import rolls_to_notes
+from mt3x.music.rolls import RollLabelConfig, Rolls, notes_to_rolls, on_one_keyboard
+from mt3x.music.samples import from_int16
 from mt3x.music.sonify import sonify
 from mt3x.training import processes
 
@@ -92,9 +88,7 @@ class RollValidation:
     def rolls(self, params: Any, samples_S: np.ndarray) -> Rolls:
         """What the model sees in one clip."""
         padded_S = np.zeros(self._length, np.float32)
-        padded_S[: len(samples_S)] = samples_S
-        if samples_S.dtype == np.int16:
-            padded_S /= 32768
+        padded_S[: len(samples_S)] = from_int16(samples_S)
         predicted = self._predict(
             params, padded_S[None], np.array([len(samples_S)], np.int32)
         )
@@ -192,8 +186,7 @@ def _side_by_side(
 ) -> np.ndarray:
     """The recording left, the transcription right: samples_Sx2 in -1..1."""
     recording_S = samples_S[: int(shown_s * sample_rate_hz)]
-    if recording_S.dtype == np.int16:
-        recording_S = recording_S / 32768
+    recording_S = from_int16(recording_S)
     played_S = sonify(est, sample_rate_hz, len(recording_S))
     return np.clip(np.stack([recording_S, played_S], axis=1), -1, 1).astype(np.float32)
 
@@ -228,7 +221,7 @@ def _score(ref: Notes, est: Notes) -> dict[str, float]:
         if error.name not in ("mir_eval", "scipy"):
             raise
         return note_scores(ref, est)
-    scores = metrics.score(ref, est).to_dict()
+    scores = metrics.note_scores(ref, est).to_dict()
     flat = {f"{k}_{n}": value for k, one in scores.items() for n, value in one.items()}
     return {"note_f1": flat.pop("note_f1"), **flat}
 

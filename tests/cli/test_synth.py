@@ -19,7 +19,7 @@ from toy_soundfont import write_soundfont
 
 from mt3x.cli.main import group
 from mt3x.data.synthesis.render import attack_delays_s
-from mt3x.music.midi import read_midi
+from mt3x.music.notes import Notes
 
 needs_synthesizer = pytest.mark.skipif(
     not shutil.which("fluidsynth") and not importlib.util.find_spec("midirenderer"),
@@ -82,7 +82,7 @@ def test_labels_agree_with_the_sound(made):
         for name, about in stems.items():
             if about["is_drum"]:
                 continue
-            labels = read_midi(folder / "MIDI" / f"{name}.mid")
+            labels = Notes.from_midi(folder / "MIDI" / f"{name}.mid")
             samples_S, rate_hz = soundfile.read(folder / "stems" / f"{name}.flac")
             assert rate_hz == 16000
             if about["program_num"] in (40, 73):  # one voice

@@ -22,7 +22,6 @@ from toy_band_tasks import BAND
 from mt3x.cli.eval import command as eval_command
 from mt3x.cli.infer import command as infer_command
 from mt3x.data.clips import task_pieces
-from mt3x.data.pieces import decode_audio, encode_audio
 from mt3x.data.pipeline import add_task
 from mt3x.evaluation import task_evaluation
 from mt3x.evaluation.reports import read_mean
@@ -34,11 +33,11 @@ from mt3x.evaluation.task_evaluation import (
 )
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
+from mt3x.music.audio import decode_audio, encode_audio
 from mt3x.music.instrument_metrics import instrument_scores
-from mt3x.music.metrics import integrated, score
-from mt3x.music.midi import read_midi
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.metrics import integrated, note_scores
+from mt3x.music.notes import Notes
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 TOKENS = TokenizerConfig(VocabConfig(max_shift_steps=100))
 MODEL = dataclasses.replace(SMALL_TOKENS, tokens=TOKENS)
@@ -117,7 +116,7 @@ def test_scores_are_those_of_the_pieces(folder, scores):
     est = Transcriber(folder / "tokens.safetensors")(recording(1), RATE)
     piece = document["pieces"][1]
     assert len(est) == piece["num_est"] > 0
-    assert piece["note"] == score(toy_band.song(1), est).to_dict()["note"]
+    assert piece["note"] == note_scores(toy_band.song(1), est).to_dict()["note"]
     assert piece["instruments"] == instrument_scores(toy_band.song(1), est)
     cells = integrated(toy_band.song(1), est)
     assert piece["integrated"] == {**vars(cells.score), **vars(cells)}
@@ -249,11 +248,11 @@ def test_inference_in_shards(folder, tmp_path):
         rows += shard_rows
     model = Transcriber(folder / "tokens.safetensors")
     for row in rows:
-        notes = read_midi(tmp_path / "out" / row["midi"])
+        notes = Notes.from_midi(tmp_path / "out" / row["midi"])
         est = model(recording(row["number"]), RATE)
         assert row["notes"] == len(est)
         est.to_midi(tmp_path / f"{row['id']}.mid")
-        assert read_midi(tmp_path / f"{row['id']}.mid").to_csv() == notes.to_csv()
+        assert Notes.from_midi(tmp_path / f"{row['id']}.mid").to_csv() == notes.to_csv()
     with pytest.raises(ValueError, match=r"shard_id=2 is not one of 0 to 1"):
         Inference("a", "b", output_dir="c", shard_id=2, num_shards=2)
 
@@ -273,7 +272,7 @@ def test_a_piano_model(folder, tmp_path):
     samples_S = np.pad(recording(0), (0, SMALL.features.hop_samples - 1))
     est = Transcriber(folder / "piano.safetensors")(samples_S, RATE)
     assert piece.num_est == len(est)
-    assert piece.scores == score(toy_band.song(0), est)
+    assert piece.scores == note_scores(toy_band.song(0), est)
 
 
 def test_a_token_model_with_heads(folder, tmp_path):

@@ -19,9 +19,8 @@ from mt3x.evaluation.transcriptions import (
     evaluate_pair,
     evaluate_pairs,
     pair_paths,
-    read_notes,
-    restrict,
 )
+from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
 REF = Notes(
@@ -162,10 +161,6 @@ def test_align_removes_and_reports_the_shift(tmp_path):
 
 
 def test_range(tmp_path):
-    cut = restrict(REF, 1.0, 3.0)
-    assert cut.equals(Notes([1.0, 2.0], [2.0, 3.0], [62, 64], [40, 80]))
-    assert restrict(REF, 3.0, 4.0).offset_s.tolist() == [4.0]
-    assert restrict(REF, 0.0, np.inf).equals(REF)
     write_tsv(tmp_path / "a.tsv", REF)
     write_tsv(tmp_path / "b.tsv", REF[1:])
     pair = Pair("a", tmp_path / "a.tsv", tmp_path / "b.tsv")

@@ -22,7 +22,7 @@ from mt3 import (
 )
 
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 
 def build_codec(config: TokenizerConfig) -> event_codec.Codec:

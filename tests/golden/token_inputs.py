@@ -4,10 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import EVENT_TYPES, Codec, VocabConfig
+from mt3x.music.vocabulary import EVENT_TYPES, Codec, TokenizerConfig, VocabConfig
 
 CONFIGS = {
     "mt3": TokenizerConfig(mt3_ties=True),
@@ -37,7 +35,7 @@ MIDI_FILES = FOLDER.parent / "data" / "prelude.mid", FOLDER / "pedal.mid"
 
 def recordings(num_random: int) -> list[tuple[Notes, int]]:
     """The MIDI files of the tests and random ones: notes and number of frames."""
-    files = [read_midi(path) for path in MIDI_FILES]
+    files = [Notes.from_midi(path) for path in MIDI_FILES]
     return [
         *((notes, int(notes.offset_s.max() * 125)) for notes in files),
         *map(recording, range(num_random)),

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from mt3x.inference.grammar import Grammar
 from mt3x.music.instruments import Instruments, parse_instruments
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import NoteDecoder, Tokenizer, TokenizerConfig, trim_overlaps
+from mt3x.music.tokens import TokenDecoder, Tokenizer, trim_overlaps
 from mt3x.music.vocabulary import (
     EOS_ID,
     EVENT_TYPES,
     NUM_SPECIAL_IDS,
     Event,
+    TokenizerConfig,
     VocabConfig,
 )
 
@@ -89,7 +90,7 @@ def test_what_is_allowed_decodes(name, instruments):
         ids = tokenizer.from_model_ids(tokens_L)
         events = [codec.decode(id) for id in ids]
         seen |= {event.type for event in events}
-        decoder = NoteDecoder(config)
+        decoder = TokenDecoder(config)
         decoder.push(0.0, before(events, tokenizer))
         decoder.push(1.0, ids)
         decoded = decoder.finish()
@@ -153,7 +154,7 @@ def some_notes(draw):
 def prepared(notes: Notes, config: TokenizerConfig, instruments) -> Notes:
     """Notes that tokens can hold, with the programs that they will have."""
     if instruments is not None:
-        notes = INSTRUMENTS[instruments].select(notes)
+        notes = notes.select(INSTRUMENTS[instruments])
     size = {"flat": 128, "midi_class": 8, "full": 1}[config.program_granularity]
     program = notes.program // size * size
     columns = (notes.onset_s, notes.offset_s, notes.pitch, notes.velocity)

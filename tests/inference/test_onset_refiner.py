@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 
 from mt3x.inference.onset_refiner import TOLERANCE_S, OnsetRefiner
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import (
-    NUM_PITCHES,
-    RollDecodingConfig,
-    RollLabelConfig,
-    Rolls,
-    notes_to_rolls,
-)
+from mt3x.music.roll_decoder import RollDecodingConfig
+from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig, Rolls, notes_to_rolls
 from mt3x.music.token_decoder import MIN_DURATION_S
 
 RATE_HZ = 125.0

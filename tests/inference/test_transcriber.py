@@ -12,7 +12,7 @@ from tiny_models import SMALL, save_small_weights
 from mt3x.inference.transcriber import Transcriber
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
-from mt3x.music.metrics import score
+from mt3x.music.metrics import note_scores
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import NUM_PITCHES
 from mt3x.music.sonify import sonify
@@ -122,7 +122,7 @@ def test_a_long_recording_is_streamed(weights, monkeypatch):
             read += 1
             yield 0.1 * rng.standard_normal(RATE).astype(np.float32)
 
-    monkeypatch.setattr("mt3x.inference.transcriber.stream_audio", endless)
+    monkeypatch.setattr("mt3x.music.audio.stream_audio", endless)
     num_frames = 0
     for rolls in transcriber.stream_rolls("endless.wav"):
         num_frames += rolls.num_frames
@@ -164,7 +164,7 @@ def test_windows_equal_whole_on_a_recording():
     ref = whole(samples, RATE)
     est = Transcriber(window=window)(samples, RATE)
     assert len(ref) > 20
-    assert score(ref, est).note.f1 >= 0.99
+    assert note_scores(ref, est).note.f1 >= 0.99
     # At the seams alone: no note is cut or doubled.
     for seam_frame in range(512 - 64, num_frames, 512 - 128):
         seam_s = seam_frame / 50

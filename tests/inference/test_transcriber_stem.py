@@ -19,7 +19,8 @@ from mt3x.inference.transcriber import Decoder, Transcriber
 from mt3x.models.objectives import TokensObjective
 from mt3x.models.weights_file import save_weights
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import LOWEST_PITCH, RollDecodingConfig, Rolls, rolls_to_notes
+from mt3x.music.roll_decoder import RollDecodingConfig, rolls_to_notes
+from mt3x.music.rolls import LOWEST_PITCH, Rolls
 from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Codec
 
 RATE = 16000
@@ -243,7 +244,7 @@ def test_recordings_are_read_once_and_as_needed(transcribers, monkeypatch, decod
         if num_done == 20:
             raise Enough
 
-    monkeypatch.setattr("mt3x.inference.transcriber.stream_audio", endless)
+    monkeypatch.setattr("mt3x.music.audio.stream_audio", endless)
     with pytest.raises(Enough):
         transcribers[decoder]("endless.wav", on_progress=on_progress)
     assert opened == 1

@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from mt3x.cli.main import group
 from mt3x.interop.hppnet_torch import import_hppnet, read_torch_file, state_shapes
-from mt3x.models.hppnet import HEADS, SP_SUBNETS, HPPNetConfig
+from mt3x.models.hppnet import SP_SUBNETS, HPPNetConfig
 from mt3x.models.objectives import PianoConfig
 from mt3x.models.weights_file import load_weights
+from mt3x.music.rolls import ROLL_NAMES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ONE = HPPNetConfig(channels=8)
@@ -74,7 +75,7 @@ def test_tensors_land_where_they_belong():
     heads = params["subnet_1"]["heads"]
     velocity = "subnet_frame.heads.velocity.head"
     rnn = f"{velocity}.lstm.rnn"
-    assert HEADS.index("velocity") == 3  # third of its subnet: index 2 below
+    assert ROLL_NAMES.index("velocity") == 3  # third of its subnet: index 2 below
     assert (
         heads["input_kernel"][1, 2, 6, 7]
         == (state[f"{rnn}.weight_ih_l0_reverse"][6, 7])

@@ -8,7 +8,6 @@ from tiny_models import SMALL, SMALL_TOKENS
 
 from mt3x.data.pipeline.outputs import EventVocabulary
 from mt3x.interop.t5x_outputs import write_notes
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import notes_to_rolls
 from mt3x.music.tokens import Tokenizer
@@ -74,7 +73,7 @@ def test_pieces_of_two_segments(tmp_path, kind):
     files = sorted(file.name for file in (tmp_path / "out" / "some_task").iterdir())
     assert files == ["00000_a_b_c.mid", "00001_d.mid"]
     midi = (tmp_path / "out" / "some_task" / files[1]).read_bytes()
-    np.testing.assert_array_equal(read_midi(midi).pitch, NOTES.pitch)
+    np.testing.assert_array_equal(Notes.from_midi(midi).pitch, NOTES.pitch)
 
 
 def test_scores_are_no_notes(tmp_path):

@@ -28,8 +28,7 @@ from mt3x.models.objectives import TokensConfig, config_from_dict
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.models.stem import StemConfig
 from mt3x.models.tokens_objective import RollsConfig
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 TESTS = Path(__file__).parents[1]
 T5X_FILES = sorted(path.name for path in (config.gin_dir() / "t5x").glob("*.gin"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mt3x.interop.hppnet_torch import import_hppnet, state_shapes
-from mt3x.models.hppnet import HEADS, SIZES, SP_SUBNETS, HPPNet, HPPNetConfig
+from mt3x.models.hppnet import SIZES, SP_SUBNETS, HPPNet, HPPNetConfig
 from mt3x.models.layers import (
     conv2d,
     harmonic_conv,
@@ -17,6 +17,7 @@ from mt3x.models.layers import (
     instance_norm,
     lstm,
 )
+from mt3x.music.rolls import ROLL_NAMES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SEED, BATCH, NUM_FRAMES = 1, 2, 40  # as in golden/make_hppnet.py
@@ -128,7 +129,7 @@ def test_recurrent_layers_equal_reference(golden):
 
 
 def test_rolls_equal_reference(golden):
-    for head in HEADS:
+    for head in ROLL_NAMES:
         ref_BxTxP = golden.outputs[f"roll/{head}"]
         est_BxTxP = np.asarray(golden.rolls[head])
         assert est_BxTxP.shape == (BATCH, NUM_FRAMES, 88)
@@ -140,7 +141,7 @@ def test_odd_number_of_frames_equals_reference(golden):
     feats = jnp.asarray(inputs.features(SEED, BATCH, NUM_FRAMES + 1))
     apply = jax.jit(HPPNet(golden.config).apply)
     rolls = apply({"params": golden.params}, feats)
-    for head in HEADS:
+    for head in ROLL_NAMES:
         ref_BxTxP = golden.outputs[f"odd_roll/{head}"]
         est_BxTxP = np.asarray(rolls[head])[:, :, ::8]
         np.testing.assert_allclose(est_BxTxP, ref_BxTxP, atol=1e-4, err_msg=head)
@@ -155,7 +156,7 @@ def test_gradients_equal_reference(golden):
     @jax.grad
     def gradient(params):
         rolls = HPPNet(golden.config).apply({"params": params}, golden.feats_BxTxF)
-        pairs = zip(HEADS, weights_BxTxP, strict=True)
+        pairs = zip(ROLL_NAMES, weights_BxTxP, strict=True)
         return sum((rolls[head] * weight).sum() for head, weight in pairs)
 
     est = gradient(golden.params)
@@ -366,7 +367,7 @@ def test_padding_changes_nothing(size):
     rolls = apply(params, filled, mask_BxT)
     whole = apply(params, feats_BxTxF)
     alone = apply(params, feats_BxTxF[1:, :14])
-    for head in HEADS:
+    for head in ROLL_NAMES:
         np.testing.assert_allclose(rolls[head][0], whole[head][0], atol=1e-5)
         np.testing.assert_allclose(rolls[head][1, :14], alone[head][0], atol=1e-5)
 
@@ -395,7 +396,7 @@ def test_computes_in_bfloat16():
     apply = jax.jit(model.apply)
     exact = apply(params, feats_BxTxF)
     rolls = apply(params, feats_BxTxF.astype(jnp.bfloat16))
-    for head in HEADS:
+    for head in ROLL_NAMES:
         assert rolls[head].dtype == jnp.float32
         np.testing.assert_allclose(rolls[head], exact[head], atol=0.1)
 

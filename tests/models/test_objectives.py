@@ -18,8 +18,7 @@ from mt3x.models.objectives import (
     config_from_dict,
 )
 from mt3x.models.seq2seq import SIZES
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 CONFIG = dataclasses.replace(
     SMALL_TOKENS,

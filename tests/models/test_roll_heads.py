@@ -11,7 +11,6 @@ from tiny_models import SMALL_ROLLS, random_params
 
 from mt3x.models import batch_norm
 from mt3x.models.features import LogMelConfig
-from mt3x.models.hppnet import HEADS
 from mt3x.models.objectives import (
     RollsConfig,
     TokensConfig,
@@ -20,7 +19,7 @@ from mt3x.models.objectives import (
 )
 from mt3x.models.piano_objective import roll_losses
 from mt3x.models.roll_heads import RollHeads
-from mt3x.music.rolls import RollLabelConfig
+from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 
 PLAIN = dataclasses.replace(
     SMALL_ROLLS,
@@ -46,7 +45,7 @@ def compile_fast():
 
 def batch():
     rng = np.random.default_rng(0)
-    rolls = {name: rng.random((2, 6, 88)).astype(np.float32) for name in HEADS}
+    rolls = {name: rng.random((2, 6, 88)).astype(np.float32) for name in ROLL_NAMES}
     rolls["onset"] = (rolls["onset"] > 0.9).astype(np.float32)
     for roll in rolls.values():
         roll[1, 4:] = 0.0
@@ -67,16 +66,16 @@ def test_loss_is_hppnets_beside_the_tokens():
     rolls = jax.jit(TokensObjective(CONFIG).predict_rolls)(
         PARAMS, data["encoder_input_tokens"], data["encoder_num_frames"]
     )
-    assert set(rolls) == set(HEADS)
+    assert set(rolls) == set(ROLL_NAMES)
     assert {roll.shape for roll in rolls.values()} == {(2, 6, 88)}
     assert all(not np.any(roll[1, 4:]) for roll in rolls.values())
     cut = {name: jnp.concatenate([r[0], r[1, :4]]) for name, r in rolls.items()}
     target = {
-        name: np.concatenate([data[name][0], data[name][1, :4]]) for name in HEADS
+        name: np.concatenate([data[name][0], data[name][1, :4]]) for name in ROLL_NAMES
     }
     want = roll_losses(cut, target, jnp.float32(10 * 88), 2.0)
     total = tokens.total
-    for factor, name in zip((1.0, 2.0, 3.0, 4.0), HEADS, strict=True):
+    for factor, name in zip((1.0, 2.0, 3.0, 4.0), ROLL_NAMES, strict=True):
         np.testing.assert_allclose(sums.parts[name], want[name], rtol=1e-4)
         total += factor * want[name][0] / want[name][1] * tokens.weight
     np.testing.assert_allclose(sums.total, total, rtol=1e-5)
@@ -97,7 +96,7 @@ def test_padding_changes_no_other_frame():
     other = encoded + ~mask[..., None] * np.float32(9)
     for changed in (encoded, other):
         rolls = run(params, changed, mask)
-        for name in HEADS:
+        for name in ROLL_NAMES:
             np.testing.assert_allclose(rolls[name][:, :3], short[name], atol=1e-6)
     half = RollHeads(4, jnp.bfloat16).apply(params, encoded.astype(jnp.bfloat16), None)
     assert {roll.dtype for roll in half.values()} == {jnp.dtype(jnp.float32)}

@@ -54,5 +54,5 @@ def test_select():
         program=[0, 33, 40, 0],
         is_drum=[False, False, False, True],
     )
-    assert parse_instruments("piano").select(notes).pitch.tolist() == [60]
-    assert parse_instruments("drums,bass").select(notes).pitch.tolist() == [61, 36]
+    assert notes.select(parse_instruments("piano")).pitch.tolist() == [60]
+    assert notes.select(parse_instruments("drums,bass")).pitch.tolist() == [61, 36]

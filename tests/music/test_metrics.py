@@ -15,8 +15,8 @@ from mt3x.music.metrics import (
     integrated,
     mean_scores,
     median_onset_shift,
+    note_scores,
     pooled,
-    score,
 )
 from mt3x.music.notes import Notes
 
@@ -39,7 +39,7 @@ def changed(
 
 
 def f1s(ref: Notes, est: Notes) -> list[float]:
-    scores = score(ref, est)
+    scores = note_scores(ref, est)
     return [getattr(scores, kind).f1 for kind in KINDS]
 
 
@@ -75,7 +75,7 @@ def test_golden_f1(name):
 
 
 def test_precision_and_recall_are_not_swapped():
-    scores = score(REF, REF[:1])
+    scores = note_scores(REF, REF[:1])
     assert scores.note == PrecisionRecallF1(precision=1, recall=1 / 4, f1=2 / 5)
     assert scores.frame == PrecisionRecallF1(1, 25 / 130, 50 / 155)
 
@@ -92,7 +92,7 @@ def test_velocity_counts_only_where_it_fits():
 def test_frames_are_rounded_to_the_nearest():
     ref = Notes([0.009], [0.051], [60])  # frames 0, 1, 2
     est = Notes([0.011], [0.049], [60])  # frame 1
-    assert score(ref, est).frame == PrecisionRecallF1(1, 1 / 3, 1 / 2)
+    assert note_scores(ref, est).frame == PrecisionRecallF1(1, 1 / 3, 1 / 2)
 
 
 def test_a_note_has_at_least_one_frame():
@@ -102,24 +102,24 @@ def test_a_note_has_at_least_one_frame():
 
 def test_overlapping_notes_share_frames():
     overlapping = Notes([0, 0.5], [1, 2], [60, 60])
-    assert score(Notes([0], [2], [60]), overlapping).frame.f1 == 1
+    assert note_scores(Notes([0], [2], [60]), overlapping).frame.f1 == 1
 
 
 @pytest.mark.parametrize(
     "ref, est", [(REF, REF[:0]), (REF[:0], REF), (REF[:0], REF[:0])]
 )
 def test_empty_scores_zero(ref, est):
-    assert score(ref, est) == Scores(*[PrecisionRecallF1(0, 0, 0)] * 4)
+    assert note_scores(ref, est) == Scores(*[PrecisionRecallF1(0, 0, 0)] * 4)
 
 
 def test_to_dict():
-    numbers = score(REF, REF).to_dict()
+    numbers = note_scores(REF, REF).to_dict()
     assert list(numbers) == list(KINDS)
     assert numbers["note"] == {"precision": 1, "recall": 1, "f1": 1}
 
 
 def test_means():
-    good, bad = score(REF, REF), score(REF, REF[:1])
+    good, bad = note_scores(REF, REF), note_scores(REF, REF[:1])
     mean = mean_scores([good, bad])
     assert mean.note == PrecisionRecallF1(1, 5 / 8, (1 + 2 / 5) / 2)
     assert mean.frame.recall == pytest.approx((1 + 25 / 130) / 2)
@@ -159,7 +159,7 @@ def arrays(notes: Notes, with_velocity: bool = False) -> list[np.ndarray]:
 @pytest.mark.parametrize("num_notes", [3, 60, 500])
 def test_notes_as_one_call_of_mir_eval(seed, num_notes):
     ref, est = performance(seed, num_notes)
-    scores = score(ref, est)
+    scores = note_scores(ref, est)
     whole, with_velocity = (
         mir_eval.transcription.precision_recall_f1_overlap,
         mir_eval.transcription_velocity.precision_recall_f1_overlap,
@@ -193,7 +193,7 @@ def test_frames_as_multipitch_of_mir_eval(seed):
     golden = mir_eval.multipitch.evaluate(
         time_s, pitches_of_frames(ref), time_s, pitches_of_frames(est)
     )
-    frame = score(ref, est).frame
+    frame = note_scores(ref, est).frame
     assert frame.precision == pytest.approx(golden["Precision"])
     assert frame.recall == pytest.approx(golden["Recall"])
 
@@ -206,21 +206,21 @@ def test_frames_as_multipitch_of_mir_eval(seed):
 def test_swap_shift_and_disjoint_pitches(seed, num_notes, shift_frames):
     ref, est = performance(seed, num_notes, seconds=3)
     before = copy.deepcopy((ref, est))
-    scores = score(ref, est)
+    scores = note_scores(ref, est)
 
-    swapped = score(est, ref)
+    swapped = note_scores(est, ref)
     assert swapped.note.precision == scores.note.recall
     assert swapped.frame.recall == scores.frame.precision
 
     # A whole number of frames, also to before zero.
     shift_s = shift_frames * 0.02
-    shifted = score(ref.shift(shift_s), est.shift(shift_s))
+    shifted = note_scores(ref.shift(shift_s), est.shift(shift_s))
     assert shifted.note_offset.f1 == pytest.approx(scores.note_offset.f1)
     assert shifted.frame.f1 == pytest.approx(scores.frame.f1)
 
     # Notes that are found on both sides at pitches of their own add matches alone.
     more = Notes([0.5], [0.9], [100])
-    wider = score(Notes.concatenate([ref, more]), Notes.concatenate([est, more]))
+    wider = note_scores(Notes.concatenate([ref, more]), Notes.concatenate([est, more]))
     num_matched = scores.note.recall * len(ref)
     assert wider.note.recall * (len(ref) + 1) == pytest.approx(num_matched + 1)
 
@@ -329,7 +329,7 @@ def test_integrated_counts_a_cell_once_and_no_drums():
 
 def test_integrated_is_the_frame_score_without_drums():
     est = changed(onset=(0.05, 0, 0, 0), pitch=(0, 0, 1, 0))
-    assert integrated(REF, est).score == score(REF, est).frame
+    assert integrated(REF, est).score == note_scores(REF, est).frame
 
 
 def test_integrated_of_nothing_is_zero_and_says_so():

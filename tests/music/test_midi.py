@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from midi_bytes import midi_bytes, off, on, pedal, spans
 
 from mt3x.music.instruments import PROGRAM_NAMES
-from mt3x.music.midi import read_beats, read_midi, read_tracks, write_midi
+from mt3x.music.midi import read_beats, read_tracks
 from mt3x.music.notes import Notes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -68,7 +68,7 @@ def in_order(notes: Notes) -> np.ndarray:
 @settings(deadline=None)
 @given(playable_notes())
 def test_round_trip_within_a_millisecond(notes):
-    back = read_midi(write_midi(notes))
+    back = Notes.from_midi(notes.to_midi())
     assert len(back) == len(notes)
     ref, est = in_order(notes), in_order(back)
     np.testing.assert_array_equal(est[[0, 1, 2, 5]], ref[[0, 1, 2, 5]])
@@ -78,20 +78,20 @@ def test_round_trip_within_a_millisecond(notes):
 
 def test_long_recording_keeps_its_time():
     notes = Notes([36000.1234], [36001.5], [60])
-    back = read_midi(write_midi(notes))
+    back = Notes.from_midi(notes.to_midi())
     assert abs(back.onset_s[0] - notes.onset_s[0]) < 0.0003
 
 
 def test_no_notes():
-    assert len(read_midi(write_midi(Notes.empty()))) == 0
-    assert len(read_midi(midi_bytes())) == 0
+    assert len(Notes.from_midi(Notes.empty().to_midi())) == 0
+    assert len(Notes.from_midi(midi_bytes())) == 0
 
 
 def test_written_layout():
     notes = Notes(
         [0, 0, 0], [1, 1, 1], [60, 61, 36], program=[0, 40, 0], is_drum=[0, 0, 1]
     )
-    midi = mido.MidiFile(file=io.BytesIO(write_midi(notes)))
+    midi = mido.MidiFile(file=io.BytesIO(notes.to_midi()))
     assert [track.name for track in midi.tracks] == [
         "",
         "Acoustic Grand Piano",
@@ -108,7 +108,7 @@ def test_more_programs_than_channels():
     notes = Notes(
         np.arange(40) / 10, np.arange(40) / 10 + 1, [60] * 40, program=range(40)
     )
-    back = read_midi(write_midi(notes))
+    back = Notes.from_midi(notes.to_midi())
     assert back.program.tolist() == list(range(40))
     assert not back.is_drum.any()
     np.testing.assert_allclose(back.offset_s, notes.offset_s, atol=1e-3)
@@ -116,7 +116,7 @@ def test_more_programs_than_channels():
 
 def test_overlapping_strokes_of_a_key_are_cut_when_written():
     notes = Notes([0, 1, 1, 3], [2, 2, 2.5, 3], [60] * 4, [10, 20, 30, 40])
-    back = read_midi(write_midi(notes))
+    back = Notes.from_midi(notes.to_midi())
     assert back.velocity.tolist() == [10, 30, 40]
     np.testing.assert_allclose(back.offset_s, [1, 2.5, 3], atol=1e-3)
 
@@ -124,12 +124,12 @@ def test_overlapping_strokes_of_a_key_are_cut_when_written():
 def test_write_refuses_negative_times_and_keeps_its_input():
     notes = Notes([-0.01], [1], [60])
     with pytest.raises(ValueError, match=r"-0\.01 s.*shift"):
-        write_midi(notes)
+        notes.to_midi()
     assert notes.onset_s[0] == -0.01
 
 
 def test_next_note_begins_where_the_last_ends():
-    data = write_midi(Notes([0, 1], [1, 2], [60, 60], [10, 20]))
+    data = Notes([0, 1], [1, 2], [60, 60], [10, 20]).to_midi()
     assert spans(data) == [(60, 0, 1000), (60, 1000, 2000)]
 
 
@@ -160,7 +160,7 @@ def test_programs_by_track_or_else_by_channel():
     own = [(0, program(40)), (0, on(60)), (9, off(60)), (9, program(41))]
     own += [(10, on(61)), (19, off(61))]
     shared = [(0, on(62, channel=1)), (9, off(62, channel=1))]
-    notes = read_midi(midi_bytes(setup, own, shared))
+    notes = Notes.from_midi(midi_bytes(setup, own, shared))
     assert dict(zip(notes.pitch.tolist(), notes.program.tolist(), strict=True)) == {
         60: 40,
         61: 41,
@@ -173,7 +173,7 @@ def test_pitch_bends_are_ignored_and_a_missing_program_is_a_piano():
     bends += [(50, mido.Message("pitchwheel", pitch=-8192))]
     track = [(0, on(60)), *bends, (100, off(60))]
     assert spans(midi_bytes(track)) == [(60, 0, 100)]
-    assert read_midi(midi_bytes(track)).program.tolist() == [0]
+    assert Notes.from_midi(midi_bytes(track)).program.tolist() == [0]
 
 
 def test_velocity_zero_is_note_off():
@@ -216,17 +216,21 @@ def test_stray_note_off_is_nothing():
 
 
 def test_reads_path_bytes_and_file(tmp_path):
-    data = write_midi(Notes([0], [1], [60]))
+    data = Notes([0], [1], [60]).to_midi()
     (tmp_path / "a.mid").write_bytes(data)
     with open(tmp_path / "a.mid", "rb") as file:
-        from_file = read_midi(file)
-    for notes in (from_file, read_midi(data), read_midi(str(tmp_path / "a.mid"))):
+        from_file = Notes.from_midi(file)
+    for notes in (
+        from_file,
+        Notes.from_midi(data),
+        Notes.from_midi(str(tmp_path / "a.mid")),
+    ):
         assert notes.pitch.tolist() == [60]
 
 
 def test_velocity_above_127_is_127():
     data = midi_bytes([(0, on(60, velocity=101)), (5, off(60))])
-    notes = read_midi(data.replace(bytes([60, 101]), bytes([60, 200])))
+    notes = Notes.from_midi(data.replace(bytes([60, 101]), bytes([60, 200])))
     assert notes.velocity.tolist() == [127]
 
 
@@ -247,18 +251,18 @@ DAMAGED = {
 def test_damaged_file_is_named(tmp_path, name):
     (tmp_path / "bad.mid").write_bytes(DAMAGED[name])
     with pytest.raises(ValueError, match=r"bad\.mid: ") as caught:
-        read_midi(tmp_path / "bad.mid")
+        Notes.from_midi(tmp_path / "bad.mid")
     assert "\n" not in str(caught.value)
 
 
 def test_type_2_is_refused(tmp_path):
     with pytest.raises(ValueError, match="type 2"):
-        read_midi(midi_bytes([(0, on(60))], kind=2))
+        Notes.from_midi(midi_bytes([(0, on(60))], kind=2))
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(OSError, match=r"none\.mid"):
-        read_midi(tmp_path / "none.mid")
+        Notes.from_midi(tmp_path / "none.mid")
 
 
 DATA = midi_bytes(
@@ -274,7 +278,7 @@ def test_any_damage_gives_notes_or_a_value_error(changes):
     for position, value in changes:
         data[position] = value
     try:
-        notes = read_midi(bytes(data))
+        notes = Notes.from_midi(bytes(data))
     except ValueError as error:
         assert str(error).startswith("MIDI data: ")
     else:
@@ -286,7 +290,7 @@ def test_ten_thousand_notes():
     pitch = np.arange(10_000) % 88 + 21
     onset_s = np.arange(10_000) * 0.05
     notes = Notes(onset_s, onset_s + rng.uniform(0.1, 2, 10_000), pitch)
-    assert len(read_midi(write_midi(notes))) == 10_000
+    assert len(Notes.from_midi(notes.to_midi())) == 10_000
 
 
 def test_tracks_by_name_and_beats_follow_the_files_tempos():

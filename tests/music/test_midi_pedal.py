@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from midi_bytes import midi_bytes, off, on, pedal, spans
 
-from mt3x.music.midi import read_midi, read_pedal
+from mt3x.music.midi import read_pedal
+from mt3x.music.notes import Notes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -79,7 +80,7 @@ def test_drums_have_no_pedal():
     track = [(0, pedal(127, 9)), (0, on(36, channel=9)), (50, off(36, channel=9))]
     track += [(900, pedal(0, 9))]
     assert spans(midi_bytes(track)) == [(36, 0, 50)]
-    assert read_midi(midi_bytes(track)).is_drum.tolist() == [True]
+    assert Notes.from_midi(midi_bytes(track)).is_drum.tolist() == [True]
 
 
 def test_times_of_the_pedal():
@@ -96,7 +97,7 @@ def test_times_of_the_pedal():
 def test_pedal_as_note_seq_applies_it():
     """Golden file of tests/golden/make_midi.py."""
     ref = np.array(json.loads((GOLDEN / "pedal.json").read_text()))
-    notes = read_midi(GOLDEN / "pedal.mid")
+    notes = Notes.from_midi(GOLDEN / "pedal.mid")
     est = np.stack(
         [
             notes.onset_s,
@@ -114,5 +115,5 @@ def test_pedal_as_note_seq_applies_it():
         return rows[np.lexsort((key[:, 0], key[:, 2], key[:, 4], key[:, 5]))]
 
     np.testing.assert_allclose(ordered(est), ordered(ref), atol=1e-6)
-    bare = read_midi(GOLDEN / "pedal.mid", sustain_pedal=False)
+    bare = Notes.from_midi(GOLDEN / "pedal.mid", sustain_pedal=False)
     assert np.count_nonzero(bare.offset_s != notes.offset_s) > 50

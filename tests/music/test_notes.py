@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
 
 TWO = Notes([1.0, 0.5], [2.0, 0.75], [60, 72], [1, 127], [0, 40], [False, True])
@@ -91,6 +92,59 @@ def test_indexing():
     assert len(notes[[]]) == len(notes[np.zeros(4, bool)]) == 0
     with pytest.raises(TypeError, match="slice"):
         notes[0]
+
+
+BAND = Notes(
+    [0.5, 1.0, 1.0, 2.0, 3.0],
+    [0.9, 2.0, 1.1, 3.0, 9.0],
+    [60, 62, 36, 60, 60],
+    [20, 40, 60, 80, 120],
+    [0, 0, 0, 33, 0],
+    [False, False, True, False, False],
+)
+
+
+def test_clip():
+    cut = BAND.clip(1.0, 3.0)
+    assert cut.equals(BAND[1:4])
+    assert BAND.clip(3.0, 4.0).offset_s.tolist() == [4.0]
+    assert BAND.clip(0.0, np.inf).equals(BAND)
+    assert BAND.clip(5.0, 6.0).equals(Notes.empty())
+
+
+def test_transposed_keeps_drums_and_drops_what_leaves_the_range():
+    up = BAND.transposed(66)
+    assert up.pitch.tolist() == [126, 36, 126, 126]
+    assert up.is_drum.tolist() == [False, True, False, False]
+    assert up.velocity.tolist() == [20, 60, 80, 120]
+
+
+def test_stretched():
+    slow = BAND.stretched(2.0)
+    np.testing.assert_array_equal(slow.offset_s, 2 * BAND.offset_s)
+    assert slow.is_drum.tolist() == BAND.is_drum.tolist()
+    with pytest.raises(ValueError, match=r"ratio is 0\.0"):
+        BAND.stretched(0.0)
+
+
+def test_next_onsets():
+    inf = np.inf
+    assert BAND.next_onsets().tolist() == [3.0, inf, inf, inf, inf]
+    together = Notes([1.0, 1.0, 2.0], [1.5, 1.7, 3.0], [60, 60, 60])
+    assert together.next_onsets().tolist() == [1.0, 2.0, inf]
+    assert len(Notes.empty().next_onsets()) == 0
+
+
+def test_select():
+    assert BAND.select(Instruments(frozenset({33}), True)).pitch.tolist() == [36, 60]
+
+
+def test_midi_is_read_and_written(tmp_path):
+    BAND.to_midi(tmp_path / "a.mid")
+    for source in (tmp_path / "a.mid", (tmp_path / "a.mid").read_bytes()):
+        back = Notes.from_midi(source)
+        np.testing.assert_array_equal(back.program, BAND.program)
+        np.testing.assert_allclose(back.onset_s, BAND.onset_s, atol=1e-3)
 
 
 def test_equals_shift_concatenate_empty():

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import Tokenizer, TokenizerConfig, trim_overlaps
-from mt3x.music.vocabulary import EOS_ID, PAD_ID, Event, VocabConfig
+from mt3x.music.tokens import Tokenizer, trim_overlaps
+from mt3x.music.vocabulary import EOS_ID, PAD_ID, Event, TokenizerConfig, VocabConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokens.npz"
 NAMES = pytest.mark.parametrize("name", inputs.CONFIGS)

@@ -11,7 +11,7 @@ import soundfile
 import toy_band
 
 from mt3x import config
-from mt3x.music.midi import read_midi
+from mt3x.music.notes import Notes
 
 TESTS = Path(__file__).parents[1]
 NUM_SONGS = 2
@@ -126,7 +126,7 @@ def test_a_tiny_model_learns_songs_by_heart(folder):
         "b.mid",
     )
     assert only.returncode == 0, only.stderr
-    bass = read_midi(folder / "b.mid")
+    bass = Notes.from_midi(folder / "b.mid")
     assert len(bass) and set(bass.program) <= set(range(32, 40))
     assert not bass.is_drum.any()
 

@@ -11,8 +11,7 @@ from toy_objective import ToyBatches, ToyObjective
 
 from mt3x.models.tokens_objective import RollsConfig, TokensObjective
 from mt3x.music.rolls import RollLabelConfig
-from mt3x.music.tokens import TokenizerConfig
-from mt3x.music.vocabulary import VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 from mt3x.training import processes
 from mt3x.training.experiment import Experiment, TaskConfig, ValidationConfig
 from mt3x.training.held_out import HeldOutLoss

@@ -10,9 +10,7 @@ from mt3x.data.pipeline.roll_targets import ROLL_NOTES, draw_rolls
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 
 _Spec = seqio.FeatureConverter.FeatureSpec
-ROLLS = tuple(name.removesuffix("_TxP") for name in ROLL_NAMES)
-"""The rolls of a batch, in the order of a roll task's targets."""
-_ROLL_SPECS = {name: _Spec(tf.float32, rank=2) for name in ROLLS}
+_ROLL_SPECS = {name: _Spec(tf.float32, rank=2) for name in ROLL_NAMES}
 
 
 class TokensFeatureConverter(seqio.FeatureConverter):
@@ -79,7 +77,7 @@ class TokensFeatureConverter(seqio.FeatureConverter):
                 rolls_4xTxP = draw_rolls(
                     example[ROLL_NOTES], example["num_frames"], num_frames, labels
                 )
-                rolls = dict(zip(ROLLS, tf.unstack(rolls_4xTxP), strict=True))
+                rolls = dict(zip(ROLL_NAMES, tf.unstack(rolls_4xTxP), strict=True))
             return {
                 **rolls,
                 "encoder_input_tokens": example["inputs"],
@@ -114,7 +112,11 @@ class TokensFeatureConverter(seqio.FeatureConverter):
             "decoder_target_tokens": num_tokens,
             "decoder_input_tokens": num_tokens,
             "decoder_loss_weights": num_tokens,
-            **(dict.fromkeys(ROLLS, num_frames) if self._labels is not None else {}),
+            **(
+                dict.fromkeys(ROLL_NAMES, num_frames)
+                if self._labels is not None
+                else {}
+            ),
         }
 
 
@@ -152,10 +154,10 @@ class RollsFeatureConverter(seqio.FeatureConverter):
         self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, int]
     ) -> tf.data.Dataset:
         def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            rolls_4xTxP = tf.unstack(example["targets"], num=len(ROLLS), axis=1)
+            rolls_4xTxP = tf.unstack(example["targets"], num=len(ROLL_NAMES), axis=1)
             return {
                 "samples": tf.reshape(example["inputs"], [-1]),
-                **dict(zip(ROLLS, rolls_4xTxP, strict=True)),
+                **dict(zip(ROLL_NAMES, rolls_4xTxP, strict=True)),
             }
 
         ds = ds.map(
@@ -168,7 +170,7 @@ class RollsFeatureConverter(seqio.FeatureConverter):
     def get_model_feature_lengths(
         self, task_feature_lengths: Mapping[str, int]
     ) -> dict[str, int]:
-        lengths = dict.fromkeys(ROLLS, task_feature_lengths["targets"])
+        lengths = dict.fromkeys(ROLL_NAMES, task_feature_lengths["targets"])
         return {
             "samples": task_feature_lengths["inputs"] * self._hop_samples,
             **lengths,

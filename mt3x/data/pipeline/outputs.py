@@ -10,9 +10,10 @@ import tensorflow as tf
 from mt3x.data.pieces import unpack_notes
 from mt3x.music.instrument_metrics import instrument_scores, mean_instrument_scores
 from mt3x.music.instruments import Instruments
-from mt3x.music.metrics import mean_scores, score
+from mt3x.music.metrics import mean_scores, note_scores
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import RollDecodingConfig, Rolls, rolls_to_notes
+from mt3x.music.roll_decoder import RollDecodingConfig, rolls_to_notes
+from mt3x.music.rolls import Rolls
 from mt3x.music.tokens import INVALID_ID, Tokenizer
 from mt3x.music.vocabulary import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
 
@@ -128,7 +129,9 @@ def roll_metrics(
         rolls_Tx4xP = np.concatenate([rolls for _, rolls in in_order])
         arrays = np.moveaxis(rolls_Tx4xP, 1, 0)
         rolls = Rolls(*arrays, frame_rate_hz=frame_rate_hz)
-        scores.append(score(reference, rolls_to_notes(rolls, RollDecodingConfig())))
+        scores.append(
+            note_scores(reference, rolls_to_notes(rolls, RollDecodingConfig()))
+        )
     return {
         f"{kind}_{name}": value
         for kind, values in mean_scores(scores).to_dict().items()

@@ -16,7 +16,7 @@ import tensorflow as tf
 from mt3x.data.pipeline import steps
 from mt3x.data.pipeline.data_set import DataSet, RecordSource
 from mt3x.music.rolls import RollLabelConfig
-from mt3x.music.tokens import TokenizerConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def draw_rolls(
     def draw(packed: bytes, num_frames: int) -> np.ndarray:
         notes = on_one_keyboard(unpack_notes(packed), labels.frame_rate_hz)
         rolls = notes_to_rolls(notes, length, labels)
-        rolls_4xTxP = np.stack([getattr(rolls, name) for name in ROLL_NAMES])
+        rolls_4xTxP = np.stack(list(rolls.by_name().values()))
         rolls_4xTxP[:, num_frames:] = 0
         return rolls_4xTxP
 

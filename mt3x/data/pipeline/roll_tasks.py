@@ -117,12 +117,12 @@ def random_clips(
 def draw_rolls(
     dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
 ) -> tf.data.Dataset:
-    """Clips -> `inputs` and `targets`, the clip's rolls Tx4xP in ROLL_NAMES' order."""
+    """Clips -> `inputs` and `targets`, rolls Tx4xP in the order of `ROLL_NAMES`."""
 
     def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
         start_s = first / labels.frame_rate_hz
         rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
-        return np.stack([getattr(rolls, name) for name in ROLL_NAMES], axis=1)
+        return np.stack(list(rolls.by_name().values()), axis=1)
 
     def to_example(clip: steps.Example) -> steps.Example:
         num_frames = tf.shape(clip["inputs"])[0]

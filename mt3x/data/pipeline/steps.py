@@ -21,14 +21,14 @@ import tensorflow as tf
 
 from mt3x.data.pieces import (
     RecordLayout,
-    decode_audio,
     pack_notes,
-    resample,
     unpack_notes,
 )
 from mt3x.data.pipeline.note_sequences import read_sequences
 from mt3x.data.pipeline.roll_targets import ROLL_NOTES
+from mt3x.music.audio import decode_audio
 from mt3x.music.notes import Notes
+from mt3x.music.samples import resample
 from mt3x.music.tokens import Tokenizer, trim_overlaps
 from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS
 

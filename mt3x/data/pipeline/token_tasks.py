@@ -17,7 +17,8 @@ from mt3x.data.pipeline.outputs import (
 )
 from mt3x.data.pipeline.registry import FrameConfig
 from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes
-from mt3x.music.tokens import Tokenizer, TokenizerConfig
+from mt3x.music.tokens import Tokenizer
+from mt3x.music.vocabulary import TokenizerConfig
 
 
 def task_name(

@@ -13,7 +13,6 @@ from typing import Any
 
 from mt3x.data.corpus import CorpusWriter
 from mt3x.music.audio import load_audio
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
@@ -34,7 +33,7 @@ class Recording:
         """The notes; offsets hold the sustain pedal."""
         if self.notes_path.suffix.lower() == ".tsv":
             return Notes.from_tsv(self.notes_path)
-        return read_midi(self.notes_path)
+        return Notes.from_midi(self.notes_path)
 
 
 def read_maps(folder: str | os.PathLike[str]) -> list[Recording]:

@@ -18,6 +18,7 @@ import soundfile
 from mt3x.data.published.loudness import integrated_loudness
 from mt3x.music.instruments import FAMILY_NAMES, PROGRAM_NAMES
 from mt3x.music.notes import Notes
+from mt3x.music.samples import to_int16
 
 LOUDNESS_LUFS = -13.0
 PEAK_DB = -1.0
@@ -76,8 +77,7 @@ def write_track(
         stem.notes.to_midi(part / "MIDI" / f"{name}.mid")
         is_rendered = bool(np.isfinite(lufs))
         if is_rendered:
-            samples_S = np.round(32767 * overall_gain * levelled.pop(0))
-            samples_S = np.clip(samples_S, -32768, 32767).astype(np.int16)
+            samples_S = to_int16(overall_gain * levelled.pop(0))
             _write_flac(part / "stems" / f"{name}.flac", samples_S, sample_rate_hz)
             mix_S = mix_S + samples_S.astype(np.int32)
         about[name] = _about(stem, is_rendered)

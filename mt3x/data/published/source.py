@@ -17,7 +17,6 @@ import numpy as np
 from mt3x.data.pieces import Piece, Stem
 from mt3x.data.published.label_files import read_jams_notes, read_musicnet_notes
 from mt3x.music.audio import audio_info, load_audio
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
 
 MINOR = ("pitch bends",)
@@ -164,7 +163,7 @@ def mix_samples(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 def midi_notes(path: Path, problems: list[Problem]) -> Notes:
     """The notes of a MIDI file; pitch bends are among the problems."""
-    notes = read_midi(path)
+    notes = Notes.from_midi(path)
     bends = sum(
         message.type == "pitchwheel" and message.pitch != 0
         for track in mido.MidiFile(path, clip=True).tracks

@@ -223,14 +223,9 @@ def _start(lead: LeadSheet, rng: np.random.Generator, duration_s: float) -> floa
 
 
 def _transposed(lead: LeadSheet, semitones: int) -> LeadSheet:
-    def moved(notes: Notes) -> Notes:
-        pitch = notes.pitch + semitones
-        kept = (pitch >= 0) & (pitch <= 127)
-        return replace(notes[kept], pitch=pitch[kept])
-
     return replace(
         lead,
-        melody=moved(lead.melody),
-        bridge=moved(lead.bridge),
-        piano=moved(lead.piano),
+        melody=lead.melody.transposed(semitones),
+        bridge=lead.bridge.transposed(semitones),
+        piano=lead.piano.transposed(semitones),
     )

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soxr
 
 from mt3x.data.published.slakh import Origin, RenderedStem, write_track
 from mt3x.data.synthesis.arrange import arrange
@@ -25,8 +24,8 @@ from mt3x.data.synthesis.compose import excerpt
 from mt3x.data.synthesis.render import PLAY_RATE_HZ, play
 from mt3x.data.synthesis.songs import nearest_groove, read_groove, read_lead_sheet
 from mt3x.data.synthesis.soundfonts import DRUM_BANK
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
+from mt3x.music.samples import resample
 
 _MIN_NOTES = 8
 _MAX_PROGRAMS = 15  # melodic channels of a MIDI file
@@ -107,7 +106,7 @@ def _parts(track: Track, config: SynthConfig, rng: np.random.Generator) -> list[
         band = arrange(lead, programs, rng, config.seconds, groove, int(semitones))
         parts = [notes for notes in band.values() if len(notes)]
     else:
-        notes = _some(read_midi(track.song.path), config.seconds, rng)
+        notes = _some(Notes.from_midi(track.song.path), config.seconds, rng)
         parts = _by_instrument(notes, track.soundfonts)
     if sum(len(notes) for notes in parts) < _MIN_NOTES:
         raise ValueError(f"less than {_MIN_NOTES} notes")
@@ -182,9 +181,7 @@ def _play_in_turn(
 
 def _resampled(samples_S: np.ndarray | None, rate_hz: int) -> np.ndarray | None:
     # Synthesisers have no low-pass: at a lower rate they would fold the treble back.
-    if samples_S is None or rate_hz == PLAY_RATE_HZ:
-        return samples_S
-    return soxr.resample(samples_S, in_rate=PLAY_RATE_HZ, out_rate=rate_hz)
+    return None if samples_S is None else resample(samples_S, PLAY_RATE_HZ, rate_hz)
 
 
 def _soundfont(

@@ -113,13 +113,10 @@ def from_keys(
     onset_s, key_up_s = onset_s[keep], key_up_s[keep]
     pitch, velocity = pitch[keep], velocity[keep]
 
-    next_s = np.full(len(pitch), np.inf)
-    same = pitch[1:] == pitch[:-1]
-    next_s[:-1][same] = onset_s[1:][same]
     key_up_s = np.maximum(key_up_s, onset_s + _MIN_KEY_S)
-    offset_s = np.minimum(_hold(key_up_s, pedal_s), next_s)
     velocity = np.clip(np.round(velocity), 1, 127).astype(int)
-    return Notes(onset_s, offset_s, pitch, velocity)
+    notes = Notes(onset_s, _hold(key_up_s, pedal_s), pitch, velocity)
+    return replace(notes, offset_s=np.minimum(notes.offset_s, notes.next_onsets()))
 
 
 def clean(notes: Notes) -> Notes:
@@ -130,22 +127,14 @@ def clean(notes: Notes) -> Notes:
     )
 
 
-def transpose(notes: Notes, semitones: int) -> Notes:
-    """Moves every pitch, by less where the keyboard 21..108 would be left."""
+def transpose_on_keyboard(notes: Notes, semitones: int) -> Notes:
+    """Move every pitch, by less where the keyboard 21..108 would be left."""
     if not len(notes):
         return notes
     low, high = int(notes.pitch.min()), int(notes.pitch.max())
-    semitones = int(np.clip(semitones, LOWEST_KEY - low, HIGHEST_KEY - high))
-    pitch = notes.pitch + semitones
-    return Notes(notes.onset_s, notes.offset_s, pitch, notes.velocity, notes.program)
-
-
-def stretch(notes: Notes, ratio: float) -> Notes:
-    """Multiplies all times by a ratio above 0."""
-    if not ratio > 0:
-        raise ValueError(f"stretch ratio must be above 0: {ratio}")
-    onset_s, offset_s = notes.onset_s * ratio, notes.offset_s * ratio
-    return Notes(onset_s, offset_s, notes.pitch, notes.velocity, notes.program)
+    return notes.transposed(
+        int(np.clip(semitones, LOWEST_KEY - low, HIGHEST_KEY - high))
+    )
 
 
 def scale_velocity(notes: Notes, gain: float, shift: float = 0.0) -> Notes:
@@ -160,9 +149,7 @@ def scale_velocity(notes: Notes, gain: float, shift: float = 0.0) -> Notes:
 
 def excerpt(notes: Notes, start_s: float, duration_s: float) -> Notes:
     """Notes that begin in a time span, which becomes time 0; they end with it."""
-    inside = (notes.onset_s >= start_s) & (notes.onset_s < start_s + duration_s)
-    notes = notes[inside].shift(-start_s)
-    return replace(notes, offset_s=np.minimum(notes.offset_s, duration_s))
+    return notes.clip(start_s, start_s + duration_s).shift(-start_s)
 
 
 def vary(
@@ -180,9 +167,9 @@ def vary(
     Returns:
       Seconds at which the part began, and the part.
     """
-    keys = transpose(clean(performance.keys), int(rng.integers(-6, 7)))
+    keys = transpose_on_keyboard(clean(performance.keys), int(rng.integers(-6, 7)))
     tempo = float(np.exp(rng.uniform(np.log(0.8), np.log(1.25))))
-    keys = stretch(keys, tempo)
+    keys = keys.stretched(tempo)
     mean = keys.velocity.mean() if len(keys) else 64.0
     shift = float(np.clip(rng.normal(54, 16), 25, 105) - mean)
     keys = scale_velocity(keys, float(rng.uniform(0.7, 1.8)), shift)

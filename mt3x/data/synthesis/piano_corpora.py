@@ -24,8 +24,9 @@ from mt3x.data.synthesis.compose import Performance, compose, vary
 from mt3x.data.synthesis.humanize import humanize
 from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, load_piano
 from mt3x.data.synthesis.render import RenderConfig, render_many
-from mt3x.music.midi import read_midi, read_pedal
+from mt3x.music.midi import read_pedal
 from mt3x.music.notes import Notes
+from mt3x.music.samples import to_int16
 
 # Composed; performances, as they are; scores, played by `mt3x.data.synthesis.humanize`.
 MUSIC = ("random", "midi", "score")
@@ -161,7 +162,7 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
             "tuning_cents": round(config.tuning_cents, 2),
         }
         name = f"{spec.name}-{first + i:05d}"
-        samples_S = np.round(samples_S * 32767).astype(np.int16)
+        samples_S = to_int16(samples_S)
         pieces.append(RenderedPiece(name, samples_S, performance.notes(), info))
     return pieces
 
@@ -188,7 +189,7 @@ def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Performance
 
 @functools.lru_cache(maxsize=64)
 def _performance(path: str) -> Performance:
-    return Performance(read_midi(path, sustain_pedal=False), read_pedal(path))
+    return Performance(Notes.from_midi(path, sustain_pedal=False), read_pedal(path))
 
 
 @functools.lru_cache(maxsize=1)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from mt3x.data.synthesis.sfz import key_of_name, plays_at_rest, read_regions
+from mt3x.music.samples import resample
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
 # Strings above this key have no damper: they ring on after the key is released.
@@ -308,10 +308,8 @@ def _resample(
     samples_S: np.ndarray, in_rate_hz: float, out_rate_hz: int, max_s: float
 ) -> np.ndarray:
     """Resampled and cut to a length; the end is faded, so that it does not click."""
-    samples_S = soxr.resample(
-        samples_S, in_rate=in_rate_hz, out_rate=out_rate_hz, quality="HQ"
-    )
-    samples_S = samples_S[: int(max_s * out_rate_hz)]
+    samples_S = resample(samples_S, in_rate_hz, out_rate_hz)
+    samples_S = samples_S[: int(max_s * out_rate_hz)].copy()
     fade = len(samples_S) // 4
     samples_S[len(samples_S) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return samples_S

@@ -21,11 +21,11 @@ from pathlib import Path
 import mido
 import numpy as np
 import soundfile
-import soxr
 
 from mt3x.data.synthesis.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
 from mt3x.music import midi
 from mt3x.music.notes import Notes
+from mt3x.music.samples import resample
 
 # Soundfonts are played at this rate and brought down after: synthesisers
 # interpolate without a low-pass, so a low rate would fold the treble back.
@@ -103,9 +103,7 @@ def render(
             )
         samples_S = _mix(slowed, piano, config, end_s * ratio)
     if ratio != 1:
-        samples_S = soxr.resample(
-            samples_S, in_rate=sample_rate_hz * ratio, out_rate=sample_rate_hz
-        )
+        samples_S = resample(samples_S, sample_rate_hz * ratio, sample_rate_hz)
     return _with_peak(_fit(samples_S, num_samples), config.peak)
 
 
@@ -243,11 +241,7 @@ def _render_soundfont(
     latency_s = _soundfont_latency_s(piano)
     samples_S = _synthesize(notes, piano)
     samples_S = samples_S[round(latency_s * PLAY_RATE_HZ) :]
-    if sample_rate_hz != PLAY_RATE_HZ:
-        samples_S = soxr.resample(
-            samples_S, in_rate=PLAY_RATE_HZ, out_rate=sample_rate_hz
-        )
-    return samples_S
+    return resample(samples_S, PLAY_RATE_HZ, sample_rate_hz)
 
 
 @functools.cache
@@ -303,16 +297,14 @@ def play(notes: Notes, soundfont: Path) -> np.ndarray:
     """
     with tempfile.TemporaryDirectory() as folder:
         score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
-        score.write_bytes(midi.write_midi(notes))
+        score.write_bytes(notes.to_midi())
         if shutil.which("fluidsynth"):
             _run_fluidsynth(soundfont, score, sound)
         else:
             _run_midirenderer(soundfont, score, sound)
         samples_SxC, rate_hz = soundfile.read(sound, dtype="float32", always_2d=True)
     samples_S = samples_SxC @ np.full(samples_SxC.shape[1], 1 / samples_SxC.shape[1])
-    if rate_hz != PLAY_RATE_HZ:
-        samples_S = soxr.resample(samples_S, rate_hz, PLAY_RATE_HZ)
-    return samples_S
+    return resample(samples_S, rate_hz, PLAY_RATE_HZ)
 
 
 def synthesizer() -> str:

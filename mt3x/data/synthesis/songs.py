@@ -18,7 +18,7 @@ import numpy as np
 from mt3x.data.synthesis.arrange import LeadSheet
 from mt3x.data.synthesis.drums import Groove
 from mt3x.data.synthesis.piano_corpora import find_midi
-from mt3x.music.midi import read_beats, read_midi, read_tracks
+from mt3x.music.midi import read_beats, read_tracks
 from mt3x.music.notes import Notes
 
 _GROOVE_NAME = re.compile(r"(\d+_[^_]+)_(\d+)_beat_4-4")
@@ -83,7 +83,7 @@ def groove_bpm(song: SongFile) -> float:
 
 def read_groove(song: SongFile) -> Groove:
     """A groove of `find_grooves`."""
-    return Groove(song.name, groove_bpm(song), read_midi(song.path))
+    return Groove(song.name, groove_bpm(song), Notes.from_midi(song.path))
 
 
 def nearest_groove(
@@ -105,7 +105,7 @@ def read_lead_sheet(song: SongFile) -> LeadSheet:
       OSError, ValueError: not such a file; names it.
     """
     found = read_tracks(song.path)
-    tracks = {name.strip().upper(): notes for name, notes in found.items()}
+    tracks = {name.strip().upper(): Notes(*notes) for name, notes in found.items()}
     for name in ("MELODY", "PIANO"):
         if name not in tracks:
             raise ValueError(

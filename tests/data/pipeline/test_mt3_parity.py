@@ -13,7 +13,8 @@ from mt3x.data.pipeline import steps
 from mt3x.data.published.multitrack import URMP_PROGRAMS
 from mt3x.music.instruments import SLAKH_PROGRAMS
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import Tokenizer, TokenizerConfig, VocabConfig
+from mt3x.music.tokens import Tokenizer, VocabConfig
+from mt3x.music.vocabulary import TokenizerConfig
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

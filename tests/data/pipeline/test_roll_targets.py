@@ -16,7 +16,8 @@ from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
 from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes, draw_rolls
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import RollLabelConfig, notes_to_rolls, on_one_keyboard
-from mt3x.music.tokens import Tokenizer, TokenizerConfig, trim_overlaps
+from mt3x.music.tokens import Tokenizer, trim_overlaps
+from mt3x.music.vocabulary import TokenizerConfig
 
 TASK = "slakh_notes_ties_vb1_train"
 NUM_FRAMES = 2250  # of a piece: two blocks

@@ -10,13 +10,13 @@ import soundfile
 import tensorflow as tf
 import toy_data_sets as toys
 
-from mt3x.data.pieces import decode_audio, unpack_notes
+from mt3x.data.pieces import unpack_notes
 from mt3x.data.pipeline import write_records
 from mt3x.data.pipeline.write_records import RecordOptions, num_left_out, prepare
 from mt3x.data.published.catalogue import FINDERS, find_sources
 from mt3x.data.published.multitrack import mix_samples, slakh_class, submixes
 from mt3x.data.published.source import ReadOptions
-from mt3x.music.audio import load_audio
+from mt3x.music.audio import decode_audio, load_audio
 from mt3x.music.notes import Notes
 
 OPTIONS = ReadOptions()

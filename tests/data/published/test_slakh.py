@@ -11,7 +11,7 @@ from mt3x.data.published.loudness import integrated_loudness
 from mt3x.data.published.multitrack import SlakhSource
 from mt3x.data.published.slakh import LOUDNESS_LUFS, Origin, RenderedStem, write_track
 from mt3x.data.published.source import ReadOptions
-from mt3x.music.midi import read_midi
+from mt3x.music.notes import Notes
 
 RATE_HZ = 16000
 ORIGIN = Origin("a/b.mid", "0123456789abcdef" * 2)
@@ -96,7 +96,7 @@ def test_the_reader_of_slakh_reads_it(folder):
         )
         np.testing.assert_array_equal(read.notes.pitch, written.notes.pitch)
         assert set(read.notes.is_drum) == {written.is_drum}
-    everything = read_midi(folder / "all_src.mid")
+    everything = Notes.from_midi(folder / "all_src.mid")
     assert len(everything) == sum(len(s.notes) for s in STEMS)
 
 

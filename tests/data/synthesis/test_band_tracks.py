@@ -13,7 +13,6 @@ from mt3x.data.synthesis.band_plan import Material, SynthConfig, plan
 from mt3x.data.synthesis.band_tracks import render_all, render_track
 from mt3x.data.synthesis.render import PLAY_RATE_HZ
 from mt3x.data.synthesis.songs import find_grooves, find_songs
-from mt3x.music.midi import read_midi
 from mt3x.music.notes import Notes
 from mt3x.music.sonify import sonify
 
@@ -102,7 +101,7 @@ def test_stems_are_played_as_labelled(tmp_path, material, played):
     given = Notes.concatenate([notes for notes, _ in played])
     num_labels = 0
     for name, about in stems.items():
-        labels = read_midi(folder / "MIDI" / f"{name}.mid")
+        labels = Notes.from_midi(folder / "MIDI" / f"{name}.mid")
         num_labels += len(labels)
         samples_S, _ = soundfile.read(folder / "stems" / f"{name}.flac")
         assert len(samples_S) == 6 * RATE_HZ
@@ -125,7 +124,7 @@ def test_parts_and_transposition_follow_the_configuration(tmp_path, material, pl
     tonics = set()
     for track in plan(config, material):
         render_track(track, config, out)
-        notes = read_midi(track.folder(out) / "MIDI" / "S00.mid")
+        notes = Notes.from_midi(track.folder(out) / "MIDI" / "S00.mid")
         assert set(notes.program) == {25}
         assert not (track.folder(out) / "MIDI" / "S01.mid").exists()
         scale = {(degree % 12) for degree in notes.pitch}
@@ -150,14 +149,14 @@ def test_whole_songs_are_used_as_they_are(tmp_path, material, played):
     assert programs == [0, 40, 120, 128]
     rendered = [about["audio_rendered"] for about in stems.values()]
     assert rendered == [True, True, False, True]  # Slakh renders none from 96 on
-    labels = read_midi(folder / "all_src.mid")
+    labels = Notes.from_midi(folder / "all_src.mid")
     assert 20 <= len(labels) <= 24 and labels.offset_s.max() <= 6
     # An excerpt from just before a note on: velocities are the song's, in its order.
     start = int(np.flatnonzero(song.pitch == labels.pitch[0])[0])
     np.testing.assert_array_equal(labels.velocity, song.velocity[start:][: len(labels)])
     assert labels.onset_s[0] == pytest.approx(0.1, abs=1e-3)
     # The soundfonts have no kit 3: the standard one plays.
-    drums = read_midi(folder / "MIDI" / "S03.mid")
+    drums = Notes.from_midi(folder / "MIDI" / "S03.mid")
     assert set(drums.program) == {0} and drums.is_drum.all()
 
 

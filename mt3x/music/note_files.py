@@ -1,0 +1,45 @@
+"""Files of notes, read by their ending.
+
+MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch, velocity, key-up, as the
+MAPS labels) and the .csv and .json that `Notes` writes. The sustain pedal is in the
+offsets: CC64 of MIDI files is applied as in MAESTRO (`mt3x.music.midi`), tables hold it
+in their offset column. Without the pedal, notes end when their key is released: for
+tables that is the key-up column.
+"""
+
+import os
+from pathlib import Path
+
+from mt3x.music.notes import Notes
+
+__all__ = ["NOTE_SUFFIXES", "check_note_file", "read_notes"]
+
+NOTE_SUFFIXES = (".mid", ".midi", ".tsv", ".txt", ".csv", ".json")
+"""Endings of note files; in a folder, the first of one name is taken."""
+
+
+def read_notes(path: str | os.PathLike[str], sustain_pedal: bool = True) -> Notes:
+    """Read a note file of any kind, by its ending.
+
+    Raises:
+      OSError: the file cannot be opened.
+      ValueError: not a note file, or a damaged one; the message names it.
+    """
+    path = Path(path)
+    check_note_file(path)
+    suffix = path.suffix.lower()
+    if suffix in (".mid", ".midi"):
+        return Notes.from_midi(path, sustain_pedal)
+    if suffix == ".csv":
+        return Notes.from_csv(path)
+    if suffix == ".json":
+        return Notes.from_json(path)
+    return Notes.from_tsv(path, key_up=not sustain_pedal)
+
+
+def check_note_file(path: Path) -> None:
+    """Raise ValueError where a file's ending is not one of `NOTE_SUFFIXES`."""
+    if path.suffix.lower() not in NOTE_SUFFIXES:
+        raise ValueError(
+            f"{path} is no note file; name one that ends in {' '.join(NOTE_SUFFIXES)}"
+        )

@@ -1,0 +1,289 @@
+"""Piano rolls -> notes, as a stream."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mt3x.music.notes import Notes
+from mt3x.music.piano_postprocessing import PianoPostprocessing
+from mt3x.music.rolls import LOWEST_PITCH, NUM_PITCHES, Rolls
+
+# Rows decoded at once: as many as stay in the processor's cache.
+BLOCK_FRAMES = 4096
+
+
+@dataclass(frozen=True)
+class RollDecodingConfig:
+    """How rolls become notes."""
+
+    # An onset is a local maximum of the onset roll above this probability.
+    onset_threshold: float = 0.4
+    # A note sounds as long as the frame roll is above this probability.
+    frame_threshold: float = 0.4
+    # Where between the frames an onset lies, from its peak and the two neighbours:
+    # one of ONSET_REFINEMENTS.
+    onset_refinement: str = "parabola"
+    # Whether a note's end is where the line through the last frame above the threshold
+    # and the first one below crosses it, instead of a whole frame.
+    refine_offsets: bool = True
+    # By how much the notes that are heard lag behind those played: real hammers need
+    # time that the samples a model was trained on, cut at their attack, do not. Taken
+    # off onsets and offsets.
+    latency_s: float = 0.0
+    # What is done to the notes of a whole recording; None: nothing. Where notes are
+    # made of rolls alone.
+    postprocessing: PianoPostprocessing | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("onset_threshold", "frame_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: give a value from 0 to 1"
+                )
+        if self.onset_refinement not in ONSET_REFINEMENTS:
+            raise ValueError(
+                f"onset_refinement is {self.onset_refinement!r}: give one of "
+                + ", ".join(ONSET_REFINEMENTS)
+            )
+        if not 0 <= self.latency_s <= 0.1:
+            raise ValueError(f"latency_s is {self.latency_s}: give 0 to 0.1 seconds")
+
+
+def decoding_from_dict(values: Mapping[str, Any]) -> RollDecodingConfig:
+    """Return the options that a file of weights holds, of older versions too."""
+    values = dict(values)
+    # Before `PianoPostprocessing` two switches stood for it.
+    align, even_keys = values.pop("gather", False), values.pop("even_keys", False)
+    postprocessing = values.pop("postprocessing", None)
+    if postprocessing is not None:
+        postprocessing = PianoPostprocessing(**postprocessing)
+    elif align or even_keys:
+        postprocessing = PianoPostprocessing(align=align, even_keys=even_keys)
+    return RollDecodingConfig(**values, postprocessing=postprocessing)
+
+
+def _no_shift(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
+    return np.zeros_like(peak_N)
+
+
+def _parabola(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
+    """Vertex of the parabola through the three points."""
+    bend_N = 2 * peak_N - before_N - after_N
+    return _ratio(after_N - before_N, 2 * bend_N)
+
+
+def _triangle(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
+    """Apex of a symmetric triangle (Kong et al. 2021, arXiv:2010.01815, eq. 8)."""
+    low_N = np.minimum(before_N, after_N)
+    return _ratio(after_N - before_N, 2 * (peak_N - low_N))
+
+
+def _ratio(top_N: np.ndarray, bottom_N: np.ndarray) -> np.ndarray:
+    """top / bottom, 0 where the three points are level."""
+    return np.divide(top_N, bottom_N, out=np.zeros_like(top_N), where=bottom_N > 0)
+
+
+# Each maps the onset roll before, at and after a peak to a shift in frames.
+ONSET_REFINEMENTS = {
+    "none": _no_shift,
+    "parabola": _parabola,
+    "triangle": _triangle,
+}
+
+
+def onset_shift(
+    refinement: str, before_N: np.ndarray, here_N: np.ndarray, after_N: np.ndarray
+) -> np.ndarray:
+    """How many frames behind its peak an onset lies, -0.5 to 0.5.
+
+    Args:
+      refinement: one of `ONSET_REFINEMENTS`.
+      before_N, here_N, after_N: the onset roll's values in front of, at and behind
+        peaks; a negative one stands for an end of the recording, where it is 0.
+    """
+    refine = ONSET_REFINEMENTS[refinement]
+    shift_N = np.clip(refine(before_N, here_N, after_N), -0.5, 0.5)
+    return np.where((before_N < 0) | (after_N < 0), 0.0, shift_N)
+
+
+def roll_velocity(level_N: np.ndarray) -> np.ndarray:
+    """Values of the velocity roll as MIDI velocities."""
+    return np.clip(np.round(128 * level_N), 1, 127).astype(np.int32)
+
+
+class RollDecoder:
+    """Rolls in, in blocks of any length; notes out.
+
+    The rules are HPPNet's (Wei et al. 2022, arXiv:2208.14339, after Onsets and
+    Frames). A frame that is not less than both neighbours and above the onset threshold
+    is an onset; adjacent ones are one onset, at the first. The note that starts there
+    has the velocity roll's value in that frame. It ends in front of the first later
+    frame that is neither an onset nor above the frame threshold, or where the key's
+    next onset begins, so it lasts one frame at least. Differing from the source, onset
+    and offset may be moved by up to half a frame, as `RollDecodingConfig` says.
+
+    How the rolls are split into blocks changes nothing.
+    """
+
+    def __init__(self, config: RollDecodingConfig, frame_rate_hz: float = 50.0):
+        self._config = config
+        self._frame_rate_hz = frame_rate_hz
+        # Frames that wait for their right neighbour, behind one that is already done.
+        self._pending: Rolls | None = None
+        self._num_done = 0
+        self._was_peak_P = np.zeros(NUM_PITCHES, bool)
+        self._was_on_P = np.zeros(NUM_PITCHES, bool)
+        # The sounding note of each key: onset in frames (NaN where silent), velocity.
+        self._onset_P = np.full(NUM_PITCHES, np.nan)
+        self._velocity_P = np.zeros(NUM_PITCHES, np.int32)
+
+    def push(self, rolls: Rolls) -> Notes:
+        """Take the next frames and return the notes that ended in them."""
+        if rolls.frame_rate_hz != self._frame_rate_hz:
+            raise ValueError(
+                f"rolls have {rolls.frame_rate_hz} frames per second, "
+                f"the decoder {self._frame_rate_hz}: make them equal"
+            )
+        pending = rolls
+        if self._pending is not None:
+            pending = Rolls.concatenate([self._pending, rolls])
+        has_left = self._num_done > 0
+        num_new = pending.num_frames - has_left - 1
+        if num_new < 1:
+            self._pending = pending
+            return Notes.empty()
+        notes = self._decode(pending, has_left=has_left, has_right=True)
+        self._num_done += num_new
+        self._pending = pending[-2:]
+        return notes
+
+    def finish(self) -> Notes:
+        """End the recording and return the notes still sounding."""
+        notes = [Notes.empty()]
+        if self._pending is not None:
+            has_left = self._num_done > 0
+            num_new = self._pending.num_frames - has_left
+            if num_new > 0:
+                notes.append(self._decode(self._pending, has_left, has_right=False))
+            self._num_done += num_new
+            self._pending = None
+        key_N = np.flatnonzero(~np.isnan(self._onset_P))
+        last_N = np.full(key_N.shape, float(self._num_done))
+        notes.append(
+            self._notes(key_N, self._onset_P[key_N], last_N, self._velocity_P[key_N])
+        )
+        self._onset_P[:] = np.nan
+        return Notes.concatenate(notes)
+
+    def _decode(self, rolls: Rolls, has_left: bool, has_right: bool) -> Notes:
+        """Decode the rows that have both neighbours; the others only serve as such."""
+        # Keys first, so that a key's events lie side by side when flattened; a missing
+        # neighbour (at the recording's ends) is below everything.
+        num_frames = rolls.num_frames - has_left - has_right
+        rows = slice(int(not has_left), num_frames + 2 - (not has_right))
+        onset_PxT, frame_PxT = np.full((2, NUM_PITCHES, num_frames + 2), -1, np.float32)
+        onset_PxT[:, rows] = rolls.onset_TxP.T
+        frame_PxT[:, rows] = rolls.frame_TxP.T
+        before_PxT, here_PxT = onset_PxT[:, :-2], onset_PxT[:, 1:-1]
+        after_PxT = onset_PxT[:, 2:]
+        peak_PxT = here_PxT > self._config.onset_threshold
+        peak_PxT &= (here_PxT >= before_PxT) & (here_PxT >= after_PxT)
+        on_PxT = peak_PxT | (frame_PxT[:, 1:-1] > self._config.frame_threshold)
+        start_PxT = peak_PxT & ~_delayed(peak_PxT, self._was_peak_P)
+        end_PxT = _delayed(on_PxT, self._was_on_P) & ~on_PxT
+        self._was_peak_P, self._was_on_P = peak_PxT[:, -1], on_PxT[:, -1]
+
+        start_N = np.flatnonzero(start_PxT)
+        start_key_N, start_frame_N = np.divmod(start_N, num_frames)
+        neighbours = (
+            _at(x_PxT, start_key_N, start_frame_N)
+            for x_PxT in (before_PxT, here_PxT, after_PxT)
+        )
+        onset_N = self._num_done + start_frame_N
+        onset_N = onset_N + onset_shift(self._config.onset_refinement, *neighbours)
+        level_N = _at(rolls.velocity_TxP.T, start_key_N, start_frame_N + has_left)
+        velocity_N = roll_velocity(level_N)
+
+        end_N = np.flatnonzero(end_PxT)
+        end_key_N, end_frame_N = np.divmod(end_N, num_frames)
+        above_N = _at(frame_PxT[:, :-2], end_key_N, end_frame_N)
+        below_N = _at(frame_PxT[:, 1:-1], end_key_N, end_frame_N)
+        offset_N = self._num_done + end_frame_N + self._crossing(above_N, below_N)
+
+        # A key's events in order: the note that sounded before, starts, ends. A note
+        # reaches from its start to the next event; what follows an end is silence.
+        sounding_N = np.flatnonzero(~np.isnan(self._onset_P))
+        position = np.concatenate([sounding_N * num_frames - 0.5, start_N, end_N])
+        order = np.argsort(position, kind="stable")
+        key = np.concatenate([sounding_N, start_key_N, end_key_N])[order]
+        time = np.concatenate([self._onset_P[sounding_N], onset_N, offset_N])[order]
+        begins = np.arange(len(order)) < len(sounding_N) + len(start_N)
+        velocity = np.concatenate(
+            [self._velocity_P[sounding_N], velocity_N, np.zeros_like(end_N)]
+        )[order]
+        begins = begins[order]
+        closed = begins[:-1] & (key[1:] == key[:-1])
+        still = begins & ~np.append(closed, False)
+        self._onset_P[:] = np.nan
+        self._onset_P[key[still]] = time[still]
+        self._velocity_P[key[still]] = velocity[still]
+        first, then = np.flatnonzero(closed), np.flatnonzero(closed) + 1
+        return self._notes(key[first], time[first], time[then], velocity[first])
+
+    def _crossing(self, above_N, below_N) -> np.ndarray:
+        """Sub-frame shift of offsets, -0.5 to 0.5.
+
+        Labels drop from 1 to 0 in front of the frame where the note ends, and so cross
+        any threshold half a frame early on average: a crossing half way is no shift.
+        """
+        if not self._config.refine_offsets:
+            return np.zeros_like(above_N)
+        # Rolls were compared with the threshold in float32.
+        height_N = above_N - np.float32(self._config.frame_threshold)
+        shift_N = _ratio(height_N, above_N - below_N) - 0.5
+        # A frame that was on as an onset only may itself lie below the threshold.
+        return np.where(height_N > 0, shift_N, 0.0)
+
+    def _notes(self, key_N, onset_N, offset_N, velocity_N) -> Notes:
+        latency_frames = self._config.latency_s * self._frame_rate_hz
+        onset_N = np.maximum(onset_N - latency_frames, 0.0)
+        offset_N = offset_N - latency_frames
+        # Two onsets are a frame apart even when both were moved: no notes overlap.
+        offset_N = np.maximum(offset_N, onset_N + 1)
+        return Notes(
+            onset_s=onset_N / self._frame_rate_hz,
+            offset_s=offset_N / self._frame_rate_hz,
+            pitch=key_N + LOWEST_PITCH,
+            velocity=velocity_N,
+        )
+
+
+def _delayed(x_PxT: np.ndarray, before_P: np.ndarray) -> np.ndarray:
+    """x one frame later, with the given values in the first frame."""
+    return np.concatenate([before_P[:, None], x_PxT[:, :-1]], axis=1)
+
+
+def _at(x_PxT: np.ndarray, key_N: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
+    return x_PxT[key_N, frame_N].astype(np.float64)
+
+
+def blocks_to_notes(
+    blocks: Iterable[Rolls], config: RollDecodingConfig, frame_rate_hz: float
+) -> Notes:
+    """Decode the rolls of a whole recording, which come in blocks of any length.
+
+    The rules are `RollDecoder`'s; `config.postprocessing` needs all notes and comes
+    last.
+    """
+    decoder = RollDecoder(config, frame_rate_hz)
+    notes = Notes.concatenate([*map(decoder.push, blocks), decoder.finish()])
+    return config.postprocessing(notes) if config.postprocessing else notes
+
+
+def rolls_to_notes(rolls: Rolls, config: RollDecodingConfig) -> Notes:
+    """Decode the rolls of a whole recording, as `blocks_to_notes` does."""
+    num_frames = rolls.num_frames
+    blocks = (rolls[t : t + BLOCK_FRAMES] for t in range(0, num_frames, BLOCK_FRAMES))
+    return blocks_to_notes(blocks, config, rolls.frame_rate_hz)
