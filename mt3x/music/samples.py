@@ -1,7 +1,6 @@
 """Samples in arrays: another rate, another number format."""
 
 import numpy as np
-import soxr
 
 __all__ = ["from_int16", "resample", "to_int16"]
 
@@ -12,6 +11,8 @@ def resample(
     """Return ceil(S * to / from) samples at another rate, as librosa's `soxr_hq`."""
     if from_hz == to_hz or not len(samples_S):
         return samples_S
+    import soxr
+
     num_samples = int(np.ceil(len(samples_S) * to_hz / from_hz))
     resampled_S = soxr.resample(samples_S, from_hz, to_hz, quality)
     missing = max(num_samples - len(resampled_S), 0)

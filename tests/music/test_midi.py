@@ -308,7 +308,7 @@ def test_tracks_by_name_and_beats_follow_the_files_tempos():
         ],
         [(0, mido.MetaMessage("track_name", name="A")), (0, on(62)), (250, off(62))],
     )
-    tracks = read_tracks(data)
+    tracks = {name: Notes(*track) for name, track in read_tracks(data).items()}
     assert list(tracks) == ["", "A", "B"] and not len(tracks[""])
     np.testing.assert_allclose(tracks["A"].onset_s, [0.0, 0.25])
     np.testing.assert_allclose(tracks["A"].offset_s, [0.25, 1.0])

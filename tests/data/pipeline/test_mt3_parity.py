@@ -13,8 +13,8 @@ from mt3x.data.pipeline import steps
 from mt3x.data.published.multitrack import URMP_PROGRAMS
 from mt3x.music.instruments import SLAKH_PROGRAMS
 from mt3x.music.notes import Notes
-from mt3x.music.tokens import Tokenizer, VocabConfig
-from mt3x.music.vocabulary import TokenizerConfig
+from mt3x.music.tokens import Tokenizer
+from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

@@ -11,11 +11,16 @@ import tensorflow as tf
 
 from mt3x.data.pieces import Piece, encode_piece, pack_notes
 from mt3x.data.pipeline import TaskBatches, TrainOptions, steps
-from mt3x.data.pipeline.converters import ROLLS, TokensFeatureConverter
+from mt3x.data.pipeline.converters import TokensFeatureConverter
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
 from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes, draw_rolls
 from mt3x.music.notes import Notes
-from mt3x.music.rolls import RollLabelConfig, notes_to_rolls, on_one_keyboard
+from mt3x.music.rolls import (
+    ROLL_NAMES,
+    RollLabelConfig,
+    notes_to_rolls,
+    on_one_keyboard,
+)
 from mt3x.music.tokens import Tokenizer, trim_overlaps
 from mt3x.music.vocabulary import TokenizerConfig
 
@@ -78,7 +83,7 @@ def check_rolls(batch, row, labels):
     rolls = notes_to_rolls(notes, length, labels)
     # What begins behind the end of a short chunk is not heard in it.
     inside = num_frames if num_frames == length else num_frames - 2
-    for name in ROLLS:
+    for name in ROLL_NAMES:
         roll_TxP = batch[name][row]
         expected_TxP = getattr(rolls, f"{name}_TxP")
         np.testing.assert_array_equal(roll_TxP[:inside], expected_TxP[:inside])
@@ -94,7 +99,7 @@ def test_rolls_are_those_of_the_chunk(labels):
         batch = batches.batch(step)
         for name, array in plain.batch(step).items():
             np.testing.assert_array_equal(array, batch[name])
-        for name in ROLLS:
+        for name in ROLL_NAMES:
             assert batch[name].shape == (4, 200, 88)
             assert batch[name].dtype == np.float32
         padding += [check_rolls(batch, row, labels) for row in range(4)]
@@ -102,7 +107,7 @@ def test_rolls_are_those_of_the_chunk(labels):
 
 
 def test_without_labels_examples_carry_nothing():
-    assert not set(ROLLS) & set(make(None).batch(0))
+    assert not set(ROLL_NAMES) & set(make(None).batch(0))
     dataset = seqio.get_mixture_or_task(TASK).get_dataset(
         {"inputs": 200, "targets": 256}, "train", shuffle=False
     )
@@ -163,7 +168,7 @@ def test_mixes_have_the_rolls_of_all_that_sounds():
             on_one_keyboard(Notes.concatenate(heard), 125.0), 100, LABELS
         )
         drawn = draw_rolls(mix[ROLL_NOTES], len(mix["inputs"]), 100, LABELS)
-        for name, roll_TxP in zip(ROLLS, drawn.numpy(), strict=True):
+        for name, roll_TxP in zip(ROLL_NAMES, drawn.numpy(), strict=True):
             expected_TxP = getattr(rolls, f"{name}_TxP")
             expected_TxP[len(mix["inputs"]) :] = 0
             np.testing.assert_array_equal(roll_TxP, expected_TxP)

@@ -78,7 +78,7 @@ def test_clips_have_the_rolls_of_their_place():
                 rolls = notes_to_rolls(piece(number).notes, 128, labels, first / 50)
                 for name in ROLL_NAMES:
                     np.testing.assert_array_equal(
-                        batch[name.removesuffix("_TxP")][row], getattr(rolls, name)
+                        batch[name][row], getattr(rolls, f"{name}_TxP")
                     )
         # The short piece begins at its beginning; all of the long one is drawn from.
         assert {first for number, first in seen if number == 1} == {0}
@@ -98,7 +98,7 @@ def test_evaluation_decodes_and_scores_whole_pieces():
         number, first = index // 6, index % 6 * 128
         assert segment["id"][0].decode() == f"piece{number}"
         rolls = notes_to_rolls(piece(number).notes, 128, RollLabelConfig(), first / 50)
-        predicted = np.stack([getattr(rolls, name) for name in ROLL_NAMES], axis=1)
+        predicted = np.stack(list(rolls.by_name().values()), axis=1)
         targets.append(task.postprocess_fn([], example=segment, is_target=True))
         predictions.append(
             task.postprocess_fn(predicted, example=segment, is_target=False)

@@ -12,8 +12,7 @@ from mt3x.data.synthesis.compose import (
     excerpt,
     from_keys,
     scale_velocity,
-    stretch,
-    transpose,
+    transpose_on_keyboard,
     vary,
 )
 from mt3x.music.notes import Notes
@@ -84,19 +83,19 @@ def test_clean_leaves_one_piano():
 
 def test_transpose_stays_on_the_keyboard():
     notes = Notes([0, 0], [1, 1], [24, 106])
-    assert transpose(notes, 6).pitch.tolist() == [26, 108]
-    assert transpose(notes, -6).pitch.tolist() == [21, 103]
-    assert transpose(notes, 1).pitch.tolist() == [25, 107]
-    assert len(transpose(Notes.empty(), 3)) == 0
+    assert transpose_on_keyboard(notes, 6).pitch.tolist() == [26, 108]
+    assert transpose_on_keyboard(notes, -6).pitch.tolist() == [21, 103]
+    assert transpose_on_keyboard(notes, 1).pitch.tolist() == [25, 107]
+    assert len(transpose_on_keyboard(Notes.empty(), 3)) == 0
 
 
 def test_stretch_and_velocity():
     notes = Notes([1, 2], [2, 3], [60, 61], [50, 70])
-    assert stretch(notes, 2).offset_s.tolist() == [4, 6]
+    assert notes.stretched(2).offset_s.tolist() == [4, 6]
     assert scale_velocity(notes, 2.0, 5).velocity.tolist() == [45, 85]
     assert scale_velocity(notes, 20.0).velocity.tolist() == [1, 127]
     with pytest.raises(ValueError, match="above 0"):
-        stretch(notes, 0)
+        notes.stretched(0)
 
 
 def test_excerpt():
