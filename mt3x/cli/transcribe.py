@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from rich.console import Console
@@ -33,11 +33,17 @@ if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
 
 
-# Models by name, and where the weights are that the package does not bring.
+class KnownModel(NamedTuple):
+    """A model that can be asked for by its name."""
+
+    kind: str  # as `Transcriber.kind`
+    address: str | None = None  # of weights that the package does not bring
+
+
 MODELS = {
-    "piano": None,
-    "mt3": "gs://mt3/checkpoints/mt3",
-    "ismir2021": "gs://mt3/checkpoints/ismir2021",
+    "piano": KnownModel("piano model"),
+    "mt3": KnownModel("token model", "gs://mt3/checkpoints/mt3"),
+    "ismir2021": KnownModel("token model", "gs://mt3/checkpoints/ismir2021"),
 }
 
 
@@ -184,10 +190,11 @@ def command(
     """
     if output is not None and out_dir is not None:
         raise click.UsageError("give -o or --out-dir, not both")
-    if model is not None and checkpoint is None and MODELS[model] is not None:
+    address = MODELS[model].address if model is not None else None
+    if checkpoint is None and address is not None:
         raise ValueError(
             f"weights of {model} do not come with mt3x: get them with `mt3x import t5x "
-            f"{MODELS[model]} {model}.safetensors`, then add --checkpoint "
+            f"{address} {model}.safetensors`, then add --checkpoint "
             f"{model}.safetensors"
         )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -213,11 +220,14 @@ def _check_kind(
     transcriber: "Transcriber", model: str | None, wants_rolls: bool
 ) -> None:
     """Raise ValueError where the checkpoint is not of the kind that was asked for."""
-    kind = "a piano model" if transcriber.is_piano_model else "a token model"
-    if model is not None and transcriber.is_piano_model != (MODELS[model] is None):
-        raise ValueError(f"the checkpoint is {kind}, not {model}: name another")
+    if model is not None and transcriber.kind != MODELS[model].kind:
+        raise ValueError(
+            f"the checkpoint is a {transcriber.kind}, not {model}: name another"
+        )
     if wants_rolls and not transcriber.has_rolls:
-        raise ValueError(f"the checkpoint is {kind} without rolls: leave out -f rolls")
+        raise ValueError(
+            f"the checkpoint is a {transcriber.kind} without rolls: leave out -f rolls"
+        )
     if wants_rolls and transcriber.decoder == "tokens":
         raise ValueError("rolls need another decoder: give --decoder rolls or both")
 

@@ -197,7 +197,7 @@ def test_a_note_over_seams_is_one(transcribers, monkeypatch):
         return rolls
 
     transcriber = transcribers["rolls"]
-    monkeypatch.setattr(transcriber._model, "_predict_rolls", predict)
+    monkeypatch.setattr(transcriber._reader._model, "_predict_rolls", predict)
     note = transcriber(noise(5 * SEGMENT + 100), RATE)
     assert len(note) == 1
     assert (note.pitch[0], note.velocity[0]) == (39 + LOWEST_PITCH, 64)
@@ -276,7 +276,7 @@ def test_what_a_model_or_decoder_has_not(weights, transcribers, tmp_path):
     for decoder in ("tokens", "both"):
         with pytest.raises(ValueError, match=f"piano model.*no tokens.*{decoder}"):
             Transcriber(decoder=decoder)
-    with pytest.raises(ValueError, match="decoder is 'notes': give one of tokens, "):
+    with pytest.raises(ValueError, match="decoder is 'notes': give one of both, "):
         Transcriber(weights, decoder="notes")  # type: ignore[arg-type]
     for decoder, options, takers in (
         ("rolls", {"beams": 2}, "token models, decoder both"),
@@ -288,7 +288,7 @@ def test_what_a_model_or_decoder_has_not(weights, transcribers, tmp_path):
             Transcriber(weights, decoder=decoder, **options)
     assert not Transcriber(plain).has_rolls
     for transcriber in transcribers.values():
-        assert transcriber.has_rolls and not transcriber.is_piano_model
+        assert transcriber.has_rolls and transcriber.kind == "token model"
     with pytest.raises(ValueError, match="decoder 'tokens' has no rolls: choose"):
         transcribers["tokens"](noise(SEGMENT), RATE, on_rolls=lambda rolls: None)
 
