@@ -1,32 +1,14 @@
-"""What to transcribe and where to write it: a command line's files made into jobs.
-
-`write_format` writes what came of one of them.
-"""
+"""Recordings that a command line names, and where their outputs go."""
 
 import glob
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from mt3x.inference.outputs import FORMATS
 
-from mt3x.music.audio import stream_audio
-from mt3x.music.notes import Notes
-from mt3x.music.rolls import LOWEST_PITCH, Rolls
-
-if TYPE_CHECKING:
-    from mt3x.inference.transcriber import Transcriber
-
-SUFFIXES = {
-    "midi": ".mid",
-    "csv": ".csv",
-    "json": ".json",
-    "rolls": ".npz",
-    "plot": ".png",
-    "sonify": ".transcribed.wav",
-}
 # Files that are taken from a folder; a file that is named may be called anything.
 AUDIO_SUFFIXES = set(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64 "
@@ -35,7 +17,7 @@ AUDIO_SUFFIXES = set(
 
 
 @dataclass
-class Job:
+class Recording:
     """A recording and what to write of it."""
 
     source: Path | None  # None is standard input
@@ -46,11 +28,17 @@ class Job:
 
     @property
     def name(self) -> str:
+        """What messages call it."""
         return "standard input" if self.source is None else str(self.source)
+
+    @property
+    def title(self) -> str:
+        """What progress bars and pictures call it."""
+        return self.name if self.source is None else self.source.name
 
 
 def find_recordings(inputs: Sequence[str]) -> dict[Path | None, Path]:
-    """The recordings that arguments name, each once.
+    """Find the recordings that arguments name, each once.
 
     Returns:
       For each recording (None is standard input) its path inside of an output folder:
@@ -101,17 +89,17 @@ def _is_recording(path: Path) -> bool:
     return (
         path.suffix.lower() in AUDIO_SUFFIXES
         and not path.name.startswith(".")
-        and not path.name.endswith(SUFFIXES["sonify"])
+        and not path.name.endswith(FORMATS["sonify"].suffix)
         and path.is_file()
     )
 
 
-def plan(
-    recordings: dict[Path | None, Path],
+def choose_outputs(
+    found: dict[Path | None, Path],
     formats: list[str] | None,
     output: str | None,
     out_dir: Path | None,
-) -> list[Job]:
+) -> list[Recording]:
     """Choose the outputs of each recording.
 
     Raises:
@@ -122,52 +110,54 @@ def plan(
         path = None if output == "-" else Path(output)
         if formats is None:
             formats = [_format_of(path)]
-        if len(recordings) != 1 or len(formats) != 1:
+        if len(found) != 1 or len(formats) != 1:
             raise ValueError(
-                f"-o {output} is one file, but {len(recordings)} recordings in "
+                f"-o {output} is one file, but {len(found)} recordings in "
                 f"{len(formats)} formats were asked for: use --out-dir"
             )
-        jobs = [Job(source, {formats[0]: path}) for source in recordings]
+        recordings = [Recording(source, {formats[0]: path}) for source in found]
     else:
         formats = formats or ["midi"]
-        jobs = []
-        for source, inside in recordings.items():
+        recordings = []
+        for source, inside in found.items():
             if out_dir is not None:
                 place = out_dir / inside
             elif source is not None:
                 place = source
             elif len(formats) == 1:
-                jobs.append(Job(None, {formats[0]: None}))
+                recordings.append(Recording(None, {formats[0]: None}))
                 continue
             else:
                 raise ValueError(
                     "standard output takes one format: use --out-dir for more"
                 )
-            jobs.append(
-                Job(source, {f: place.with_suffix(SUFFIXES[f]) for f in formats})
+            recordings.append(
+                Recording(
+                    source, {f: place.with_suffix(FORMATS[f].suffix) for f in formats}
+                )
             )
-    _check_conflicts(jobs)
-    return jobs
+    _check_conflicts(recordings)
+    return recordings
 
 
-def _check_conflicts(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs if job.source}
+def _check_conflicts(recordings: Sequence[Recording]) -> None:
+    sources = {each.source.resolve() for each in recordings if each.source}
     writers: dict[Path, str] = {}
-    for job in jobs:
-        for path in filter(None, job.outputs.values()):
-            other = writers.setdefault(path.resolve(), job.name)
+    for recording in recordings:
+        for path in filter(None, recording.outputs.values()):
+            other = writers.setdefault(path.resolve(), recording.name)
             if path.resolve() in sources:
                 raise ValueError(f"{path} would be overwritten: choose another output")
-            if other != job.name:
+            if other != recording.name:
                 raise ValueError(
-                    f"{other} and {job.name} would both write {path}: rename one, or "
-                    "transcribe them one at a time with different --out-dir"
+                    f"{other} and {recording.name} would both write {path}: rename "
+                    "one, or transcribe them one at a time with different --out-dir"
                 )
 
 
 def _format_of(path: Path | None) -> str:
-    """The format that a file's ending names; MIDI where it names none."""
-    by_suffix = {suffix.rpartition(".")[2]: name for name, suffix in SUFFIXES.items()}
+    """Return the format that a file's ending names; MIDI where it names none."""
+    by_suffix = {form.suffix.rpartition(".")[2]: name for name, form in FORMATS.items()}
     by_suffix["midi"] = "midi"
     if path is None or not path.suffix:
         return "midi"
@@ -176,49 +166,3 @@ def _format_of(path: Path | None) -> str:
             f"-o {path}: name it with one of .{', .'.join(by_suffix)}, or give -f"
         )
     return by_suffix[path.suffix[1:].lower()]
-
-
-def write_format(
-    name: str,
-    file: IO[bytes],
-    job: Job,
-    notes: Notes,
-    rolls: Sequence[Rolls],
-    transcriber: "Transcriber",
-) -> None:
-    """Write one output of a job to an open, seekable file.
-
-    Args:
-      name: of the format, one of `SUFFIXES`.
-      file: where to.
-      job: the recording; pictures and comparisons read it again.
-      notes: what was transcribed.
-      rolls: the consecutive parts that were predicted; of the format `rolls`.
-      transcriber: which gives the spectrogram behind pictures.
-    """
-    if name == "midi":
-        file.write(notes.to_midi())
-    elif name == "csv":
-        file.write(notes.to_csv().encode())
-    elif name == "json":
-        file.write(notes.to_json().encode())
-    elif name == "rolls":
-        whole = Rolls.concatenate(rolls)
-        arrays: dict[str, Any] = whole.by_name()
-        np.savez_compressed(
-            file,
-            **arrays,
-            frame_rate_hz=whole.frame_rate_hz,
-            lowest_pitch=LOWEST_PITCH,
-        )
-    elif name == "plot":
-        title = job.name if job.source is None else job.source.name
-        from mt3x.music.plot import plot_notes
-
-        spectrogram = transcriber.spectrogram(job.audio)
-        plot_notes(notes, file, spectrogram=spectrogram, title=title)
-    else:
-        from mt3x.music.sonify import SAMPLE_RATE_HZ, write_comparison
-
-        blocks = stream_audio(job.audio, SAMPLE_RATE_HZ)
-        write_comparison(file, blocks, notes, SAMPLE_RATE_HZ)

@@ -23,8 +23,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mt3x.cli.recordings import SUFFIXES, Job, find_recordings, plan, write_format
+from mt3x.cli.recordings import Recording, choose_outputs, find_recordings
 from mt3x.files import check_writable, write_whole
+from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.audio import audio_info
 from mt3x.music.instruments import Instruments, parse_instruments
 from mt3x.music.rolls import Rolls
@@ -71,8 +72,8 @@ class Formats(click.ParamType):
     ) -> list[str]:
         names = [name.strip() for name in value.split(",")]
         for name in names:
-            if name not in SUFFIXES:
-                self.fail(f"{name!r} is not one of {', '.join(SUFFIXES)}", param, ctx)
+            if name not in FORMATS:
+                self.fail(f"{name!r} is not one of {', '.join(FORMATS)}", param, ctx)
         return list(dict.fromkeys(names))
 
 
@@ -198,20 +199,24 @@ def command(
             f"{model}.safetensors"
         )
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    recordings = find_recordings(inputs)
-    jobs = plan(recordings, formats, output, out_dir)
-    if any("plot" in job.outputs for job in jobs):
+    found = find_recordings(inputs)
+    recordings = choose_outputs(found, formats, output, out_dir)
+    if any("plot" in recording.outputs for recording in recordings):
         if importlib.util.find_spec("matplotlib") is None:
             raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
     batch = _Batch(console, overwrite, quiet)
-    jobs = [job for job in jobs if batch.prepare(job)]
-    if jobs:
+    recordings = [recording for recording in recordings if batch.prepare(recording)]
+    if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
         from mt3x.inference.transcriber import Transcriber
 
         transcriber = Transcriber(checkpoint, **options)
-        _check_kind(transcriber, model, any("rolls" in job.outputs for job in jobs))
-        batch.run(jobs, transcriber)
+        _check_kind(
+            transcriber,
+            model,
+            any("rolls" in recording.outputs for recording in recordings),
+        )
+        batch.run(recordings, transcriber)
     batch.report()
     ctx.exit(1 if batch.num_failed else 0)
 
@@ -233,7 +238,7 @@ def _check_kind(
 
 
 class _Batch:
-    """Transcribes jobs one after the other, with messages, progress and a summary."""
+    """Transcribes recordings one by one, with messages, progress and a summary."""
 
     def __init__(self, console: Console, overwrite: bool, quiet: bool):
         self._console = console
@@ -242,11 +247,11 @@ class _Batch:
         self._num_done = self._num_notes = self._num_kept = self.num_failed = 0
         self._audio_s = self._wall_s = 0.0
 
-    def prepare(self, job: Job) -> bool:
+    def prepare(self, recording: Recording) -> bool:
         """Drop outputs that exist, check that the others can be written and the input
         read; whether anything remains to be done."""
-        with self._reported(job):
-            for name, path in list(job.outputs.items()):
+        with self._reported(recording):
+            for name, path in list(recording.outputs.items()):
                 if path is None:
                     if sys.stdout.isatty():
                         raise ValueError(
@@ -254,20 +259,20 @@ class _Batch:
                         )
                 elif path.is_file() and not self._overwrite:
                     self._note(f"kept {path} (--overwrite replaces it)")
-                    del job.outputs[name]
+                    del recording.outputs[name]
                     self._num_kept += 1
-            if not job.outputs:
+            if not recording.outputs:
                 return False
-            job.audio = job.source or _NamedBytes(sys.stdin.buffer.read())
-            job.duration_s = audio_info(job.audio).duration_s or 0.0
-            for path in job.outputs.values():
+            recording.audio = recording.source or _NamedBytes(sys.stdin.buffer.read())
+            recording.duration_s = audio_info(recording.audio).duration_s or 0.0
+            for path in recording.outputs.values():
                 if path is not None:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     check_writable(path, self._overwrite)
             return True
         return False
 
-    def run(self, jobs: Sequence[Job], transcriber: "Transcriber") -> None:
+    def run(self, recordings: Sequence[Recording], transcriber: "Transcriber") -> None:
         """Transcribe and write."""
         start = time.monotonic()
         hidden = self._quiet or not self._console.is_terminal
@@ -281,40 +286,46 @@ class _Batch:
             disable=hidden,
             transient=True,
         ) as progress:
-            task = progress.add_task("", total=sum(job.duration_s for job in jobs))
-            for number, job in enumerate(jobs, start=1):
-                counted = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
-                name = job.name if job.source is None else job.source.name
-                progress.update(task, description=counted + name)
+            task = progress.add_task(
+                "", total=sum(recording.duration_s for recording in recordings)
+            )
+            for number, recording in enumerate(recordings, start=1):
+                counted = f"{number}/{len(recordings)} " if len(recordings) > 1 else ""
+                progress.update(task, description=counted + recording.title)
 
-                def advance(seconds: float, job: Job = job) -> None:
-                    left_s = job.duration_s - job.done_s
-                    job.done_s += seconds
+                def advance(seconds: float, recording: Recording = recording) -> None:
+                    left_s = recording.duration_s - recording.done_s
+                    recording.done_s += seconds
                     # Frames are rounded up, and headers may be wrong.
                     progress.advance(task, max(min(seconds, left_s), 0))
 
-                with self._reported(job):
-                    self._transcribe(job, transcriber, advance)
+                with self._reported(recording):
+                    self._transcribe(recording, transcriber, advance)
                 # What a damaged or wrongly labelled file did not bring.
-                progress.advance(task, max(job.duration_s - job.done_s, 0))
+                progress.advance(task, max(recording.duration_s - recording.done_s, 0))
         self._wall_s = time.monotonic() - start
 
-    def _transcribe(self, job: Job, transcriber: "Transcriber", advance: Any) -> None:
+    def _transcribe(
+        self, recording: Recording, transcriber: "Transcriber", advance: Any
+    ) -> None:
         parts: list[Rolls] = []
-        on_rolls = parts.append if "rolls" in job.outputs else None
-        notes = transcriber(job.audio, on_rolls=on_rolls, on_progress=advance)
-        for name, path in job.outputs.items():
+        on_rolls = parts.append if "rolls" in recording.outputs else None
+        notes = transcriber(recording.audio, on_rolls=on_rolls, on_progress=advance)
+        found = Transcription(
+            notes, parts, recording.audio, recording.title, transcriber
+        )
+        for name, path in recording.outputs.items():
             if path is not None:
                 with write_whole(path, self._overwrite) as file:
-                    write_format(name, file, job, notes, parts, transcriber)
+                    FORMATS[name].write(file, found)
                 continue
             buffer = io.BytesIO()
-            write_format(name, buffer, job, notes, parts, transcriber)
+            FORMATS[name].write(buffer, found)
             sys.stdout.buffer.write(buffer.getvalue())
             sys.stdout.buffer.flush()
         self._num_done += 1
         self._num_notes += len(notes)
-        self._audio_s += job.done_s
+        self._audio_s += recording.done_s
 
     def report(self) -> None:
         """Print the summary line."""
@@ -331,14 +342,14 @@ class _Batch:
         self._note(line)
 
     @contextmanager
-    def _reported(self, job: Job) -> Iterator[None]:
-        """Turn a job's warnings and errors into lines that name its recording."""
+    def _reported(self, recording: Recording) -> Iterator[None]:
+        """Turn a recording's warnings and errors into lines that name it."""
         said: set[str] = set()
 
         def warn(message: Warning | str, *_: Any, **__: Any) -> None:
             # Once: a picture or comparison reads the recording again.
             if str(message) not in said:
-                self._say(f"warning: {_naming(job, message)}")
+                self._say(f"warning: {_naming(recording, message)}")
             said.add(str(message))
 
         with warnings.catch_warnings():
@@ -347,9 +358,9 @@ class _Batch:
             try:
                 yield
             except (ValueError, OSError) as error:
-                if isinstance(error, FileNotFoundError) and not _exists(job):
-                    error = f"{job.name}: no such file; check the name"
-                self._say(f"error: {_naming(job, error)}")
+                if isinstance(error, FileNotFoundError) and not _exists(recording):
+                    error = f"{recording.name}: no such file; check the name"
+                self._say(f"error: {_naming(recording, error)}")
                 self.num_failed += 1
 
     def _note(self, line: str) -> None:
@@ -374,14 +385,14 @@ class _RealtimeColumn(ProgressColumn):
         return Text(f"{speed:.1f}x realtime" if speed else "starting")
 
 
-def _exists(job: Job) -> bool:
-    return job.source is None or job.source.exists()
+def _exists(recording: Recording) -> bool:
+    return recording.source is None or recording.source.exists()
 
 
-def _naming(job: Job, message: object) -> str:
+def _naming(recording: Recording, message: object) -> str:
     """A message on one line that names the recording."""
     line = " ".join(str(message).split())
-    return line if job.name in line else f"{job.name}: {line}"
+    return line if recording.name in line else f"{recording.name}: {line}"
 
 
 def _count(number: int, what: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mt3x.cli.recordings import find_recordings, plan
+from mt3x.cli.recordings import choose_outputs, find_recordings
 
 
 @pytest.fixture
@@ -55,15 +55,15 @@ def test_nothing_to_do_is_an_error(takes):
 
 def test_outputs_lie_beside_the_input_or_in_the_folder(takes):
     recordings = find_recordings(["takes/a.wav", "takes/b"])
-    jobs = plan(recordings, ["midi", "sonify"], None, None)
+    jobs = choose_outputs(recordings, ["midi", "sonify"], None, None)
     assert jobs[0].outputs == {
         "midi": Path("takes/a.mid"),
         "sonify": Path("takes/a.transcribed.wav"),
     }
     # takes/b/a.MP3 is a.MP3 below takes/b, and a.wav is a.wav.
     with pytest.raises(ValueError, match=r"takes/a\.wav and takes/b/a\.MP3 would both"):
-        plan(recordings, None, None, Path("out"))
-    jobs = plan(find_recordings(["takes"]), ["csv"], None, Path("out"))
+        choose_outputs(recordings, None, None, Path("out"))
+    jobs = choose_outputs(find_recordings(["takes"]), ["csv"], None, Path("out"))
     assert [job.outputs["csv"] for job in jobs] == [
         Path("out/a.csv"),
         Path("out/b/a.csv"),
@@ -74,25 +74,33 @@ def test_outputs_lie_beside_the_input_or_in_the_folder(takes):
 def test_an_output_file_chooses_the_format():
     recordings = {Path("a.wav"): Path("a.wav")}
     for name, form in (("x.MID", "midi"), ("x", "midi"), ("x.json", "json")):
-        assert plan(recordings, None, name, None)[0].outputs == {form: Path(name)}
-    assert plan(recordings, ["csv"], "x.mid", None)[0].outputs == {"csv": Path("x.mid")}
-    assert plan(recordings, None, "-", None)[0].outputs == {"midi": None}
+        assert choose_outputs(recordings, None, name, None)[0].outputs == {
+            form: Path(name)
+        }
+    assert choose_outputs(recordings, ["csv"], "x.mid", None)[0].outputs == {
+        "csv": Path("x.mid")
+    }
+    assert choose_outputs(recordings, None, "-", None)[0].outputs == {"midi": None}
     with pytest.raises(ValueError, match=r"x\.pdf: name it with one of \.mid"):
-        plan(recordings, None, "x.pdf", None)
+        choose_outputs(recordings, None, "x.pdf", None)
     with pytest.raises(ValueError, match=r"-o x\.mid is one file"):
-        plan(recordings, ["midi", "csv"], "x.mid", None)
+        choose_outputs(recordings, ["midi", "csv"], "x.mid", None)
     with pytest.raises(ValueError, match=r"-o x\.mid is one file, but 2 recordings"):
-        plan(recordings | {Path("b.wav"): Path("b.wav")}, None, "x.mid", None)
+        choose_outputs(recordings | {Path("b.wav"): Path("b.wav")}, None, "x.mid", None)
 
 
 def test_standard_input_goes_to_standard_output_or_the_folder():
-    assert plan({None: Path("stdin")}, None, None, None)[0].outputs == {"midi": None}
-    (job,) = plan({None: Path("stdin")}, ["csv", "midi"], None, Path("out"))
+    assert choose_outputs({None: Path("stdin")}, None, None, None)[0].outputs == {
+        "midi": None
+    }
+    (job,) = choose_outputs({None: Path("stdin")}, ["csv", "midi"], None, Path("out"))
     assert job.outputs["csv"] == Path("out/stdin.csv")
     with pytest.raises(ValueError, match="one format"):
-        plan({None: Path("stdin")}, ["csv", "midi"], None, None)
+        choose_outputs({None: Path("stdin")}, ["csv", "midi"], None, None)
 
 
 def test_an_input_is_never_overwritten(takes):
     with pytest.raises(ValueError, match=r"a\.wav would be overwritten"):
-        plan(find_recordings(["takes/a.wav"]), ["sonify"], "takes/a.wav", None)
+        choose_outputs(
+            find_recordings(["takes/a.wav"]), ["sonify"], "takes/a.wav", None
+        )
