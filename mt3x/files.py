@@ -20,8 +20,8 @@ def check_local(path: str | os.PathLike[str]) -> None:
     """Raise ValueError where a path is a bucket's address, such as gs://bucket/run."""
     if re.match(r"[a-z0-9]+:/", str(path)):
         raise ValueError(
-            f"{path} is no folder of this machine's file system: mount the bucket (for "
-            "instance with gcsfuse) and name the folder"
+            f"{path} is not a folder of this machine's file system: mount the bucket "
+            "(for instance with gcsfuse) and name the folder"
         )
 
 

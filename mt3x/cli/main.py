@@ -1,4 +1,4 @@
-"""The `mt3x` command: a group whose subcommands are imported when they are called.
+"""The `mt3x` command: a group that imports its subcommands when they are called.
 
 Subcommand `NAME` is the click command `command` of `mt3x/cli/NAME.py`, so that
 `mt3x evaluate` pays for no JAX and `mt3x transcribe` for no training library.
@@ -53,7 +53,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 1."""
-    # TensorFlow reads data on the CPU here; it reports every GPU that it can not use.
+    # TensorFlow reads data on the CPU here; it reports every GPU that it cannot use.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         group.main(standalone_mode=True)

@@ -107,7 +107,7 @@ class Formats(click.ParamType):
     "-m",
     "--model",
     type=click.Choice(list(MODELS)),
-    help="What the checkpoint must be: piano (whose weights the package brings), or "
+    help="What the checkpoint must be: piano (the package brings its weights), or "
     "mt3 and ismir2021, token models, of all instruments and of piano.  [default: "
     "whatever the checkpoint is]",
 )
@@ -150,7 +150,7 @@ class Formats(click.ParamType):
 @click.option(
     "--frame-threshold",
     type=click.FloatRange(0, 1),
-    help="Probability above which a note of rolls goes on: lower makes notes longer.",
+    help="Probability above which a note of rolls continues: lower makes notes longer.",
 )
 @click.option(
     "--device",
@@ -248,8 +248,10 @@ class _Batch:
         self._audio_s = self._wall_s = 0.0
 
     def prepare(self, recording: Recording) -> bool:
-        """Drop outputs that exist, check that the others can be written and the input
-        read; whether anything remains to be done."""
+        """Drop outputs that exist; return whether anything remains to be done.
+
+        The others are checked: whether they can be written and the input be read.
+        """
         with self._reported(recording):
             for name, path in list(recording.outputs.items()):
                 if path is None:
@@ -390,7 +392,7 @@ def _exists(recording: Recording) -> bool:
 
 
 def _naming(recording: Recording, message: object) -> str:
-    """A message on one line that names the recording."""
+    """Return A message on one line that names the recording."""
     line = " ".join(str(message).split())
     return line if recording.name in line else f"{recording.name}: {line}"
 

@@ -19,7 +19,7 @@ from mt3x.music.rolls import ROLL_NAMES, Rolls
 
 # Windows at once: more than one fills an accelerator, but only costs memory on a CPU.
 BATCH_SIZES = {"cpu": 1, "gpu": 16, "tpu": 16}
-# A window whose loudest sample is below this (-80 dB of full scale) is silent. The
+# A window with its loudest sample below this (-80 dB of full scale) is silent. The
 # features are relative to the window's maximum, and would make notes of dither.
 SILENCE = 1e-4
 
@@ -36,7 +36,8 @@ class AudioToRolls:
         batch_size: int | None = None,
         window: WindowConfig | None = None,
     ) -> None:
-        """
+        """Put the model on the device.
+
         Args:
           config: the model's.
           params: its parameters.
@@ -53,14 +54,14 @@ class AudioToRolls:
         self._predict = _compiled(config, precision)
 
     def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
-        """Consecutive blocks samples_S to consecutive rolls."""
+        """Turn consecutive blocks samples_S into consecutive rolls."""
         windows = cut_windows(blocks, self.config.features.hop_samples, self.window)
         stitcher = Stitcher(self.window)
         for window, rolls in self._predicted(windows):
             yield stitcher.push(window, rolls)
 
     def _predicted(self, windows: Iterable[Window]) -> Iterator[tuple[Window, Rolls]]:
-        """Rolls of each window; the next batch is computed while one is handed out."""
+        """Yield the rolls of each window; the next batch is computed meanwhile."""
         running: tuple[list[Window], Any] | None = None
         for batch in _batched(windows, self._batch_size):
             started = batch, self._start(batch)
@@ -98,7 +99,7 @@ class AudioToRolls:
 
 @functools.lru_cache(maxsize=8)
 def _compiled(config: PianoConfig, precision: str) -> Callable[..., Any]:
-    """A model's prediction, compiled once for all transcribers that share it."""
+    """Return a model's prediction, compiled once for all that share it."""
     return jax.jit(PianoObjective(config, jnp.dtype(precision)).predict)
 
 

@@ -49,7 +49,8 @@ class AudioToTokens:
         decoding: DecodingConfig | None = None,
         constraint: Constraint | None = None,
     ) -> None:
-        """
+        """Put the model on the device.
+
         Args:
           config: the model's.
           params: its parameters.
@@ -74,12 +75,12 @@ class AudioToTokens:
         blocks: Iterable[np.ndarray],
         on_rolls: Callable[[Rolls], None] | None = None,
     ) -> Iterator[Segment]:
-        """Consecutive blocks samples_S to consecutive segments.
+        """Turn consecutive blocks samples_S into consecutive segments.
 
         Args:
           blocks: samples at the features' rate.
-          on_rolls: called with the rolls of each segment, in their order and in front
-            of their tokens; of models with heads.
+          on_rolls: called with the rolls of each segment, in their order and before
+            their tokens; of models with heads.
         """
         cuts = self._cut(blocks)
         if on_rolls is not None:
@@ -120,7 +121,7 @@ class AudioToTokens:
         on_progress: Callable[[float], None] = lambda seconds: None,
         on_rolls: Callable[[Rolls], None] | None = None,
     ) -> Decoded:
-        """Consecutive blocks samples_S to notes.
+        """Turn consecutive blocks samples_S into notes.
 
         Args:
           blocks: samples at the features' rate.
@@ -137,7 +138,7 @@ class AudioToTokens:
         return tokenizer.decode(segments())
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
-        """Consecutive blocks samples_S to consecutive rolls, one for each segment.
+        """Turn consecutive blocks samples_S into consecutive rolls, one each segment.
 
         Frame t is the features' frame t: there is one more than the samples fill.
         """
@@ -149,7 +150,7 @@ class AudioToTokens:
         return cut_segments(blocks, hop_samples, self.config.num_frames)
 
     def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[Cut, Rolls]]:
-        """Segments with their rolls, which are computed in batches."""
+        """Yield segments with their rolls, computed in batches."""
         size = None
         while batch := list(itertools.islice(cuts, self._num_slots)):
             size = size or self._size(len(batch))
@@ -166,8 +167,10 @@ class AudioToTokens:
                 yield cut, Rolls(*rolls, frame_rate_hz=rate_hz)
 
     def _size(self, count: int) -> int:
-        """How many segments are computed at once, where the first ones are `count`: no
-        more than a short recording fills, in few sizes, as each is compiled."""
+        """Return how many segments are computed at once, if the first are `count`.
+
+        It is no more than a short recording fills, in few sizes, as each is compiled.
+        """
         return min(self._num_slots, 1 << (count - 1).bit_length())
 
 
@@ -199,7 +202,7 @@ def cut_segments(
     rest_S = np.zeros(0, np.float32)
     for block_S in blocks:
         rest_S = np.concatenate([rest_S, block_S])
-        # A full segment with nothing behind it may yet get the frame of zeros: it
+        # A full segment with nothing after it may yet get the frame of zeros: it
         # does not become the last one.
         whole = len(rest_S) // size
         for i in range(whole):
@@ -213,8 +216,10 @@ def cut_segments(
 
 @functools.lru_cache(maxsize=8)
 def _functions(config: TokensConfig, precision: str) -> tuple[Any, Any, Any]:
-    """A model's start, step and prediction of rolls; the same objects for all that
-    share it, so that they share their compiled programs."""
+    """Return a model's start, step and prediction of rolls.
+
+    All that share the model get the same objects, and so share compiled programs.
+    """
     objective = TokensObjective(config, jnp.dtype(precision))
 
     def start(params: Any, inputs: Any) -> Any:

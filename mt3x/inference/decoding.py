@@ -6,7 +6,7 @@ A step function tells the logits of the next token:
 
 `state` is any pytree with the batch on axis 0 of every leaf (attention caches,
 encoded inputs). `tokens_B` stand at `positions_B`, which may differ between rows; the
-token at position 0 is `PAD_ID`. A row at position 0 begins anew, whatever its leaves
+token at position 0 is `PAD_ID`. A row at position 0 begins again, whatever its leaves
 held of a former sequence. `length` is static and larger than every position: the model
 need attend over no more than that many positions. It grows as sequences do (256, 512,
 1024, ...), so that few programs are compiled.
@@ -58,15 +58,15 @@ class Constraint(Protocol):
     """
 
     def init(self, batch: int) -> PyTree:
-        """The states at the beginning, batch on axis 0."""
+        """Return the states at the beginning, batch on axis 0."""
         ...
 
     def allowed(self, state: PyTree) -> jax.Array:
-        """Booleans BxV; tokens from V on are never allowed."""
+        """Return which tokens may come next: BxV; from V on none are."""
         ...
 
     def advance(self, state: PyTree, tokens_B: jax.Array) -> PyTree:
-        """The states after these tokens."""
+        """Return the states after these tokens."""
         ...
 
 
@@ -168,7 +168,7 @@ def generate_stream(
     jax.jit, static_argnames=("num_slots", "config", "constraint"), keep_unused=True
 )
 def _empty_rows(start_fn, batch, num_slots, config, constraint) -> Rows:
-    """Slots without rows, shaped as those that `_enter` will put in.
+    """Return slots without rows, shaped as those that `_enter` will put in.
 
     As the output of a program that is given the arrays of `start_fn` they lie on the
     same device, where rows lie later: `_enter` is compiled once.
@@ -246,7 +246,7 @@ def _advance(step_fn, rows, rng, num_idle, config, constraint, length) -> Rows:
 
 
 def _lengths(max_tokens: int) -> list[int]:
-    """256, 512, 1024, ... and the most that is needed."""
+    """Return 256, 512, 1024, ... and the most that is needed."""
     lengths = [MIN_LENGTH]
     while lengths[-1] < max_tokens:
         lengths.append(2 * lengths[-1])

@@ -1,7 +1,7 @@
-"""What tokens may follow each other: masks for decoding, on the device.
+"""Which tokens may follow each other: masks for decoding, on the device.
 
 `Grammar` is a `mt3x.inference.decoding.Constraint` over model ids. It allows all that
-`mt3x.music.tokens.Tokenizer` writes for notes of which no two overlap in program and
+`mt3x.music.tokens.Tokenizer` writes for notes that do not overlap in program and
 pitch (after the granularity is applied), and what differs from it in the order of
 events of one time. (MT3's tie sections in the midst of a sub-mix, `mt3_ties`, are not
 allowed.) A segment is
@@ -17,7 +17,7 @@ allowed.) A segment is
   and is itself allowed only if there are any. With ties, notes sound that were listed
   or begun in the segment and have not ended. Without, notes of earlier segments may
   sound that can't be known: each pitch may end once before it begins. Beginning a
-  sounding pitch anew is allowed, it ends the old note. Drums have no velocity 0.
+  sounding pitch again is allowed and ends the old note. Drums have no velocity 0.
 - Shifts give the steps since the segment's start. All but the last of a run are the
   maximum; they add up to more than the last event's step, and an event follows.
 - EOS comes after an event, after `tie`, or first where there are no ties.
@@ -114,7 +114,7 @@ class Grammar:
         return np.isin(np.arange(NUM_PROGRAMS), programs)
 
     def init(self, batch: int) -> GrammarState:
-        """The beginning of `batch` segments."""
+        """Return the beginning of `batch` segments."""
 
         def full(value: int) -> jax.Array:
             return jnp.full(batch, value, jnp.int32)
@@ -132,7 +132,7 @@ class Grammar:
         )
 
     def allowed(self, state: GrammarState) -> jax.Array:
-        """Which model ids may come next: booleans BxV, V up to the last event's id."""
+        """Return which model ids may come next: BxV, V up to the last event's id."""
         # Columns, against rows of the values that a type of token has.
         in_ties, last, program, velocity, step, shift = (
             column_B[:, None] for column_B in state[:-1]
@@ -176,7 +176,7 @@ class Grammar:
         return jnp.concatenate([*specials, *events], axis=1)
 
     def advance(self, state: GrammarState, tokens_B: jax.Array) -> GrammarState:
-        """The states after these model ids, which `allowed` allowed."""
+        """Return the states after these model ids, which `allowed` allowed."""
         is_type, value = {}, {}
         for type, (first, last) in self.codec.ranges.items():
             value[type] = tokens_B - NUM_SPECIAL_IDS - first
@@ -214,5 +214,5 @@ class Grammar:
 
 
 def _index(value_B: jax.Array) -> jax.Array:
-    """Values that are none, as some that can be looked up."""
+    """Replace values that are none by some that can be looked up."""
     return jnp.clip(value_B, 0, NUM_PITCHES - 1)

@@ -1,13 +1,13 @@
 """Notes from tokens, with onsets and velocities from rolls: `OnsetRefiner`.
 
 Tokens tell notes and instruments apart, but in steps of 10 ms and in few loudnesses;
-an onset roll has a peak for each onset, between whose frames it can be placed, and a
+an onset roll has a peak for each onset, and can be placed between its frames, and a
 velocity there. Both hear the same recording, so the one is read in the other.
 
 What changes: the onset and velocity of a note, where the onset roll of its pitch has a
 local maximum above the threshold within the tolerance; the highest counts, of several
 instruments' notes the same one. An offset changes only where it would lie less than
-10 ms behind the onset, or behind the next onset of its pitch and program.
+10 ms after the onset, or after the next onset of its pitch and program.
 
 What does not: notes without such a peak, drums, pitches off the piano, the number of
 notes, their pitches and programs, and the order of notes of one pitch and program. Two
@@ -38,7 +38,8 @@ class OnsetRefiner:
         frame_rate_hz: float,
         tolerance_s: float = TOLERANCE_S,
     ) -> None:
-        """
+        """Start with an empty recording.
+
         Args:
           config: onset threshold, refinement between frames, and latency.
           frame_rate_hz: of the rolls.
@@ -47,8 +48,8 @@ class OnsetRefiner:
         self._config = config
         self._frame_rate_hz = frame_rate_hz
         self._tolerance_s = tolerance_s
-        # The last two rows: one that is done and one that waits for its neighbour. In
-        # front of the first there is nothing, which is below everything.
+        # The last two rows: one that is done and one that waits for its neighbour.
+        # Before the first comes a row below everything.
         self._onset_TxP = _NOTHING_1xP
         self._velocity_TxP = _NOTHING_1xP
         self._num_done = 0
@@ -118,7 +119,7 @@ def _highest(
     tolerance_s: float,
     peak_K: np.ndarray,
 ) -> list[int]:
-    """For each onset the number of the highest peak within the tolerance, or -1."""
+    """Return for each onset the highest peak within the tolerance, or -1."""
     first_N = np.searchsorted(time_s, onset_s - tolerance_s, side="left")
     last_N = np.searchsorted(time_s, onset_s + tolerance_s, side="right")
     return [
@@ -128,14 +129,14 @@ def _highest(
 
 
 def _moved(notes: Notes, peak_N: np.ndarray, time_s: np.ndarray) -> np.ndarray:
-    """The notes' onsets, at their peaks where they have one."""
+    """Return the notes' onsets, at their peaks where they have one."""
     onset_N = notes.onset_s.copy()
     onset_N[peak_N >= 0] = time_s[peak_N[peak_N >= 0]]
     return onset_N
 
 
 def _successors(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of notes of one pitch and program that follow one another."""
+    """Return pairs of notes of one pitch and program that follow one another."""
     kind = notes.program, notes.pitch, notes.is_drum
     order_N = np.lexsort(kind)  # stable: notes of one kind stay sorted by onset
     same = np.all([np.diff(x[order_N].astype(int)) == 0 for x in kind], axis=0)
@@ -143,7 +144,7 @@ def _successors(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_order(notes: Notes, peak_N: np.ndarray, time_s: np.ndarray) -> np.ndarray:
-    """The peaks, less those that would bring notes of one kind too near."""
+    """Return the peaks, less those that would bring notes of one kind too near."""
     first, then = _successors(notes)
     wanted_s = np.minimum(notes.onset_s[then] - notes.onset_s[first], MIN_DURATION_S)
     peak_N = peak_N.copy()
@@ -157,7 +158,7 @@ def _in_order(notes: Notes, peak_N: np.ndarray, time_s: np.ndarray) -> np.ndarra
 
 
 def _offsets(notes: Notes, onset_N: np.ndarray, has_peak_N: np.ndarray) -> np.ndarray:
-    """Offsets behind the notes' new onsets, and still in front of the next ones."""
+    """Return offsets after the notes' new onsets, and still before the next ones."""
     earliest_N = np.where(has_peak_N, onset_N + MIN_DURATION_S, 0.0)
     offset_N = np.maximum(notes.offset_s, earliest_N)
     first, then = _successors(notes)

@@ -25,7 +25,7 @@ def spectrogram(
     window: WindowConfig,
     device: Any = None,
 ) -> Spectrogram:
-    """Levels of a stream of samples; long ones get the loudest of several frames each.
+    """Return the levels of a stream of samples.
 
     Args:
       blocks: consecutive samples_S at the features' rate.

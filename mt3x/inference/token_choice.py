@@ -147,7 +147,7 @@ def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
 
 
 def choose_beams(rows: Rows, log_probs_BxKxV, config: DecodingConfig) -> Rows:
-    """One step of beam search as T5X does it, each row stopping by itself.
+    """Take one step of beam search as T5X does it; each row stops by itself.
 
     Twice as many candidates as beams are looked at, so that as many stay alive when
     half of them end. A row is done when its worst finished beam is better than its best
@@ -187,7 +187,7 @@ def choose_beams(rows: Rows, log_probs_BxKxV, config: DecodingConfig) -> Rows:
     decided_B = ended_scores_BxK[:, -1] > bound_B
 
     def keep(new, old):
-        """Rows that are done stay as they are."""
+        """Leave rows that are done as they are."""
         return jnp.where(jnp.expand_dims(rows.active_B, range(1, new.ndim)), new, old)
 
     position_B = rows.position_B + rows.active_B.astype(jnp.int32)
@@ -210,7 +210,7 @@ def _brevity_penalty(num_tokens: jax.Array, alpha: float) -> jax.Array:
 
 @jax.jit
 def results(rows: Rows) -> Generated:
-    """The best finished beam of each row, or its best living one where none is."""
+    """Return the best finished beam of each row, or else its best living one."""
     row_B = jnp.arange(len(rows.position_B))
     score_B, live_B = jnp.max(rows.scores_BxK, 1), jnp.argmax(rows.scores_BxK, 1)
     ended_score_B = jnp.max(rows.ended_scores_BxK, 1)

@@ -3,7 +3,7 @@
 Audio is streamed through a model, piece by piece: a piano model gives rolls
 (`mt3x.inference.audio_to_rolls`), a token model event tokens and, where it has heads
 for them, rolls as well (`mt3x.inference.audio_to_tokens`). They are decoded to notes as
-they come, so that memory does not grow with the length of a recording (but for its
+they come, so that memory does not grow with the length of a recording (except for its
 notes).
 """
 
@@ -69,9 +69,9 @@ class Transcriber:
           onset_threshold, frame_threshold: probabilities from 0 to 1 that replace the
             checkpoint's (see `mt3x.music.roll_decoder.RollDecodingConfig`); where rolls
             are decoded, and the first with `both`, too.
-          instruments: those that there are; where tokens are decoded, of which no
-            others can then be chosen (and may be taken for what others play; to pick
-            some of all that is played, select from the notes).
+          instruments: those that there are; where tokens are decoded. No others can
+            then be chosen, and what others play may be taken for theirs. To pick some
+            of all that is played, use `Notes.select`.
           constrain: choose only tokens that make sense (see `mt3x.inference.grammar`);
           where
             tokens are decoded.
@@ -164,7 +164,7 @@ class Transcriber:
     def rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
     ) -> Rolls:
-        """The rolls of a whole recording: probabilities, and velocity / 128.
+        """Return the rolls of a whole recording: probabilities, and velocity / 128.
 
         Frame t is centred on t / frame_rate_hz; four numbers a frame and key are kept,
         a quarter of a gigabyte an hour at 50 frames per second. Arguments and errors
@@ -175,14 +175,14 @@ class Transcriber:
     def stream_rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
     ) -> Iterator[Rolls]:
-        """As `rolls`, in consecutive parts and bounded memory."""
+        """Yield what `rolls` returns in consecutive parts, in bounded memory."""
         blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
         return self._reader.rolls(blocks)
 
     def spectrogram(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
     ) -> Spectrogram:
-        """A recording's constant-Q levels, as a background for `Notes.plot`.
+        """Return a recording's constant-Q levels, as a background for `Notes.plot`.
 
         Long recordings get fewer frames per second (the loudest of several each).
         """

@@ -52,7 +52,7 @@ class WindowConfig:
 class Window(NamedTuple):
     """One window of a recording."""
 
-    # float32; behind the end of the recording its mirror image, as at a clip's edge in
+    # float32; after the end of the recording its mirror image, as at a clip's edge in
     # the features, so that padding changes nothing.
     samples_S: np.ndarray
     num_frames: int  # frames that hold samples; fewer only in a short recording

@@ -85,7 +85,7 @@ def stream_audio(
     block_samples = round(block_s * sample_rate_hz)
     if block_samples < 1:
         raise ValueError(
-            f"block_s={block_s} at {sample_rate_hz} Hz is no whole sample; "
+            f"block_s={block_s} at {sample_rate_hz} Hz is not a whole sample; "
             "give a longer block"
         )
     pieces: list[np.ndarray] = []
@@ -175,7 +175,7 @@ def decode_audio(data: bytes, sample_rate_hz: int) -> np.ndarray:
 
 
 def audio_info(source: Source) -> AudioInfo:
-    """Duration, sample rate and channels by the file's header, without decoding it.
+    """Read duration, sample rate and channels from a header, without decoding.
 
     Raises:
       OSError, ValueError: as `stream_audio` does when it opens the file.
@@ -263,7 +263,7 @@ def _resampled(source: Source, sample_rate_hz: int) -> Iterator[np.ndarray]:
 
 
 def _mono(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, mean of the channels) of each decoded block, checked to be finite."""
+    """Yield (rate, mean of the channels) of each decoded block, all finite."""
     num_before = 0
     for rate_hz, samples_SxC in _decoded(name, file):
         finite = np.isfinite(samples_SxC).all(axis=1)
@@ -278,7 +278,7 @@ def _mono(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _decoded(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, samples_SxC) of each block, by libsndfile or else PyAV."""
+    """Yield (rate, samples_SxC) of each block, by libsndfile or else PyAV."""
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, TypeError):
@@ -370,7 +370,7 @@ def _reason(error: Exception) -> str:
 
 
 def _open_source(source: Source) -> tuple[str, Any]:
-    """A name for messages, and a path or seekable file for the decoders."""
+    """Return A name for messages, and a path or seekable file for the decoders."""
     if isinstance(source, bytes):
         name, data = "audio data", source
     elif source == "-":

@@ -56,7 +56,7 @@ GRANULARITIES = {"flat": 128, "midi_class": 8, "full": 1}
 
 
 def has_instruments(notes: Notes) -> bool:
-    """Whether there are drums or several programs."""
+    """Return whether there are drums or several programs."""
     return bool(notes.is_drum.any()) or len(np.unique(notes.program)) > 1
 
 
@@ -66,11 +66,11 @@ def instrument_scores(
     onsets_only: bool = False,
     tracks: Mapping[str, Instruments] | None = None,
 ) -> dict[str, float]:
-    """All of MT3's scores of one piece, by MT3's names (see the module's docstring).
+    """Return all of MT3's scores of one piece, by MT3's names (see above).
 
     Args:
       ref, est: the reference's and the estimated notes.
-      onsets_only: leave out the scores of velocities and (but for the program-aware
+      onsets_only: leave out the scores of velocities and (except for the program-aware
         ones and the sweep) of offsets, as MT3 does for models of onsets.
       tracks: instruments to score by themselves, too, as `name/Onset F1` and so on;
         without offsets where they are drums alone.
@@ -95,10 +95,10 @@ def instrument_scores(
 
 
 def mean_instrument_scores(pieces: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of every score over `pieces`, each piece counting the same.
+    """Return the mean of every score over `pieces`, which count the same.
 
     Raises:
-      ValueError: there are no pieces.
+      ValueError: `pieces` is empty.
     """
     if not pieces:
         raise ValueError("no pieces to average; score at least one")
@@ -110,7 +110,7 @@ def mean_instrument_scores(pieces: Sequence[Mapping[str, float]]) -> dict[str, f
 def _track_scores(
     ref: Notes, est: Notes, with_offsets: bool, with_velocities: bool
 ) -> dict[str, float]:
-    """The scores that do not look at programs."""
+    """Return the scores that do not look at programs."""
     frame = _frame_score(ref, est)
     ref, est = _with_length(ref), _with_length(est)
     scores = {}
@@ -172,7 +172,7 @@ def _with_length(notes: Notes) -> Notes:
 
 
 def _frame_score(ref: Notes, est: Notes) -> PrecisionRecallF1:
-    # MT3 takes a track for one of drums, whose notes all last 50 ms, by its reference.
+    # By its reference MT3 takes a track for drums; their notes all last 50 ms.
     spans = [_frames(notes, bool(ref.is_drum.all())) for notes in (ref, est)]
     first = min((int(begin.min()) for begin, _ in spans if len(begin)), default=0)
     last = max((int(end.max()) for _, end in spans if len(end)), default=0)
@@ -191,7 +191,7 @@ def _frame_score(ref: Notes, est: Notes) -> PrecisionRecallF1:
 
 
 def _frames(notes: Notes, are_drums: bool) -> tuple[np.ndarray, np.ndarray]:
-    """First frame of each note and the frame after its last."""
+    """Return the first frame of each note and the frame after its last."""
     is_short = notes.offset_s - notes.onset_s < FRAME_MIN_DURATION_S
     offset_s = np.where(
         is_short | are_drums, notes.onset_s + FRAME_MIN_DURATION_S, notes.offset_s

@@ -118,7 +118,7 @@ class Instruments:
 
 
 def family_programs(family: int) -> range:
-    """The programs of a family, by its place in `FAMILY_NAMES`."""
+    """Return the programs of a family, by its place in `FAMILY_NAMES`."""
     return range(8 * family, 8 * family + 8)
 
 
@@ -160,7 +160,7 @@ def _programs_of(item: str) -> Iterable[int]:
     named = {slakh.lower(): i for slakh, i in SLAKH_PROGRAMS.items()} | named
     if name not in named:
         raise ValueError(
-            f"{item!r} is no instrument; name drums, a program (0..127 or its General "
-            f"MIDI name) or a family: {', '.join(families)}"
+            f"{item!r} is not an instrument; name drums, a program (0..127 or its "
+            f"General MIDI name) or a family: {', '.join(families)}"
         )
     return [named[name]]

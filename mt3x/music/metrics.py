@@ -69,7 +69,7 @@ class PrecisionRecallF1:
     def from_counts(
         cls, num_matched: int, num_ref: int, num_est: int
     ) -> "PrecisionRecallF1":
-        """Of matched, reference and estimated items; 0 where a count is 0."""
+        """Divide counts of matched, reference and estimated items; 0 where one is 0."""
         if num_matched == 0:
             return cls(0.0, 0.0, 0.0)
         return cls(
@@ -89,7 +89,7 @@ class Scores:
     note_offset_velocity: PrecisionRecallF1
 
     def to_dict(self) -> dict[str, dict[str, float]]:
-        """`{"frame": {"precision": ..., "recall": ..., "f1": ...}, "note": ...}`."""
+        """Return `{"frame": {"precision": ..., "recall": ..., "f1": ...}, ...}`."""
         return {
             field.name: dict(vars(getattr(self, field.name))) for field in fields(self)
         }
@@ -114,7 +114,7 @@ class Cells:
 
 
 def note_scores(ref: Notes, est: Notes) -> Scores:
-    """All four scores of the estimated notes `est` against the reference `ref`."""
+    """Score the estimated notes `est` against the reference `ref`, in four ways."""
     by_onset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=None)
     by_offset = match_notes(ref, est, ONSET_TOLERANCE_S, offset_ratio=OFFSET_RATIO)
     num_by_velocity = count_velocity_matches(ref, est, by_offset)
@@ -128,10 +128,10 @@ def note_scores(ref: Notes, est: Notes) -> Scores:
 
 
 def mean_scores(pieces: Sequence[Scores]) -> Scores:
-    """The mean of every number over `pieces`, each piece counting the same.
+    """Return the mean of every number over `pieces`, which count the same.
 
     Raises:
-      ValueError: there are no pieces.
+      ValueError: `pieces` is empty.
     """
     if not pieces:
         raise ValueError("no pieces to average; score at least one")
@@ -145,7 +145,7 @@ def mean_scores(pieces: Sequence[Scores]) -> Scores:
 
 
 def mean_triples(pieces: Sequence[PrecisionRecallF1]) -> PrecisionRecallF1:
-    """The mean of precision, of recall and of F1."""
+    """Return the mean of precision, of recall and of F1."""
     numbers_Nx3 = [(p.precision, p.recall, p.f1) for p in pieces]
     return PrecisionRecallF1(*map(float, np.mean(numbers_Nx3, axis=0)))
 
@@ -165,7 +165,7 @@ def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> 
     - Eq. 1 and 2 are sums over frames of TP[t] / (TP[t] + FP[t]), which grow with the
       frames beyond 1 and which scikit-learn does not compute. Here numerator and
       denominator are summed over frames and pitches, as scikit-learn does.
-    - Drums are left out: their keys are no pitches and their hits have no length. So
+    - Drums are left out: their keys are not pitches and their hits have no length. So
       it is in pretty_midi's piano rolls.
     - It states no frame rate. By default frames are those of the `frame` score, 20 ms,
       and notes fill them in the same way, so that the two are equal where there are no
@@ -184,14 +184,14 @@ def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> 
 
 
 def pooled(pieces: Sequence[Cells]) -> Cells:
-    """The cells of all pieces, as if they were one; long pieces weigh more."""
+    """Add up the cells of all pieces, as if they were one; long pieces weigh more."""
     return Cells(
         *(sum(getattr(p, count.name) for p in pieces) for count in fields(Cells))
     )
 
 
 def median_onset_shift(ref: Notes, est: Notes) -> float:
-    """How many seconds the estimated onsets come late, by the median matched note.
+    """Return how many seconds the estimated onsets come late (median of matches).
 
     Notes are matched within 50 ms once a first guess is taken off: the shift of at
     most 150 ms at which the most onsets of equal pitch fall together, the smallest of
@@ -245,7 +245,7 @@ def _cells(ref: Notes, est: Notes, frame_rate_hz: float) -> Cells:
 
 
 def _frames(notes: Notes, frame_rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """First frame of each note and the frame after its last."""
+    """Return the first frame of each note and the frame after its last."""
     begin_frame = np.rint(notes.onset_s * frame_rate_hz).astype(np.int64)
     end_frame = np.rint(notes.offset_s * frame_rate_hz).astype(np.int64)
     return begin_frame, np.maximum(end_frame, begin_frame + 1)
@@ -258,7 +258,7 @@ def match_notes(
     offset_ratio: float | None,
     offset_min_tolerance_s: float = OFFSET_MIN_TOLERANCE_S,
 ) -> np.ndarray:
-    """A largest matching as pairs of indices [matches, 2] into `ref` and `est`.
+    """Return a largest matching: pairs of indices [matches, 2] into `ref` and `est`.
 
     Args:
       ref, est: notes; their programs are not looked at.
@@ -296,7 +296,7 @@ def _intervals(notes: Notes, origin_s: float) -> np.ndarray:
 
 
 def count_velocity_matches(ref: Notes, est: Notes, pairs: np.ndarray) -> int:
-    """How many matched pairs keep within the velocity tolerance.
+    """Count matched pairs that keep within the velocity tolerance.
 
     As `mir_eval.transcription_velocity.match_notes`, from a matching already made.
     """

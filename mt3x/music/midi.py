@@ -89,7 +89,7 @@ def read_columns(
 
 
 def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
-    """K x 2 seconds when the sustain pedal goes down and up, of all channels.
+    """Read when the sustain pedal goes down and up: K x 2 seconds, of all channels.
 
     Raises:
       OSError, ValueError: as `read_columns`.
@@ -107,7 +107,7 @@ def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
 def read_tracks(
     source: str | os.PathLike[str] | bytes | IO[bytes],
 ) -> dict[str, Columns]:
-    """The notes of a MIDI file by the names of its tracks, pedal applied.
+    """Read the notes of a MIDI file by the names of its tracks, pedal applied.
 
     Tracks of one name are one; a track without has the name "".
 
@@ -166,7 +166,7 @@ def _parsed(source: str | os.PathLike[str] | bytes | IO[bytes]) -> mido.MidiFile
 
 
 def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
-    """Seconds of the quarter notes by the tempos of a MIDI file, up to its end.
+    """Read the seconds of the quarter notes, by a file's tempos, up to its end.
 
     Raises:
       OSError, ValueError: as `read_columns`.
@@ -287,7 +287,7 @@ def _extend(
     pedals: dict[int, list[tuple[int, bool]]],
     end_tick: int,
 ) -> np.ndarray:
-    """Note ends (in ticks) with the sustain pedal of each channel applied."""
+    """Return note ends in ticks, with the sustain pedal of each channel applied."""
     extended = off_tick.copy()
     for pedal_channel, changes in pedals.items():
         in_channel = np.flatnonzero(channel == pedal_channel)
@@ -315,7 +315,7 @@ def _extend(
 def _seconds(
     ticks: np.ndarray, tempos: list[tuple[int, int]], ticks_per_beat: int
 ) -> np.ndarray:
-    """Ticks to seconds through the tempo map, or by frame rate for SMPTE files."""
+    """Turn ticks into seconds by the tempo map, or by frame rate for SMPTE files."""
     if ticks_per_beat < 0:
         # A negative division: minus the frame rate above, ticks per frame below.
         frame_rate_hz, ticks_per_frame = -(ticks_per_beat >> 8), ticks_per_beat & 0xFF
@@ -332,7 +332,7 @@ def _seconds(
 
 
 def _track(notes: Columns, channel: int, program: int, name: str) -> mido.MidiTrack:
-    """One track of one program; note-offs come before note-ons of the same tick."""
+    """Return a track of one program; in a tick, note-offs come before note-ons."""
     on_tick = np.rint(notes.onset_s * TICKS_PER_SECOND).astype(np.int64)
     off_tick = np.rint(notes.offset_s * TICKS_PER_SECOND).astype(np.int64)
     off_tick = np.maximum(off_tick, on_tick + 1)

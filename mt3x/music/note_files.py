@@ -41,5 +41,6 @@ def check_note_file(path: Path) -> None:
     """Raise ValueError where a file's ending is not one of `NOTE_SUFFIXES`."""
     if path.suffix.lower() not in NOTE_SUFFIXES:
         raise ValueError(
-            f"{path} is no note file; name one that ends in {' '.join(NOTE_SUFFIXES)}"
+            f"{path} is not a note file; name one that ends in "
+            f"{' '.join(NOTE_SUFFIXES)}"
         )

@@ -22,7 +22,7 @@ from mt3x.music.instruments import Instruments
 __all__ = ["DEFAULT_VELOCITY", "Notes"]
 
 DEFAULT_VELOCITY = 100
-"""Velocity of notes whose source has none."""
+"""Velocity of notes that come without one."""
 
 Source = str | os.PathLike[str] | IO[str]
 
@@ -101,12 +101,12 @@ class Notes:
 
     @classmethod
     def empty(cls) -> "Notes":
-        """No notes."""
+        """Return no notes."""
         return cls([], [], [])
 
     @classmethod
     def concatenate(cls, parts: Sequence["Notes"]) -> "Notes":
-        """The notes of all `parts` together, sorted anew."""
+        """Join the notes of all `parts`."""
         if not parts:
             return cls.empty()
         return cls(
@@ -120,7 +120,7 @@ class Notes:
         return len(self.onset_s)
 
     def __getitem__(self, index: slice | npt.ArrayLike) -> "Notes":
-        """The notes picked by a slice, a boolean mask or an array of indices."""
+        """Return the notes picked by a slice, a boolean mask or an array of indices."""
         if not isinstance(index, slice):
             index = np.asarray(index)
             if index.ndim != 1:
@@ -146,7 +146,7 @@ class Notes:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def equals(self, other: "Notes") -> bool:
-        """Whether both hold exactly the same notes."""
+        """Return whether both hold exactly the same notes."""
         return all(
             np.array_equal(mine, theirs)
             for mine, theirs in zip(self._arrays(), other._arrays(), strict=True)
@@ -369,7 +369,7 @@ class Notes:
     def _from_records(
         cls, name: str, records: Sequence[Mapping[str, Any]], columns: Any
     ) -> "Notes":
-        """Notes from one mapping a note; `name` is the file for error messages."""
+        """Make notes from one mapping each; `name` is the file for error messages."""
         missing = [column for column in _REQUIRED if column not in columns]
         if missing:
             raise ValueError(
@@ -429,7 +429,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _read_text(source: Source) -> tuple[str, str]:
-    """A name for messages and the text of a path or an open text file."""
+    """Return A name for messages and the text of a path or an open text file."""
     if not isinstance(source, str | os.PathLike):
         return str(getattr(source, "name", "note table")), source.read()
     try:

@@ -108,7 +108,7 @@ def plot_notes(
     roll.locator_params(axis="x", nbins=max(int(width), 4), steps=[1, 2, 3, 5, 6, 10])
     roll.tick_params(axis="y", left=False, labelleft=False)
     if title:
-        # Only as text: a name with a $ in it is no formula.
+        # Only as text: a name with a $ in it is not a formula.
         roll.set_title(title, loc="left", parse_math=False)
     if path is None:
         return figure
@@ -121,7 +121,7 @@ def plot_notes(
 
 
 def pitch_name(pitch: int) -> str:
-    """The name of a MIDI pitch, as C4 for 60."""
+    """Return the name of a MIDI pitch, as C4 for 60."""
     return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
 
 
@@ -142,7 +142,7 @@ def _draw_keyboard(axes: "Axes") -> None:
 
 
 def _draw_rows(axes: "Axes") -> None:
-    """Lines as on a keyboard, where there is no spectrogram."""
+    """Draw lines as on a keyboard, where there is no spectrogram."""
     for key in range(LOWEST_KEY, HIGHEST_KEY + 1):
         if key % 12 in BLACK_KEYS:
             axes.axhspan(key - 0.5, key + 0.5, color="0.95", linewidth=0, zorder=0)
@@ -179,7 +179,7 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
 
 
 def _by_instrument(notes: Notes) -> dict[str, Notes]:
-    """The notes of each program and the drums by their names, the busiest first."""
+    """Return the notes of each program and the drums by name, the busiest first."""
     key_N = np.where(notes.is_drum, len(PROGRAM_NAMES), notes.program)
     keys, counts = np.unique(key_N, return_counts=True)
     names = (*PROGRAM_NAMES, "Drums")
@@ -189,7 +189,7 @@ def _by_instrument(notes: Notes) -> dict[str, Notes]:
 def _draw_instruments(
     axes: "Axes", instruments: dict[str, Notes], on_dark: bool
 ) -> None:
-    """A colour for each instrument, and a legend that names them."""
+    """Give each instrument a colour, and a legend that names them."""
     from matplotlib import colormaps
     from matplotlib.lines import Line2D
 

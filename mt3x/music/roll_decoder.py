@@ -28,7 +28,7 @@ class RollDecodingConfig:
     # Whether a note's end is where the line through the last frame above the threshold
     # and the first one below crosses it, instead of a whole frame.
     refine_offsets: bool = True
-    # By how much the notes that are heard lag behind those played: real hammers need
+    # By how much the notes that are heard come after those played: real hammers need
     # time that the samples a model was trained on, cut at their attack, do not. Taken
     # off onsets and offsets.
     latency_s: float = 0.0
@@ -69,19 +69,19 @@ def _no_shift(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
 
 
 def _parabola(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
-    """Vertex of the parabola through the three points."""
+    """Return the vertex of the parabola through the three points."""
     bend_N = 2 * peak_N - before_N - after_N
     return _ratio(after_N - before_N, 2 * bend_N)
 
 
 def _triangle(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):
-    """Apex of a symmetric triangle (Kong et al. 2021, arXiv:2010.01815, eq. 8)."""
+    """Return a triangle's apex (Kong et al. 2021, arXiv:2010.01815, eq. 8)."""
     low_N = np.minimum(before_N, after_N)
     return _ratio(after_N - before_N, 2 * (peak_N - low_N))
 
 
 def _ratio(top_N: np.ndarray, bottom_N: np.ndarray) -> np.ndarray:
-    """top / bottom, 0 where the three points are level."""
+    """Return top / bottom, 0 where the three points are level."""
     return np.divide(top_N, bottom_N, out=np.zeros_like(top_N), where=bottom_N > 0)
 
 
@@ -96,12 +96,12 @@ ONSET_REFINEMENTS = {
 def onset_shift(
     refinement: str, before_N: np.ndarray, here_N: np.ndarray, after_N: np.ndarray
 ) -> np.ndarray:
-    """How many frames behind its peak an onset lies, -0.5 to 0.5.
+    """Return how many frames after its peak an onset lies, -0.5 to 0.5.
 
     Args:
       refinement: one of `ONSET_REFINEMENTS`.
-      before_N, here_N, after_N: the onset roll's values in front of, at and behind
-        peaks; a negative one stands for an end of the recording, where it is 0.
+      before_N, here_N, after_N: the onset roll's values before, at and after peaks; a
+        negative one stands for an end of the recording, where it is 0.
     """
     refine = ONSET_REFINEMENTS[refinement]
     shift_N = np.clip(refine(before_N, here_N, after_N), -0.5, 0.5)
@@ -109,7 +109,7 @@ def onset_shift(
 
 
 def roll_velocity(level_N: np.ndarray) -> np.ndarray:
-    """Values of the velocity roll as MIDI velocities."""
+    """Return values of the velocity roll as MIDI velocities."""
     return np.clip(np.round(128 * level_N), 1, 127).astype(np.int32)
 
 
@@ -119,7 +119,7 @@ class RollDecoder:
     The rules are HPPNet's (Wei et al. 2022, arXiv:2208.14339, after Onsets and
     Frames). A frame that is not less than both neighbours and above the onset threshold
     is an onset; adjacent ones are one onset, at the first. The note that starts there
-    has the velocity roll's value in that frame. It ends in front of the first later
+    has the velocity roll's value in that frame. It ends before the first later
     frame that is neither an onset nor above the frame threshold, or where the key's
     next onset begins, so it lasts one frame at least. Differing from the source, onset
     and offset may be moved by up to half a frame, as `RollDecodingConfig` says.
@@ -130,7 +130,7 @@ class RollDecoder:
     def __init__(self, config: RollDecodingConfig, frame_rate_hz: float = 50.0):
         self._config = config
         self._frame_rate_hz = frame_rate_hz
-        # Frames that wait for their right neighbour, behind one that is already done.
+        # Frames that wait for their right neighbour, after one that is already done.
         self._pending: Rolls | None = None
         self._num_done = 0
         self._was_peak_P = np.zeros(NUM_PITCHES, bool)
@@ -233,10 +233,10 @@ class RollDecoder:
         return self._notes(key[first], time[first], time[then], velocity[first])
 
     def _crossing(self, above_N, below_N) -> np.ndarray:
-        """Sub-frame shift of offsets, -0.5 to 0.5.
+        """Return the sub-frame shift of offsets, -0.5 to 0.5.
 
-        Labels drop from 1 to 0 in front of the frame where the note ends, and so cross
-        any threshold half a frame early on average: a crossing half way is no shift.
+        Labels drop from 1 to 0 before the frame where the note ends, and so cross
+        any threshold half a frame early on average: a crossing half way means no shift.
         """
         if not self._config.refine_offsets:
             return np.zeros_like(above_N)
@@ -261,7 +261,7 @@ class RollDecoder:
 
 
 def _delayed(x_PxT: np.ndarray, before_P: np.ndarray) -> np.ndarray:
-    """x one frame later, with the given values in the first frame."""
+    """Return x one frame later, with the given values in the first frame."""
     return np.concatenate([before_P[:, None], x_PxT[:, :-1]], axis=1)
 
 

@@ -80,7 +80,7 @@ def notes_to_rolls(
     frame roll is 1 from the onset's frame up to the offset's (at least one frame), the
     offset roll is 1 in the frame after, velocity is spread over the note's frames.
     With `onset_radius_frames` r > 0 the onset is max(0, 1 - |t - onset| / r) (Kong et
-    al. 2021, arXiv:2010.01815, eq. 3), and the frames in front of the onset that it
+    al. 2021, arXiv:2010.01815, eq. 3), and the frames before the onset that it
     covers carry the velocity as well.
 
     Args:
@@ -123,13 +123,13 @@ def notes_to_rolls(
             velocity_TxP[low : max(begin, low), p] = v
         elif 0 <= begin < num_frames:
             onset_TxP[begin, p] = 1
-    # A key struck again has sounded until then: the new onset is no offset.
+    # A key struck again has sounded until then: the new onset is not an offset.
     offset_TxP[(onset_TxP > 0) & (offset_TxP > 0) & (frame_TxP > 0)] = 0
     return Rolls(onset_TxP, frame_TxP, offset_TxP, velocity_TxP, rate)
 
 
 def on_one_keyboard(notes: Notes, frame_rate_hz: float) -> Notes:
-    """The notes of several instruments as one piano would play them; no drums.
+    """Return notes of several instruments as one piano plays them, without drums.
 
     A key that sounds is struck again where another instrument begins its pitch: the
     note before ends there, and the key sounds until the last of its notes ends. Notes

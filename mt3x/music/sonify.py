@@ -58,7 +58,7 @@ class Player:
         self._position = 0
 
     def play(self, num_samples: int) -> np.ndarray:
-        """The next samples, float32 in -1..1."""
+        """Return the next samples, float32 in -1..1."""
         begin, end = self._position, self._position + num_samples
         self._position = end
         block_S = np.zeros(num_samples, np.float32)
@@ -83,7 +83,7 @@ class Player:
 
 @lru_cache(maxsize=128)
 def _key_waveforms(pitch: int, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """A key struck softly and loudly, held until it has faded, float32."""
+    """Return a key struck softly and loudly, held until it has faded, float32."""
     fundamental_hz = 440.0 * 2 ** ((pitch - 69) / 12)
     # Stiff strings: partial k lies at k f sqrt(1 + B k^2), B grows up the keyboard.
     stiffness = 7e-5 * 2 ** ((pitch - 40) / 12)

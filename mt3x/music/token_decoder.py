@@ -109,7 +109,7 @@ class TokenDecoder:
                     self._num_invalid += 1
 
     def finish(self) -> Decoded:
-        """All notes, those that still sound ended, and the counts."""
+        """Return all notes, those that still sound ended, and the counts."""
         end_s = max(
             [self._time_s]
             + [onset_s + MIN_DURATION_S for onset_s, _ in self._sounding.values()]
@@ -172,6 +172,6 @@ class TokenDecoder:
 
 
 def start_step(time_s: float, steps_per_second: int) -> int:
-    """The last step at or before a time."""
+    """Return the last step at or before a time."""
     # The margin is for times like 5 * 2.048 that float leaves just below their step.
     return math.floor(time_s * steps_per_second + 1e-6)

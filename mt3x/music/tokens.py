@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 INVALID_ID = -2
-"""What `Tokenizer.from_model_ids` makes of ids that are no codec id."""
+"""What `Tokenizer.from_model_ids` makes of ids that are not codec ids."""
 NONE = -1
 
 
@@ -129,7 +129,7 @@ class Tokenizer:
           frame_rate_hz: frames per second.
 
         Raises:
-          ValueError: there are no frames.
+          ValueError: `num_frames` is 0.
         """
         if num_frames < 1:
             raise ValueError(f"num_frames is {num_frames}; a recording has 1 or more")
@@ -167,7 +167,7 @@ class Tokenizer:
         return Events(num_frames, frame_rate_hz, rows, *spans)
 
     def segment(self, events: Events, first_frame: int, num_frames: int) -> np.ndarray:
-        """The codec ids [L] int32 of the segment that begins at `first_frame`.
+        """Return the codec ids [L] int32 of the segment that begins at `first_frame`.
 
         It ends with the recording where `num_frames` reaches beyond it.
 
@@ -199,14 +199,14 @@ class Tokenizer:
         return self._write(_Rows.concatenate([section, segment]))
 
     def merge(self, segments: Sequence[npt.ArrayLike]) -> np.ndarray:
-        """The codec ids of segments that sound together, of a sub-mix.
+        """Return the codec ids of segments that sound together, of a sub-mix.
 
         Events of one step stay in the order of the segments, at step 0 in the reverse
         order, as MT3 has them. Of notes of one program and pitch that sound in several
         segments the tokens can hold but one: each beginning and end counts for all.
 
         Raises:
-          ValueError: there are no segments, or an id does not exist.
+          ValueError: `segments` is empty, or an id does not exist.
         """
         if not len(segments):
             raise ValueError("no segments to merge; give one or more")
@@ -226,7 +226,7 @@ class Tokenizer:
     def to_model_ids(
         self, ids_L: npt.ArrayLike, max_tokens: int | None = None
     ) -> np.ndarray:
-        """Codec ids to model ids [L + 1] int32 with EOS.
+        """Turn codec ids into model ids [L + 1] int32 with EOS.
 
         What is longer than `max_tokens` is cut there and then has no EOS (MT3 stops
         with an error).
@@ -239,7 +239,7 @@ class Tokenizer:
         return ids[:max_tokens].astype(np.int32)
 
     def from_model_ids(self, ids_L: npt.ArrayLike) -> np.ndarray:
-        """Model ids to codec ids up to EOS; other special and extra ids to INVALID_ID.
+        """Turn model ids into codec ids up to EOS; others become INVALID_ID.
 
         Without EOS, as where the model ran out of tokens, all ids count.
         """
@@ -272,7 +272,7 @@ class Tokenizer:
         program_R: np.ndarray,
         is_drum_R: np.ndarray,
     ) -> _Rows:
-        """Rows of notes: what they have becomes ids of the configured tokens."""
+        """Return rows of notes, with the ids of the configured tokens."""
         ranges, config = self.codec.ranges, self.config
         head_R = pitch_R + np.where(is_drum_R, ranges["drum"][0], ranges["pitch"][0])
         none_R = np.full(len(step_R), NONE)
@@ -287,14 +287,14 @@ class Tokenizer:
         return _Rows(step_R, program_R, velocity_R, head_R)
 
     def _tie_section(self, program_N: np.ndarray, head_N: np.ndarray) -> _Rows:
-        """Rows of the notes that still sound, by the ids of their tokens, and `tie`."""
+        """Return rows of the notes that still sound, by their tokens, and `tie`."""
         program_R = np.append(program_N, NONE)
         zeros_R = np.zeros_like(program_R)
         head_R = np.append(head_N, self._tie_id)
         return _Rows(zeros_R, program_R, zeros_R + NONE, head_R)
 
     def _write(self, rows: _Rows) -> np.ndarray:
-        """Rows to ids: shifts where the step changes, what is in force left out."""
+        """Turn rows into ids: shifts where steps change, without what is in force."""
         max_shift = self.config.vocab.max_shift_steps
         step_R = rows.step_R
         total_R = np.where(np.diff(step_R, prepend=0) != 0, step_R, 0)
@@ -313,7 +313,7 @@ class Tokenizer:
         return table[table != NONE].astype(np.int32)
 
     def _read(self, ids_L: npt.ArrayLike) -> _Rows:
-        """The rows that `_write` made ids of, velocities and programs filled in."""
+        """Return the rows that `_write` read, velocities and programs filled in."""
         self._check(ids_L)
         ids_L = np.asarray(ids_L, np.int64)
         type_L, value_L = self.codec.split(ids_L)
@@ -343,7 +343,7 @@ class Tokenizer:
 def _spans(
     step_R: np.ndarray, is_onset_R: np.ndarray, is_drum_R: np.ndarray, key_R: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From each beginning until the next row of its key: first, last, row."""
+    """Return spans from each beginning to the next row of its key: first, last, row."""
     row_R = np.flatnonzero(~is_drum_R)
     row_R = row_R[np.argsort(key_R[row_R], kind="stable")]
     # There is a next row of the key: the note's own end, if no other comes before it.
@@ -352,7 +352,7 @@ def _spans(
 
 
 def _without_repeats(ids_R: np.ndarray) -> np.ndarray:
-    """`ids_R`, NONE where one equals the one before it that is not NONE."""
+    """Return `ids_R`, NONE where one equals the one before it that is not NONE."""
     some = np.flatnonzero(ids_R != NONE)
     ids = ids_R[some]
     ids_R = ids_R.copy()
@@ -361,7 +361,7 @@ def _without_repeats(ids_R: np.ndarray) -> np.ndarray:
 
 
 def _latest(values_L: np.ndarray, is_one_L: np.ndarray) -> np.ndarray:
-    """At each place the last marked value up to there, NONE before the first."""
+    """Return at each place the last marked value so far, NONE before the first."""
     index_L = np.maximum.accumulate(np.where(is_one_L, np.arange(len(values_L)), NONE))
     return np.where(index_L == NONE, NONE, values_L[index_L])
 

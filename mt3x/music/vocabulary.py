@@ -10,7 +10,7 @@ follow each other, each inclusive:
     program  0..127
     drum     0..127
 
-A *model id* is a codec id + 3, behind PAD, EOS and UNK; 100 unused ids follow, and
+A *model id* is a codec id + 3, after PAD, EOS and UNK; 100 unused ids follow, and
 the model's embedding is padded to a multiple of 128 rows.
 """
 
@@ -114,12 +114,12 @@ class TokenizerConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
-        """What `to_dict` gave."""
+        """Read what `to_dict` gave."""
         return cls(**{**values, "vocab": VocabConfig(**values["vocab"])})
 
 
@@ -162,7 +162,7 @@ class Codec:
         return -(-self.num_ids // EMBEDDING_MULTIPLE) * EMBEDDING_MULTIPLE
 
     def encode(self, event: Event) -> int:
-        """The codec id of an event.
+        """Return the codec id of an event.
 
         Raises:
           ValueError: the type is unknown or the value out of its range.
@@ -180,10 +180,10 @@ class Codec:
         return first + event.value
 
     def decode(self, id: int) -> Event:
-        """The event of a codec id.
+        """Return the event of a codec id.
 
         Raises:
-          ValueError: there is no such id.
+          ValueError: the id does not exist.
         """
         for type, (first, last) in self.ranges.items():
             if first <= id <= last:
@@ -191,7 +191,7 @@ class Codec:
         raise ValueError(f"codec id {id} is unknown; 0 to {self.num_classes - 1} exist")
 
     def split(self, ids_L: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Types (indices into EVENT_TYPES; -1 for ids that do not exist) and values."""
+        """Return types (indices into EVENT_TYPES; -1 of unknown ids) and values."""
         ids_L = np.asarray(ids_L, dtype=np.int64)
         type_L = np.searchsorted(self._firsts, ids_L, side="right") - 1
         value_L = ids_L - self._firsts[type_L]
@@ -203,11 +203,11 @@ class Codec:
         return np.array([first for first, _ in self.ranges.values()])
 
     def velocity_to_bin(self, velocity: npt.ArrayLike) -> np.ndarray:
-        """Velocities 0..127 to bins: ceil(bins * velocity / 127); 0 stays 0."""
+        """Turn velocities 0..127 into bins: ceil(bins * velocity / 127); 0 stays 0."""
         bins = np.asarray(velocity, dtype=np.int64) * self.config.num_velocity_bins
         return -(-bins // MAX_VELOCITY)
 
     def bin_to_velocity(self, bin: npt.ArrayLike) -> np.ndarray:
-        """Bins to velocities: floor(127 * bin / bins)."""
+        """Turn bins into velocities: floor(127 * bin / bins)."""
         bin = np.asarray(bin, dtype=np.int64)
         return MAX_VELOCITY * bin // self.config.num_velocity_bins

@@ -64,7 +64,7 @@ def test_unknown_arguments(argument, tmp_path):
         ([], "name a --gin_file to start a run, or the --run-dir of one"),
         ([GIN], "MODEL_DIR is not set"),
         ([GIN, "--gin.MODEL_DIR=a/b"], r"text needs quotes: --gin.MODEL_DIR=.'a/b'"),
-        ([GIN, "--gin.MODEL_DIR='gs://a/b'"], "gs:/a/b is no folder"),
+        ([GIN, "--gin.MODEL_DIR='gs://a/b'"], "gs:/a/b is not a folder"),
         ([GIN, "--gin.MODEL_DIR='a'", "--run-dir=b"], "b and MODEL_DIR a differ"),
         ([GIN, "--gin_search_paths=none", "--run-dir=b"], "none: no such folder"),
     ],

@@ -378,7 +378,7 @@ def test_what_is_of_the_other_kind_of_model(run, weights, token_weights):
         code, _, err = run("a.wav", *args, checkpoint=checkpoint)
         assert code == 1 and message in err and err.count("\n") == 1
     code, _, err = run("a.wav", "-i", "piano,kazoo", checkpoint=token_weights)
-    assert code == 2 and "'kazoo' is no instrument" in err
+    assert code == 2 and "'kazoo' is not an instrument" in err
     assert files() == ["a.wav"]
 
 

@@ -196,8 +196,8 @@ def test_other_runs_and_folders_are_left_alone(folder, scores, tmp_path):
         (["TASK_SUFFIX='train'"], None, "no whole pieces"),
         (["task_evaluation.Evaluation.max_pieces=0"], None, "must be at least 1"),
         (["train.TrainConfig.steps=2000"], None, "without effect"),
-        (["EVAL_OUTPUT_DIR='gs://a/b'"], None, "gs://a/b is no folder"),
-        (["CHECKPOINT_PATH='gs://a/b'"], None, "gs://a/b is no folder"),
+        (["EVAL_OUTPUT_DIR='gs://a/b'"], None, "gs://a/b is not a folder"),
+        (["CHECKPOINT_PATH='gs://a/b'"], None, "gs://a/b is not a folder"),
         (["CHECKPOINT_PATH=''"], None, r"Evaluation\.checkpoint is not set"),
     ],
 )

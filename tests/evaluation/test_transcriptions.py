@@ -116,7 +116,7 @@ def test_bad_paths(folders, tmp_path):
     (ref / "deep").mkdir()
     for paths, message in [
         ((ref, tmp_path / "none"), "none does not exist"),
-        ((tmp_path / "x.wav", est / "a.mid"), r"x\.wav is no note file"),
+        ((tmp_path / "x.wav", est / "a.mid"), r"x\.wav is not a note file"),
         ((ref, tmp_path / "empty"), "no note file of .*empty"),
     ]:
         with pytest.raises((ValueError, OSError), match=message):
