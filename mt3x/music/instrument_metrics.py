@@ -51,7 +51,7 @@ FRAME_MIN_DURATION_S = 0.05
 FRAME_VELOCITY = 30
 """Where a reference pitch is this loud or less, it is taken for silent."""
 TOLERANCES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-GRANULARITIES = {"flat": 128, "midi_class": 8, "full": 1}
+FAMILY_SIZES = {"flat": 128, "midi_class": 8, "full": 1}
 """How many programs make one instrument."""
 
 
@@ -85,7 +85,7 @@ def instrument_scores(
             with_velocities=not onsets_only,
         )
         scores |= {f"{name}/{key}": value for key, value in of_track.items()}
-    for granularity, family_size in GRANULARITIES.items():
+    for granularity, family_size in FAMILY_SIZES.items():
         scores |= _program_scores(ref, est, granularity, family_size)
     drumless = _with_length(drumless[0]), _with_length(drumless[1])
     for tolerance_s in TOLERANCES_S:

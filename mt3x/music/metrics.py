@@ -54,7 +54,7 @@ OFFSET_MIN_TOLERANCE_S = 0.05
 VELOCITY_TOLERANCE = 0.1
 MAX_SHIFT_S = 0.15
 """The largest shift that `median_onset_shift` looks for."""
-MIN_DURATION_S = 0.001
+SHORTEST_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def match_notes(
 
 
 def _intervals(notes: Notes, origin_s: float) -> np.ndarray:
-    offset_s = np.maximum(notes.offset_s, notes.onset_s + MIN_DURATION_S)
+    offset_s = np.maximum(notes.offset_s, notes.onset_s + SHORTEST_S)
     return np.stack([notes.onset_s, offset_s], axis=1) - origin_s
 
 
