@@ -45,7 +45,7 @@ from mt3x.training.experiment import DataConfig, Experiment, TaskConfig
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
-from mt3x.training.sharded_step import make_sharded_step
+from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import Meter, matmul_flops, peak_flops
 from mt3x.training.train import TrainConfig
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_local", "check_writable", "write_whole"]
+__all__ = ["check_local", "check_writable", "locked", "write_whole"]
 
 
 def check_local(path: str | os.PathLike[str]) -> None:
@@ -96,6 +96,27 @@ def write_whole(
         raise _explained(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path, name: str = "lock") -> Iterator[None]:
+    """Hold a folder for this process; the lock goes with it, even by a kill."""
+    import fcntl
+
+    with open(folder / name, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip()
+            raise BlockingIOError(
+                f"{folder} is in use by another run (process {owner}); stop it or "
+                "choose another run folder"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def _is_device(path: Path) -> bool:

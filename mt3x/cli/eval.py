@@ -27,7 +27,7 @@ def command(
         "Evaluation", gin_files, search_paths, context.args
     )
     results = loaded.program.run(loaded.objective, gin_options.piece_progress)
-    from mt3x.cli.evaluate import print_tables
+    from mt3x.evaluation.tables import print_tables
     from mt3x.music.metrics import FRAME_RATE_HZ
 
     for task, pieces in results.items():

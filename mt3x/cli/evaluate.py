@@ -2,17 +2,12 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from mt3x.files import check_writable, write_whole
-
-if TYPE_CHECKING:
-    from mt3x.evaluation.transcriptions import PieceResult
-    from mt3x.music.metrics import Cells
 
 
 @click.command("evaluate")
@@ -118,6 +113,7 @@ def command(
     """
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
     from mt3x.evaluation import reports, transcriptions
+    from mt3x.evaluation.tables import print_tables
     from mt3x.music.metrics import FRAME_RATE_HZ
 
     if frame_rate_hz is not None and not integrated:
@@ -170,108 +166,3 @@ def _report_alone(what: str, paths: Sequence[Path]) -> None:
     shown = ", ".join(path.name for path in paths[:5])
     more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
     click.echo(f"note: not scored, {what} {shown}{more}", err=True)
-
-
-TITLES = {
-    "frame": "frame",
-    "note": "note",
-    "note_offset": "+offset",
-    "note_offset_velocity": "+velocity",
-}
-NUMBERS = ("precision", "recall", "F1")
-PROGRAM_F1 = "Onset + offset + program F1 (full)"
-
-
-def print_tables(results: Sequence["PieceResult"], frame_rate_hz: float | None) -> None:
-    """F1 of every piece, then precision, recall and F1 of the mean, in percent.
-
-    Args:
-      results: of the pieces.
-      frame_rate_hz: of their integrated scores, where they have them.
-    """
-    from rich.console import Console
-    from rich.text import Text
-
-    from mt3x.evaluation.reports import mean_of_instruments
-    from mt3x.music.metrics import mean_scores
-
-    instruments = mean_of_instruments(results)
-    is_aligned = results[0].shift_s is not None
-    console = Console(file=sys.stdout, highlight=False)
-    columns = ["piece", "notes", *TITLES.values()]
-    columns += ["+program"] if instruments else []
-    table = _table("F1, %", [*columns, *(["shift ms"] if is_aligned else [])])
-    for result in results:
-        numbers = [getattr(result.scores, kind).f1 for kind in TITLES]
-        numbers += [result.instruments[PROGRAM_F1]] if result.instruments else []
-        cells = _percent(numbers)
-        if result.shift_s is not None:
-            cells.append(f"{1000 * result.shift_s:+.1f}")
-        table.add_row(Text(result.name), str(result.num_ref), *cells)
-    console.print(table)
-
-    mean = mean_scores([result.scores for result in results])
-    pieces = "1 piece" if len(results) == 1 else f"{len(results)} pieces"
-    table = _table(f"Mean of {pieces}, %", ["score", *NUMBERS])
-    for kind, title in TITLES.items():
-        table.add_row(title, *_percent(vars(getattr(mean, kind)).values()))
-    console.print(table)
-
-    if instruments:
-        table = _table(f"Mean of {pieces}, MT3's scores, %", ["score", *NUMBERS])
-        names = list(instruments)  # precision, recall, F1 of each score
-        for triple in zip(names[0::3], names[1::3], names[2::3], strict=True):
-            title = triple[2].replace(" F1", "")
-            # Drums have no program, so that their scores are one at all granularities.
-            if title not in ("Drum onset (flat)", "Drum onset (midi_class)"):
-                table.add_row(title, *_percent(instruments[name] for name in triple))
-        console.print(table)
-
-    if frame_rate_hz is not None and any(result.integrated for result in results):
-        console.print(_integrated_table(results, pieces, frame_rate_hz))
-
-
-def _integrated_table(
-    results: Sequence["PieceResult"], pieces: str, frame_rate_hz: float
-) -> Any:
-    from rich.text import Text
-
-    from mt3x.evaluation.reports import mean_of_integrated, pooled_cells
-
-    table = _table(
-        f"Integrated: all but drums in one roll, {frame_rate_hz:g} frames/s, %",
-        ["piece", *NUMBERS, "TP", "FP", "FN"],
-    )
-
-    def add(name: str, cells: "Cells | None") -> None:
-        if cells is not None:
-            numbers = _percent(vars(cells.score).values())
-            table.add_row(Text(name), *numbers, *map(str, vars(cells).values()))
-
-    for result in results:
-        add(result.name, result.integrated)
-    if mean := mean_of_integrated(results):
-        table.add_row(f"mean of {pieces}", *_percent(vars(mean).values()))
-    add("pooled", pooled_cells(results))
-    return table
-
-
-def _table(title: str, columns: Sequence[str]) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column(columns[0], overflow="fold")
-    for column in columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _percent(numbers: Iterable[float]) -> list[str]:
-    return [f"{100 * number:.2f}" for number in numbers]

@@ -121,7 +121,7 @@ def command(out: Path, workers: int, **given: Any) -> None:
     same options and files give the same bytes; a run that was stopped goes on.
     """
     from mt3x.data.synthesis.band_plan import begin, plan
-    from mt3x.training.run_folder import locked
+    from mt3x.files import locked
 
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more: {workers}")

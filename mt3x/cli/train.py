@@ -87,9 +87,9 @@ def command(
         ) from error
     import jax
 
-    from mt3x.training import distributed
+    from mt3x.training.processes import start
 
-    distributed.start(coordinator, processes, process_id)
+    start(coordinator, processes, process_id)
     outcome = experiment.run(run_dir, trace_dir, operative)
     if jax.process_index() > 0:
         return

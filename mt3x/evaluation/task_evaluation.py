@@ -19,7 +19,7 @@ from typing import Any
 from mt3x.data.clips import TaskPiece, task_pieces
 from mt3x.evaluation.reports import to_csv, to_json
 from mt3x.evaluation.transcriptions import EvaluationConfig, Pairing, PieceResult
-from mt3x.files import check_local, write_whole
+from mt3x.files import check_local, locked, write_whole
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
 from mt3x.models.objectives import PianoConfig, TokensConfig
@@ -252,7 +252,7 @@ def _claimed(
     run_folder.write_config(
         folder, config, free=["checkpoint", "output_dir", "shard_id"]
     )
-    return run_folder.locked(folder, f"lock{suffix}")
+    return locked(folder, f"lock{suffix}")
 
 
 def _digest(checkpoint: str) -> str:

@@ -18,8 +18,9 @@ import numpy as np
 from mt3x.inference import spectrogram
 from mt3x.inference.readers import KINDS, Model, make_reader
 from mt3x.inference.windows import WindowConfig
-from mt3x.models import compilation_cache, weights_file
+from mt3x.models import weights_file
 from mt3x.models.objectives import config_from_dict, make_objective
+from mt3x.models.platform import use_compilation_cache
 from mt3x.music.audio import Source, stream_samples
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
@@ -88,7 +89,7 @@ class Transcriber:
           ValueError: it is not mt3x's, or an option is out of range or of another
             kind of model or decoder.
         """
-        compilation_cache.use()
+        use_compilation_cache()
         weights = weights_file.load(None if checkpoint is None else Path(checkpoint))
         source = checkpoint or weights_file.DEFAULT_WEIGHTS
         try:

@@ -1,12 +1,34 @@
-"""What a network is traced for: layers choose their form by it."""
+"""The devices that a network is computed on, and the cache of compiled programs."""
+
+import os
+from pathlib import Path
 
 import jax
 
 
 def platform() -> str:
-    """`cpu`, `gpu`, `tpu`: of the mesh in use, or else of JAX's default device.
+    """Return `cpu`, `gpu` or `tpu`: of the mesh in use, else JAX's default device.
 
-    The devices of a mesh may be described ones, as in ahead-of-time compilation.
+    Layers choose their form by it. The devices of a mesh may be described ones, as in
+    ahead-of-time compilation.
     """
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return jax.default_backend() if device is None else device.platform
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that later starts are fast.
+
+    `MT3X_CACHE` names another folder, or is `off`. A folder that JAX was given already
+    stays.
+    """
+    choice = os.environ.get("MT3X_CACHE", "")
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore
+    if choice == "off" or given is not None:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(choice or Path(home) / "mt3x" / "jax")
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Store everything: a start compiles a few small programs besides the model.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -27,9 +27,13 @@ from mt3x.models.objectives import (
 )
 from mt3x.music.rolls import RollLabelConfig
 from mt3x.training import partitioning
-from mt3x.training.held_out import LOSSES, HeldOutLoss
 from mt3x.training.train import Outcome, TrainConfig, train
-from mt3x.training.validation import RollValidation, TokenValidation
+from mt3x.training.validation import (
+    LOSSES,
+    LossValidation,
+    RollValidation,
+    TokenValidation,
+)
 
 if TYPE_CHECKING:
     from mt3x.data.pipeline.registry import TrainOptions
@@ -137,7 +141,9 @@ class TaskConfig:
             shard=shard,
         )
 
-    def held_out(self, objective: PianoConfig | TokensConfig) -> "TaskBatches":
+    def validation_batches(
+        self, objective: PianoConfig | TokensConfig
+    ) -> "TaskBatches":
         """Batches of the validation pieces, unmixed, in all runs the same.
 
         Raises:
@@ -325,8 +331,10 @@ class Experiment:
             else:
                 found.append(RollValidation(objective, clips))
         if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
-            held_out = self.data.held_out(objective.config)
-            found.append(HeldOutLoss(objective, held_out, self.validation.loss_batches))
+            batches = self.data.validation_batches(objective.config)
+            found.append(
+                LossValidation(objective, batches, self.validation.loss_batches)
+            )
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from mt3x.models.objectives import PianoConfig, TokensConfig, make_objective
 from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
 from mt3x.training import collectives, partitioning
-from mt3x.training.sharded_step import make_sharded_step
+from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import matmul_flops, peak_flops
 from mt3x.training.train import TrainConfig
 

@@ -1,9 +1,7 @@
 """The folder of a training run: one config and one process at a time."""
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +58,3 @@ def write_gin(run_dir: Path, text: str) -> None:
     path = run_dir / "operative_config.gin"
     with write_whole(path, overwrite=True, text=True) as file:
         file.write(text)
-
-
-@contextmanager
-def locked(run_dir: Path, name: str = "lock") -> Iterator[None]:
-    """Hold the run folder for this process; the lock goes with it, even by a kill."""
-    import fcntl
-
-    with open(run_dir / name, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip()
-            raise BlockingIOError(
-                f"{run_dir} is in use by another run (process {owner}); stop it or "
-                "choose another run folder"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

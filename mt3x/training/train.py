@@ -21,15 +21,15 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from mt3x.models import compilation_cache
+from mt3x.files import locked
+from mt3x.models.platform import use_compilation_cache
 from mt3x.training import initial_weights, partitioning, processes, run_folder
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
 from mt3x.training.run_checkpoints import RunCheckpoints
 from mt3x.training.run_log import Journal
-from mt3x.training.sharded_step import make_sharded_step
-from mt3x.training.step import Objective, StepConfig
+from mt3x.training.step import Objective, StepConfig, make_sharded_step
 from mt3x.training.throughput import Meter, matmul_flops, peak_flops
 
 # A change of these does not change what a step computes, so a run may go on with it.
@@ -148,7 +148,7 @@ def train(
         finite (the message names the step), or the batch does not fit the devices.
       OSError: another run uses the folder, or it can not be written.
     """
-    compilation_cache.use()
+    use_compilation_cache()
     run_dir = Path(run_dir)
     # A cosine ends where the run ends; the other schedules know no end.
     free = FREE_SETTINGS
@@ -163,7 +163,7 @@ def train(
 
         def claim() -> None:
             run_dir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(run_folder.locked(run_dir))
+            stack.enter_context(locked(run_dir))
             run_folder.write_config(run_dir, contents, free, read_config)
             if gin_text is not None:
                 run_folder.write_gin(run_dir, gin_text)

@@ -7,7 +7,7 @@ computed here: same pitch, onsets within 50 ms, matched from left to right, whic
 largest matching since all intervals are of one width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -19,12 +19,20 @@ from mt3x.inference.audio_to_tokens import AudioToTokens
 from mt3x.models.objectives import TokensObjective
 from mt3x.music.notes import Notes
 from mt3x.music.roll_decoder import rolls_to_notes
-from mt3x.music.rolls import RollLabelConfig, Rolls, notes_to_rolls, on_one_keyboard
+from mt3x.music.rolls import (
+    ROLL_NAMES,
+    RollLabelConfig,
+    Rolls,
+    notes_to_rolls,
+    on_one_keyboard,
+)
 from mt3x.music.samples import from_int16
 from mt3x.music.sonify import sonify
 from mt3x.training import processes
 
 ONSET_TOLERANCE_S = 0.05
+LOSSES = ("loss", "cross_entropy", "z_loss", *ROLL_NAMES)
+"""What is the better the lower."""
 
 
 class Objective(Protocol):
@@ -238,3 +246,38 @@ def _program_score(ref: Notes, est: Notes) -> dict[str, float]:
         "note_offset_program_f1": scores["Onset + offset + program F1 (full)"],
         "drum_onset_f1": scores["Drum onset F1 (full)"],
     }
+
+
+class LossValidation:
+    """`loss(params)` -> the loss and its parts by name, over the first few batches.
+
+    They are read once and kept. Several processes share them.
+    """
+
+    def __init__(self, objective: Any, batches: Any, count: int) -> None:
+        """
+        Args:
+          objective: has a loss.
+          batches: of validation pieces, the same in all processes.
+          count: how many of them.
+        """
+        self._count = count
+        self._batches = [batches.batch(step) for step in processes.share(range(count))]
+        self._loss = jax.jit(lambda params, batch: objective.loss(params, batch, None))
+
+    def __call__(self, params: Any) -> dict[str, float]:
+        params = jax.device_put(params, jax.local_devices()[0])
+        rows = [self._sums(params, batch) for batch in self._batches]
+        mean = processes.mean(rows, self._count)
+        names = [name for name in mean if f"{name}/weight" in mean]
+        return {name: mean[name] / max(mean[f"{name}/weight"], 1e-9) for name in names}
+
+    def _sums(self, params: Any, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Of one batch each part's sum and, as `<name>/weight`, what divides it."""
+        total, weight, parts, _ = self._loss(params, batch)
+        sums = {"loss": (total, weight), **parts}
+        totals = {name: float(total) for name, (total, _) in sums.items()}
+        weights = {
+            f"{name}/weight": float(weight) for name, (_, weight) in sums.items()
+        }
+        return totals | weights

@@ -21,7 +21,7 @@ from mt3x.training import partitioning
 from mt3x.training.initial_weights import REPORT_FILE, fitting, load
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
-from mt3x.training.sharded_step import make_sharded_step
+from mt3x.training.step import make_sharded_step
 from mt3x.training.train import TrainConfig, train
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -192,7 +192,7 @@ from pathlib import Path
 from mt3x.training import partitioning
 from mt3x.training.initial_weights import load
 from mt3x.training.partitioning import MeshConfig
-from mt3x.training.sharded_step import make_sharded_step
+from mt3x.training.step import make_sharded_step
 from mt3x.training.train import TrainConfig
 from toy_objective import LargeToy
 

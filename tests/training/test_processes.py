@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from toy_objective import ToyBatches, ToyObjective
 
-from mt3x.training import distributed
+from mt3x.training import processes
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.run_log import read_curve
@@ -33,11 +33,10 @@ PROCESS = """
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {fixtures!r})
-from mt3x.training import distributed
-distributed.start(heartbeat_timeout_s=10, connect_timeout_s=60, **{job!r})
+from mt3x.training import processes
+processes.start(heartbeat_timeout_s=10, connect_timeout_s=60, **{job!r})
 import jax
 from toy_objective import ToyBatches, ToyObjective
-from mt3x.training import processes
 from mt3x.training.train import TrainConfig, train
 
 class PartBatches(ToyBatches):
@@ -157,27 +156,27 @@ def test_job_killed_stopped_and_finished(tmp_path, expected):
 def test_bad_jobs(job, message, expected):
     del expected  # JAX has computed
     with pytest.raises(ValueError, match=message):
-        distributed.start(**job)
+        processes.start(**job)
 
 
 def test_a_taken_port_is_named():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(OSError, match=f"{port}"):
-            distributed.start(f"127.0.0.1:{port}", 2, 0)
+            processes.start(f"127.0.0.1:{port}", 2, 0)
 
 
 def test_one_process_needs_nothing(monkeypatch):
-    distributed.start("127.0.0.1:1", 1, 0)
+    processes.start("127.0.0.1:1", 1, 0)
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    distributed.start()
+    processes.start()
 
 
 ALONE = """
 import sys
-from mt3x.training import distributed
+from mt3x.training import processes
 try:
-    distributed.start("127.0.0.1:{port}", 2, 1, connect_timeout_s=1)
+    processes.start("127.0.0.1:{port}", 2, 1, connect_timeout_s=1)
 except OSError as error:
     sys.exit(str(error))
 """
@@ -195,8 +194,8 @@ def test_an_absent_coordinator_is_one_line():
 
 SLURM = """
 import jax
-from mt3x.training import distributed
-distributed.start(connect_timeout_s=60)
+from mt3x.training import processes
+processes.start(connect_timeout_s=60)
 print(jax.process_index(), jax.process_count())
 """
 
@@ -222,6 +221,6 @@ def test_slurm_names_the_job():
 
 def test_one_task_of_a_node_takes_its_gpus():
     node = {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}
-    assert distributed.slurm_devices(node) == [0, 1, 2, 3]
-    assert distributed.slurm_devices(node | {"SLURM_NTASKS": "8"}) is None
-    assert distributed.slurm_devices({}) is None
+    assert processes.slurm_devices(node) == [0, 1, 2, 3]
+    assert processes.slurm_devices(node | {"SLURM_NTASKS": "8"}) is None
+    assert processes.slurm_devices({}) is None
