@@ -6,11 +6,13 @@ from setuptools import find_packages, setup
 
 CORE = [
     "click>=8.1",
+    "dacite>=1.9",
     "flax>=0.10",
     "jax>=0.5",
     "mido>=1.3",
     "mir_eval>=0.8",
     "numpy>=1.26",
+    "platformdirs>=4",
     "rich>=13",
     "safetensors>=0.4",
     "soundfile>=0.12",
@@ -33,6 +35,7 @@ EXTRAS = {
     ],
     "plot": ["matplotlib>=3.8"],
     "train": [
+        "filelock>=3.12",
         "gin-config>=0.5",
         "matplotlib>=3.8",
         "optax>=0.2.3",

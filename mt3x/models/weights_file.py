@@ -14,7 +14,6 @@ A run folder holds `checkpoints/STEP/` for each step saved
 
 import json
 import os
-import struct
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -188,16 +187,14 @@ def load_weights(path: Source) -> Weights:
       ValueError: the file is truncated, or no weights file of mt3x.
       OSError: there is no such file, or it can not be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, safe_open
 
-    data = Path(path).read_bytes()
     remedy = "give a .safetensors file written by `mt3x export` or `mt3x import`"
     try:
-        flat = load(data)
-        (length,) = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, struct.error, ValueError) as error:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
         raise ValueError(f"{path}: no safetensors file ({error}); {remedy}") from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path}: has no config of mt3x in its header; {remedy}")
