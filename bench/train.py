@@ -41,7 +41,7 @@ from mt3x.models.objectives import (
 )
 from mt3x.music.rolls import ROLL_NAMES
 from mt3x.training import partitioning
-from mt3x.training.experiment import DataConfig, Experiment, TaskConfig
+from mt3x.training.experiment import DataConfig, TaskConfig
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
@@ -108,9 +108,7 @@ def real_batches(args: argparse.Namespace, config: PianoConfig | TokensConfig) -
         samples = args.frames * config.features.hop_samples
         batches = BatchConfig(batch_size=args.batch, clip_samples=samples)
         data = DataConfig(corpora=(args.corpus,), batches=batches)
-        experiment = Experiment(config, data)
-        assert isinstance(experiment.data, DataConfig)
-        return experiment.data.make_batches()
+        return data.make_batches(config)
     if args.records:
         os.environ["MT3X_DATA_DIR"] = args.records
         data = TaskConfig(

@@ -24,7 +24,7 @@ import gin
 from gin import config as gin_tables
 
 from mt3x.files import check_local
-from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.models.objectives import ModelConfig
 from mt3x.training.experiment import Experiment
 
 # What a binding on the command line may name, whether or not a gin file imports it.
@@ -93,7 +93,7 @@ class Transcription(NamedTuple):
 
     program: Any
     # The model that the gin files describe; None: they leave it to the checkpoint.
-    objective: PianoConfig | TokensConfig | None
+    objective: ModelConfig | None
 
 
 class MissingMacro(ValueError):

@@ -1,4 +1,4 @@
-"""Output files that are written whole or not at all, and kept unless told otherwise.
+"""Files: written whole or not at all, locked, and options read from them.
 
 A file is written beside its final place under a temporary name and then renamed, so
 that a crash, a full disk or an exception leaves the old file or none, never a half.
@@ -8,12 +8,27 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["check_local", "check_writable", "locked", "write_whole"]
+import dacite
+
+__all__ = [
+    "FieldError",
+    "check_local",
+    "check_writable",
+    "from_json",
+    "locked",
+    "write_whole",
+]
+
+Options = TypeVar("Options")
+
+
+class FieldError(ValueError):
+    """Values in a file are not those of a dataclass."""
 
 
 def check_local(path: str | os.PathLike[str]) -> None:
@@ -100,23 +115,54 @@ def write_whole(
 
 @contextmanager
 def locked(folder: Path, name: str = "lock") -> Iterator[None]:
-    """Hold a folder for this process; the lock goes with it, even by a kill."""
-    import fcntl
+    """Hold a folder for this process; the lock goes with it, even by a kill.
 
-    with open(folder / name, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = file.read().strip()
-            raise BlockingIOError(
-                f"{folder} is in use by another run (process {owner}); stop it or "
-                "choose another run folder"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    Raises:
+      BlockingIOError: another process holds it.
+    """
+    import filelock
+
+    owner = folder / f"{name}.pid"
+    try:
+        lock = filelock.FileLock(folder / name).acquire(blocking=False)
+    except filelock.Timeout as error:
+        holder = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
+        raise BlockingIOError(
+            f"{folder} is in use by another run (process {holder}); stop it or choose "
+            "another run folder"
+        ) from error
+    with lock:
+        owner.write_text(str(os.getpid()), encoding="utf-8")
         yield
+
+
+def from_json(
+    kind: type[Options],
+    values: Mapping[str, Any],
+    required: tuple[str, ...] = (),
+    upgrades: Mapping[type, Callable[[Any], Any]] | None = None,
+) -> Options:
+    """Return a dataclass, with those inside of it, from JSON values.
+
+    Args:
+      kind: the dataclass.
+      values: its fields by name; those that are missing have their defaults.
+      required: fields that must be there all the same.
+      upgrades: what makes the values of an older version those of this one, for the
+        dataclasses inside.
+
+    Raises:
+      FieldError: a field is missing, unknown or of another type; one line.
+      ValueError: the dataclass refuses a value.
+    """
+    for name in required:
+        if name not in values:
+            raise FieldError(f"{name!r} is missing")
+    config = dacite.Config(strict=True, cast=[tuple], type_hooks=dict(upgrades or {}))
+    try:
+        return dacite.from_dict(kind, values, config)
+    except dacite.DaciteError as error:
+        raise FieldError(str(error)) from error
 
 
 def _is_device(path: Path) -> bool:

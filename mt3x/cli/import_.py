@@ -1,12 +1,8 @@
 """`mt3x import`: published checkpoints of other projects become mt3x weights."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from mt3x.models.objectives import PianoConfig, TokensConfig
 
 T5X_MODELS = ("mt3", "ismir2021")
 
@@ -100,16 +96,4 @@ def t5x(
     weights_file.check_params(params, expected, source)
     metadata = {"source": source, "step": str(step)}
     save(target, params, config.to_dict(), metadata, overwrite=overwrite)
-    click.echo(f"{target}: {_in_words(config)}, step {step}", err=True)
-
-
-def _in_words(config: "PianoConfig | TokensConfig") -> str:
-    from mt3x.models.objectives import PianoConfig
-
-    if isinstance(config, PianoConfig):
-        return f"HPPNet of {config.model.channels} channels"
-    return (
-        f"{config.model.num_encoder_layers} + {config.model.num_decoder_layers} layers "
-        f"of width {config.model.emb_dim}, {config.tokens.vocab.num_velocity_bins} "
-        f"velocity bins, {config.num_frames} frames a segment"
-    )
+    click.echo(f"{target}: {config.summary()}, step {step}", err=True)

@@ -22,7 +22,7 @@ from mt3x.evaluation.transcriptions import EvaluationConfig, Pairing, PieceResul
 from mt3x.files import check_local, locked, write_whole
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
-from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.models.objectives import ModelConfig
 from mt3x.music.instrument_metrics import instrument_scores
 from mt3x.music.metrics import (
     FRAME_RATE_HZ,
@@ -38,7 +38,6 @@ from mt3x.training import run_folder
 
 __all__ = ["Evaluation", "Inference", "TranscriberConfig", "check_model"]
 
-Model = PianoConfig | TokensConfig
 Row = dict[str, Any]
 """What is known of a piece, as JSON."""
 Progress = Callable[[TaskPiece, float], AbstractContextManager[Callable[[float], None]]]
@@ -86,7 +85,7 @@ class _OnTask:
 
     def _rows(
         self,
-        objective: Model | None,
+        objective: ModelConfig | None,
         progress: Progress,
         describe: Callable[[TaskPiece, Notes], Row],
         shard: tuple[int, int] = (0, 1),
@@ -132,7 +131,7 @@ class Inference(_OnTask):
                 f"the numbers of num_shards={self.num_shards}"
             )
 
-    def run(self, objective: Model | None, progress: Progress) -> list[Row]:
+    def run(self, objective: ModelConfig | None, progress: Progress) -> list[Row]:
         """Transcribe what is not yet; returns a row for each piece of this shard.
 
         Args:
@@ -164,7 +163,7 @@ class Evaluation(_OnTask):
     """Transcribes the pieces of a task and scores them: `TASK.json` and `TASK.csv`."""
 
     def run(
-        self, objective: Model | None, progress: Progress
+        self, objective: ModelConfig | None, progress: Progress
     ) -> dict[str, list[PieceResult]]:
         """Score what is not yet; returns the results of each task, all of its pieces.
 
@@ -195,17 +194,16 @@ class Evaluation(_OnTask):
         return results
 
 
-def check_model(described: Model, found: Model, checkpoint: str) -> None:
+def check_model(described: ModelConfig, found: ModelConfig, checkpoint: str) -> None:
     """Raise ValueError where a checkpoint is not of the model that was described.
 
     What matters in training alone may differ, and so may the decoding where the
     description has the default.
     """
-    kinds = {PianoConfig: "a piano model", TokensConfig: "a token model"}
-    if type(described) is not type(found):
+    if described.kind != found.kind:
         raise ValueError(
-            f"{checkpoint} is {kinds[type(found)]}, but the gin files describe "
-            f"{kinds[type(described)]}: name the gin file of its model"
+            f"{checkpoint} is a {found.kind}, but the gin files describe a "
+            f"{described.kind}: name the gin file of its model"
         )
     given = weights_file.flatten(described.to_dict())
     there = weights_file.flatten(found.to_dict())

@@ -14,7 +14,7 @@ from t5x import utils  # pyright: ignore[reportMissingImports]
 
 from mt3x.data import pipeline
 from mt3x.data.pipeline.registry import check_data
-from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.models.objectives import ModelConfig
 from mt3x.training.experiment import TaskConfig, check_task, train_options
 
 OWN_TASKS = "mt3x.tasks"
@@ -22,7 +22,7 @@ OWN_TASKS = "mt3x.tasks"
 
 def checked_task(
     task: str,
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
     split: str,
     use_cached: bool = False,
     module: str | None = None,
@@ -52,7 +52,7 @@ def get_dataset(
     num_shards: int,
     feature_converter_cls: Callable[..., Any],
     *unused: Any,
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
     max_examples_per_mix: int | None = None,
 ) -> "StepBatches":
     """The `get_dataset_fn` of T5X's training: the batches of `mt3x train`.
@@ -67,7 +67,7 @@ def get_dataset(
     """
     with pipeline.train_options(train_options(objective, max_examples_per_mix)):
         dataset = utils.get_dataset(
-            cfg, shard_id, num_shards, _with_rolls(feature_converter_cls, objective)
+            cfg, shard_id, num_shards, _for_training(feature_converter_cls, objective)
         )
     seed = cfg.seed
     if seed is None:
@@ -92,12 +92,12 @@ def get_training_eval_datasets(
     eval_steps: int,
     feature_converter_cls: Callable[..., Any],
     *args: Any,
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
     max_examples_per_mix: int | None = None,
     **kwargs: Any,
 ) -> Any:
     """T5X's own, with the options of our training tasks."""
-    converter = _with_rolls(feature_converter_cls, objective)
+    converter = _for_training(feature_converter_cls, objective)
     with pipeline.train_options(train_options(objective, max_examples_per_mix)):
         return utils.get_training_eval_datasets(
             cfg, shard_id, num_shards, eval_steps, converter, *args, **kwargs
@@ -140,10 +140,11 @@ class StepBatches(dataset_iterator.DatasetIterator):
         self._is_new = False
 
 
-def _with_rolls(
-    feature_converter_cls: Callable[..., Any], objective: TokensConfig | PianoConfig
+def _for_training(
+    feature_converter_cls: Callable[..., Any], objective: ModelConfig
 ) -> Callable[..., Any]:
-    """The converter of a training task; evaluation tasks have no rolls of segments."""
-    if isinstance(objective, PianoConfig) or objective.rolls is None:
-        return feature_converter_cls
-    return functools.partial(feature_converter_cls, labels=objective.rolls.labels)
+    """Return the converter of a training task, which may give rolls as well.
+
+    Evaluation tasks have no rolls of segments.
+    """
+    return functools.partial(feature_converter_cls, **objective.converter_options())

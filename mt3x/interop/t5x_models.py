@@ -32,6 +32,7 @@ from mt3x.inference.token_choice import DecodingConfig
 from mt3x.interop.t5x_checkpoints import CONFIG_NAME
 from mt3x.models import batch_norm
 from mt3x.models.objectives import (
+    ModelConfig,
     PianoConfig,
     PianoObjective,
     TokensConfig,
@@ -269,7 +270,7 @@ class PianoModel(ObjectiveModel):
         )
         self.objective = PianoObjective(objective, jnp.dtype(dtype))
         self.FEATURE_CONVERTER_CLS = functools.partial(
-            pipeline.RollsFeatureConverter, hop_samples=objective.features.hop_samples
+            pipeline.RollsFeatureConverter, **objective.converter_options()
         )
 
     def predict_batch_with_aux(
@@ -288,7 +289,7 @@ def summarize_config(
     model_dir: str,
     summary_writer: Any,
     step: int,
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
 ) -> None:
     """T5X's `summarize_config_fn`: config.gin, and the model's config.json for mt3x."""
     gin_utils.summarize_gin_config(model_dir, summary_writer, step)

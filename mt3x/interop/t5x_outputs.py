@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mt3x.models.objectives import PianoConfig, TokensConfig
-from mt3x.music.notes import Notes
-from mt3x.music.roll_decoder import rolls_to_notes
-from mt3x.music.rolls import Rolls
-from mt3x.music.tokens import Tokenizer
+from mt3x.models.objectives import ModelConfig
 
 # MT3's names of what a note has.
 NOTE_KEYS = {
@@ -31,7 +27,7 @@ def write_notes(
     task_dataset: Any,
     mode: str,
     vocabulary: Any,
-    objective: PianoConfig | TokensConfig,
+    objective: ModelConfig,
     output_dir: str,
 ) -> None:
     """T5X's `write_fn`: a line for each piece, and OUTPUT_DIR/TASK/NUMBER_ID.mid.
@@ -43,7 +39,7 @@ def write_notes(
       inferences: what the model predicted of each segment, and more (not used).
       task_dataset: the segments of whole pieces, as an evaluation task gives them.
       mode: `predict` or `predict_with_aux`.
-      vocabulary: the task's.
+      vocabulary: the task's (not used).
       objective: says what predictions mean.
       output_dir: gets the MIDI files.
 
@@ -57,7 +53,7 @@ def write_notes(
     segments = zip(inferences[0], task_dataset.as_numpy_iterator(), strict=True)
     with open(path, "w", encoding="utf-8") as lines:
         for number, (id, parts) in _pieces(segments).items():
-            notes = _decode(parts, vocabulary, objective)
+            notes = objective.notes(parts)
             safe_id = re.sub(r"[^\w.-]+", "_", id)
             notes.to_midi(folder / f"{number:05d}_{safe_id}.mid", overwrite=True)
             columns = [getattr(notes, name).tolist() for name in NOTE_KEYS.values()]
@@ -80,19 +76,3 @@ def _pieces(
         part = int(example["first_frame"][0]), predicted
         pieces.setdefault(int(example["unique_id"][0]), piece)[1].append(part)
     return pieces
-
-
-def _decode(
-    parts: list[Part], vocabulary: Any, objective: PianoConfig | TokensConfig
-) -> Notes:
-    rate_hz = objective.features.frame_rate_hz
-    if isinstance(objective, TokensConfig):
-        segments = [
-            (first / rate_hz, np.asarray(vocabulary.decode(ids), np.int32))
-            for first, ids in parts
-        ]
-        return Tokenizer(objective.tokens).decode(segments).notes
-    # Segments follow one another; the last one's padding is silent.
-    rolls_Tx4xP = np.concatenate([np.asarray(rolls, np.float32) for _, rolls in parts])
-    rolls = Rolls(*np.moveaxis(rolls_Tx4xP, 1, 0), frame_rate_hz=rate_hz)
-    return rolls_to_notes(rolls, objective.decoding)

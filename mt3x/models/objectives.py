@@ -1,8 +1,11 @@
 """Where a model meets its data: what is computed for training and for transcription.
 
-An objective has a config that says all its weights depend on, draws parameters, and
-gives the loss of a batch: `mt3x.models.piano_objective`,
-`mt3x.models.tokens_objective`.
+An objective has a configuration that says all its weights depend on, draws parameters,
+and gives the loss of a batch: `mt3x.models.piano_objective`,
+`mt3x.models.tokens_objective`. The configuration also says what a model needs of its
+data, so that training, plans and T5X need not ask of which kind it is: `kind`,
+`tokens`, `batch_spec`, `example_lengths`, `train_options`, `converter_options`,
+`notes`, `summary`.
 """
 
 from collections.abc import Mapping
@@ -14,6 +17,7 @@ from mt3x.models.piano_objective import PianoConfig, PianoObjective
 from mt3x.models.tokens_objective import RollsConfig, TokensConfig, TokensObjective
 
 __all__ = [
+    "ModelConfig",
     "PianoConfig",
     "PianoObjective",
     "RollsConfig",
@@ -23,27 +27,28 @@ __all__ = [
     "make_objective",
 ]
 
+ModelConfig = PianoConfig | TokensConfig
+_CONFIGS = {"piano": PianoConfig, "tokens": TokensConfig}
+_OBJECTIVES = {PianoConfig: PianoObjective, TokensConfig: TokensObjective}
 
-def config_from_dict(values: Mapping[str, Any]) -> PianoConfig | TokensConfig:
-    """The config that a checkpoint carries, of either kind.
+
+def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
+    """Return the configuration that a checkpoint carries, of either kind.
 
     Raises:
       ValueError: it is of neither kind, or of another version of mt3x.
     """
-    kinds = {"piano": PianoConfig, "tokens": TokensConfig}
     kind = values.get("objective")
-    if kind not in kinds:
+    if kind not in _CONFIGS:
         raise ValueError(
-            f"configuration of objective {kind!r}, which is none of {', '.join(kinds)}:"
-            " give a checkpoint of mt3x"
+            f"configuration of objective {kind!r}, which is none of "
+            f"{', '.join(_CONFIGS)}: give a checkpoint of mt3x"
         )
-    return kinds[kind].from_dict(values)
+    return _CONFIGS[kind].from_dict(values)
 
 
 def make_objective(
-    config: PianoConfig | TokensConfig, dtype: Any = jnp.float32
+    config: ModelConfig, dtype: Any = jnp.float32
 ) -> PianoObjective | TokensObjective:
-    """The objective of a config, its arithmetic in `dtype`."""
-    if isinstance(config, PianoConfig):
-        return PianoObjective(config, dtype)
-    return TokensObjective(config, dtype)
+    """Return the objective of a configuration, its arithmetic in `dtype`."""
+    return _OBJECTIVES[type(config)](config, dtype)

@@ -1,22 +1,27 @@
 """HPPNet's objective: rolls of the piano's keys from a constant-Q transform."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from mt3x.files import FieldError, from_json
 from mt3x.models import losses
 from mt3x.models.features import CQTConfig, by_rows, log_cqt, to_float
-from mt3x.models.hppnet import HPPNet, HPPNetConfig, SubnetConfig
+from mt3x.models.hppnet import HPPNet, HPPNetConfig
 from mt3x.models.losses import LossSums
-from mt3x.music.roll_decoder import RollDecodingConfig, decoding_from_dict
-from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
-
-# Fields of `PianoConfig`, of the loss alone.
-_WEIGHTS = ("onset_weight", "velocity_weight", "velocity_mean_weight")
+from mt3x.music.notes import Notes
+from mt3x.music.roll_decoder import (
+    RollDecodingConfig,
+    rolls_to_notes,
+    upgraded_decoding,
+)
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, RollLabelConfig, Rolls
+from mt3x.music.vocabulary import TokenizerConfig
 
 Params = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -25,6 +30,10 @@ Batch = Mapping[str, jax.Array]
 @dataclass(frozen=True)
 class PianoConfig:
     """All that the weights of a piano model depend on; stored in each checkpoint."""
+
+    kind: ClassVar[str] = "piano model"
+    # The tokens that the model writes: none.
+    tokens: ClassVar[TokenizerConfig | None] = None
 
     model: HPPNetConfig = field(default_factory=HPPNetConfig)
     features: CQTConfig = field(default_factory=CQTConfig)
@@ -53,25 +62,74 @@ class PianoConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PianoConfig":
         """Raise ValueError where `values` are not a piano model's configuration."""
-        if values.get("objective") != "piano":
+        values = dict(values)
+        if (objective := values.pop("objective", None)) != "piano":
             raise ValueError(
-                f"configuration of objective {values.get('objective')!r} instead of "
-                "'piano': this is a checkpoint of another model"
+                f"configuration of objective {objective!r} instead of 'piano': this is "
+                "a checkpoint of another model"
             )
+        # Models of older versions lack the other weights of the loss.
+        required = ("model", "features", "labels", "decoding", "onset_positive_weight")
+        upgrades = {RollDecodingConfig: upgraded_decoding}
         try:
-            return cls(
-                model=hppnet_from_dict(values["model"]),
-                features=CQTConfig(**values["features"]),
-                labels=RollLabelConfig(**values["labels"]),
-                decoding=decoding_from_dict(values["decoding"]),
-                onset_positive_weight=values["onset_positive_weight"],
-                # Models of older versions lack them.
-                **{name: values[name] for name in _WEIGHTS if name in values},
-            )
-        except (KeyError, TypeError) as error:
+            return from_json(cls, values, required, upgrades)
+        except FieldError as error:
             raise ValueError(
                 f"piano configuration does not fit this version of mt3x: {error}"
             ) from error
+
+    def summary(self) -> str:
+        """Describe the model in a few words."""
+        return f"HPPNet of {self.model.channels} channels"
+
+    def batch_spec(
+        self, batch_size: int, num_frames: int
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes of a training batch of clips of `num_frames` frames."""
+        samples_BxS = (batch_size, num_frames * self.features.hop_samples)
+        return {
+            "samples": jax.ShapeDtypeStruct(samples_BxS, jnp.float32),
+            **roll_spec(batch_size, num_frames),
+        }
+
+    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
+        """Return the frames and tokens of an example; tokens are None: it has rolls."""
+        return clip_frames, None
+
+    def train_options(self, max_examples_per_mix: int | None = None) -> dict[str, Any]:
+        """Return the fields of `pipeline.TrainOptions` that the model asks for.
+
+        Raises:
+          ValueError: it is to train on mixes.
+        """
+        if max_examples_per_mix is not None:
+            raise ValueError(
+                f"max_examples_per_mix={max_examples_per_mix} is for token models; "
+                "leave it out for a piano model"
+            )
+        return {"labels": self.labels}
+
+    def converter_options(self) -> dict[str, Any]:
+        """Return the options of the feature converter of training tasks."""
+        return {"hop_samples": self.features.hop_samples}
+
+    def notes(self, segments: Sequence[tuple[int, Any]]) -> Notes:
+        """Return the notes of predicted rolls Tx4xP.
+
+        Args:
+          segments: the first frame and the rolls of each segment; they follow one
+            another, and padding at the end is silent.
+        """
+        rolls_Tx4xP = np.concatenate([np.asarray(r, np.float32) for _, r in segments])
+        rate_hz = self.features.frame_rate_hz
+        rolls = Rolls(*np.moveaxis(rolls_Tx4xP, 1, 0), frame_rate_hz=rate_hz)
+        return rolls_to_notes(rolls, self.decoding)
+
+
+def roll_spec(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of the target rolls in a batch."""
+    roll_BxTxP = (batch_size, num_frames, NUM_PITCHES)
+    return dict.fromkeys(ROLL_NAMES, jax.ShapeDtypeStruct(roll_BxTxP, jnp.float32))
 
 
 class PianoObjective:
@@ -181,11 +239,3 @@ def roll_losses(
     )
     parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
     return parts
-
-
-def hppnet_from_dict(values: Mapping[str, Any]) -> HPPNetConfig:
-    subnets = [
-        SubnetConfig(**{**subnet, "heads": tuple(subnet["heads"])})
-        for subnet in values["subnets"]
-    ]
-    return HPPNetConfig(**{**values, "subnets": tuple(subnets)})

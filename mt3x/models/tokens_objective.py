@@ -1,13 +1,14 @@
 """MT3's objective: event tokens from log-mel frames, and rolls beside them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from mt3x.files import FieldError, from_json
 from mt3x.models import batch_norm, losses
 from mt3x.models.features import (
     CQTConfig,
@@ -18,11 +19,12 @@ from mt3x.models.features import (
     to_float,
 )
 from mt3x.models.losses import LossSums
-from mt3x.models.piano_objective import Batch, Params, hppnet_from_dict, roll_losses
+from mt3x.models.piano_objective import Batch, Params, roll_losses, roll_spec
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from mt3x.models.stem import StemConfig
-from mt3x.music.roll_decoder import RollDecodingConfig, decoding_from_dict
+from mt3x.music.notes import Notes
+from mt3x.music.roll_decoder import RollDecodingConfig, upgraded_decoding
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
+from mt3x.music.tokens import Tokenizer
 from mt3x.music.vocabulary import Codec, TokenizerConfig
 
 
@@ -52,15 +54,6 @@ class RollsConfig:
                 f"more: of {', '.join(ROLL_NAMES)}"
             )
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RollsConfig":
-        parts = {
-            "labels": RollLabelConfig(**values["labels"]),
-            "decoding": decoding_from_dict(values["decoding"]),
-            "weights": tuple(values["weights"]),
-        }
-        return cls(**{**values, **parts})
-
 
 @dataclass(frozen=True)
 class TokensConfig:
@@ -68,6 +61,8 @@ class TokensConfig:
 
     The defaults are those of the model that MT3's authors published as `mt3`.
     """
+
+    kind: ClassVar[str] = "token model"
 
     model: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
     features: LogMelConfig = field(default_factory=LogMelConfig)
@@ -125,37 +120,73 @@ class TokensConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "TokensConfig":
         """Raise ValueError where `values` are not a token model's configuration."""
         values = dict(values)
-        objective = values.pop("objective", None)
-        if objective != "tokens":
+        if (objective := values.pop("objective", None)) != "tokens":
             raise ValueError(
                 f"configuration of objective {objective!r} instead of 'tokens': this "
                 "is a checkpoint of another model"
             )
+        upgrades = {RollDecodingConfig: upgraded_decoding}
         try:
-            cqt, rolls = values.pop("stem_features", None), values.pop("rolls", None)
-            return cls(
-                model=_seq2seq_from_dict(values.pop("model")),
-                stem_features=cqt and CQTConfig(**cqt),
-                rolls=rolls and RollsConfig.from_dict(rolls),
-                features=LogMelConfig(**values.pop("features")),
-                tokens=TokenizerConfig.from_dict(values.pop("tokens")),
-                **values,
-            )
-        except (KeyError, TypeError) as error:
+            return from_json(cls, values, ("model", "features", "tokens"), upgrades)
+        except FieldError as error:
             raise ValueError(
                 f"token configuration does not fit this version of mt3x: {error}"
             ) from error
 
+    def summary(self) -> str:
+        """Describe the model in a few words."""
+        model = self.model
+        return (
+            f"{model.num_encoder_layers} + {model.num_decoder_layers} layers of width "
+            f"{model.emb_dim}, {self.tokens.vocab.num_velocity_bins} velocity bins, "
+            f"{self.num_frames} frames a segment"
+        )
 
-def _seq2seq_from_dict(values: Mapping[str, Any]) -> Seq2SeqConfig:
-    model = {**values, "mlp_activations": tuple(values["mlp_activations"])}
-    if stem := values.get("stem"):
-        parts = {
-            "channels": tuple(stem["channels"]),
-            "harmonic": hppnet_from_dict(stem["harmonic"]),
+    def batch_spec(
+        self, batch_size: int, num_frames: int | None = None
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes of a training batch; segments have frames of their own."""
+        del num_frames
+        frames_BxTxW = (batch_size, self.num_frames, self.features.hop_samples)
+        tokens_BxL = (batch_size, self.max_tokens)
+        shape = jax.ShapeDtypeStruct
+        return {
+            **(roll_spec(batch_size, self.num_frames) if self.rolls else {}),
+            "encoder_input_tokens": shape(frames_BxTxW, jnp.float32),
+            "encoder_num_frames": shape((batch_size,), jnp.int32),
+            "decoder_input_tokens": shape(tokens_BxL, jnp.int32),
+            "decoder_target_tokens": shape(tokens_BxL, jnp.int32),
+            "decoder_loss_weights": shape(tokens_BxL, jnp.float32),
         }
-        model["stem"] = StemConfig(**{**stem, **parts})
-    return Seq2SeqConfig(**model)
+
+    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
+        """Return the frames and tokens of an example, which are those of a segment."""
+        del clip_frames
+        return self.num_frames, self.max_tokens
+
+    def train_options(self, max_examples_per_mix: int | None = None) -> dict[str, Any]:
+        """Return the fields of `pipeline.TrainOptions` that the model asks for."""
+        return {
+            "max_examples_per_mix": max_examples_per_mix,
+            "program_granularity": self.tokens.program_granularity,
+            "labels": self.rolls.labels if self.rolls else None,
+        }
+
+    def converter_options(self) -> dict[str, Any]:
+        """Return the options of the feature converter of training tasks."""
+        return {"labels": self.rolls.labels if self.rolls else None}
+
+    def notes(self, segments: Sequence[tuple[int, Any]]) -> Notes:
+        """Return the notes of predicted tokens.
+
+        Args:
+          segments: the first frame and the model's ids of each segment.
+        """
+        tokenizer, rate_hz = Tokenizer(self.tokens), self.features.frame_rate_hz
+        decoded = tokenizer.decode(
+            (first / rate_hz, tokenizer.from_model_ids(ids)) for first, ids in segments
+        )
+        return decoded.notes
 
 
 class TokensObjective:

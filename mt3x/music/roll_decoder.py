@@ -51,17 +51,17 @@ class RollDecodingConfig:
             raise ValueError(f"latency_s is {self.latency_s}: give 0 to 0.1 seconds")
 
 
-def decoding_from_dict(values: Mapping[str, Any]) -> RollDecodingConfig:
-    """Return the options that a file of weights holds, of older versions too."""
+def upgraded_decoding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options in a file of weights of any version as this one has them."""
     values = dict(values)
     # Before `PianoPostprocessing` two switches stood for it.
-    align, even_keys = values.pop("gather", False), values.pop("even_keys", False)
-    postprocessing = values.pop("postprocessing", None)
-    if postprocessing is not None:
-        postprocessing = PianoPostprocessing(**postprocessing)
-    elif align or even_keys:
-        postprocessing = PianoPostprocessing(align=align, even_keys=even_keys)
-    return RollDecodingConfig(**values, postprocessing=postprocessing)
+    switches = {
+        "align": values.pop("gather", False),
+        "even_keys": values.pop("even_keys", False),
+    }
+    if any(switches.values()):
+        values.setdefault("postprocessing", switches)
+    return values
 
 
 def _no_shift(before_N: np.ndarray, peak_N: np.ndarray, after_N: np.ndarray):

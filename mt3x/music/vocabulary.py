@@ -15,10 +15,10 @@ the model's embedding is padded to a multiple of 128 rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -112,15 +112,6 @@ class TokenizerConfig:
             raise ValueError(
                 "onsets_only leaves out what use_ties needs; give only one of them"
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TokenizerConfig":
-        """Read what `to_dict` gave."""
-        return cls(**{**values, "vocab": VocabConfig(**values["vocab"])})
 
 
 class Codec:

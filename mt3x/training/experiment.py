@@ -1,39 +1,33 @@
 """An experiment: model, data, validation and training in one description.
 
 Gin files describe one (`mt3x.config`), and so does the `config.json` of a run folder:
-a machine without gin goes on with a run, or starts one from a copied `config.json`.
+a machine without gin resumes a run, or starts one from a copied `config.json`.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mt3x.data.augment import AugmentConfig
 from mt3x.data.batches import BatchConfig, Batches
 from mt3x.data.clips import Clip, corpus_clips, task_clips
 from mt3x.data.corpus import Corpus
 from mt3x.data.workers import in_workers
+from mt3x.files import FieldError, from_json
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.objectives import (
+    ModelConfig,
     PianoConfig,
     PianoObjective,
-    TokensConfig,
     TokensObjective,
     config_from_dict,
     make_objective,
 )
-from mt3x.music.rolls import RollLabelConfig
 from mt3x.training import partitioning
 from mt3x.training.train import Outcome, TrainConfig, train
-from mt3x.training.validation import (
-    LOSSES,
-    LossValidation,
-    RollValidation,
-    TokenValidation,
-)
+from mt3x.training.validation import LOSSES, LossValidation, make_validation
 
 if TYPE_CHECKING:
     from mt3x.data.pipeline.registry import TrainOptions
@@ -68,18 +62,54 @@ class DataConfig:
                     "give one each or none"
                 )
 
-    def make_batches(self, shard: tuple[int, int] = (0, 1)) -> Batches:
-        """Training batches, or a process's part of them.
+    @property
+    def batch_size(self) -> int:
+        """The examples in a batch, of all processes together."""
+        return self.batches.batch_size
+
+    def fitted(self, objective: ModelConfig) -> "DataConfig":
+        """Return the same with a model's labels and hop.
 
         Raises:
-          ValueError: no corpora are named, they do not fit together, or the batch does
-            not divide over the processes.
+          ValueError: the model writes tokens, which corpora do not give.
+        """
+        if objective.tokens is not None:
+            raise ValueError(
+                f"a {objective.kind} cannot train on corpora (DataConfig): give it a "
+                "SeqIO task (TaskConfig)"
+            )
+        batches = dataclasses.replace(
+            self.batches,
+            labels=objective.labels,
+            hop_samples=objective.features.hop_samples,
+        )
+        return dataclasses.replace(self, batches=batches)
+
+    def make_batches(
+        self, objective: ModelConfig, shard: tuple[int, int] = (0, 1)
+    ) -> Batches:
+        """Return training batches for a model, or a process's part of them.
+
+        Raises:
+          ValueError: no corpora are named, they do not fit together or the model, or
+            the batch does not divide over the processes.
           OSError: a corpus is missing.
         """
         if not self.corpora:
             raise ValueError("no corpora to train on; set DataConfig.corpora")
         corpora = [Corpus(folder) for folder in self.corpora]
-        return Batches(corpora, self.weights, self.batches, self.seed, shard)
+        batches = self.fitted(objective).batches
+        return Batches(corpora, self.weights, batches, self.seed, shard)
+
+    @contextmanager
+    def opened(self, objective: ModelConfig, shard: tuple[int, int]) -> Iterator[Any]:
+        """Yield the batches of `make_batches`, made by workers where there are some."""
+        batches = self.make_batches(objective, shard)
+        if not self.workers:
+            yield batches
+            return
+        with in_workers(batches, self.workers) as made:
+            yield made
 
 
 @dataclass(frozen=True)
@@ -106,13 +136,18 @@ class TaskConfig:
     shuffle_buffer: int | None = None
     seed: int = 0
 
+    def fitted(self, objective: ModelConfig) -> "TaskConfig":
+        """Return the same: whether it fits the model is seen when it is read."""
+        del objective
+        return self
+
     def make_batches(
         self,
-        objective: PianoConfig | TokensConfig,
+        objective: ModelConfig,
         shard: tuple[int, int] = (0, 1),
         split: str = "train",
     ) -> "TaskBatches":
-        """Training batches for a model, or a process's part of them.
+        """Return training batches for a model, or a process's part of them.
 
         Raises:
           ValueError: there is no such task, it has other tokens or rolls than the
@@ -123,15 +158,12 @@ class TaskConfig:
 
         options = train_options(objective, self.max_examples_per_mix)
         check_task(self.task, self.module, objective)
-        lengths = self.clip_frames, None
-        if isinstance(objective, TokensConfig):
-            lengths = objective.num_frames, objective.max_tokens
         if self.cache_dir is not None:
             pipeline.add_cache_dir(self.cache_dir)
         return pipeline.TaskBatches(
             self.task,
             self.batch_size,
-            *lengths,
+            *objective.example_lengths(self.clip_frames),
             seed=self.seed,
             split=split,
             options=options,
@@ -141,10 +173,13 @@ class TaskConfig:
             shard=shard,
         )
 
-    def validation_batches(
-        self, objective: PianoConfig | TokensConfig
-    ) -> "TaskBatches":
-        """Batches of the validation pieces, unmixed, in all runs the same.
+    @contextmanager
+    def opened(self, objective: ModelConfig, shard: tuple[int, int]) -> Iterator[Any]:
+        """Yield the batches of `make_batches`."""
+        yield self.make_batches(objective, shard)
+
+    def validation_batches(self, objective: ModelConfig) -> "TaskBatches":
+        """Return batches of the validation pieces, unmixed, in all runs the same.
 
         Raises:
           ValueError, FileNotFoundError: as `make_batches`.
@@ -154,38 +189,27 @@ class TaskConfig:
 
 
 def train_options(
-    objective: PianoConfig | TokensConfig, max_examples_per_mix: int | None = None
+    objective: ModelConfig, max_examples_per_mix: int | None = None
 ) -> "TrainOptions":
-    """What a model asks of the training tasks.
+    """Return what a model asks of the training tasks.
 
     Raises:
       ValueError: a piano model is to train on mixes.
     """
     from mt3x.data import pipeline
 
-    if isinstance(objective, TokensConfig):
-        return pipeline.TrainOptions(
-            max_examples_per_mix=max_examples_per_mix,
-            program_granularity=objective.tokens.program_granularity,
-            labels=objective.rolls.labels if objective.rolls else None,
-        )
-    if max_examples_per_mix is not None:
-        raise ValueError(
-            f"max_examples_per_mix={max_examples_per_mix} is for token models; leave "
-            "it out for a piano model"
-        )
-    return pipeline.TrainOptions(labels=objective.labels)
+    return pipeline.TrainOptions(**objective.train_options(max_examples_per_mix))
 
 
-def check_task(task: str, module: str, objective: PianoConfig | TokensConfig) -> None:
-    """Whether a training task gives what a model reads.
+def check_task(task: str, module: str, objective: ModelConfig) -> None:
+    """Check that a training task gives what a model reads.
 
     Raises:
       ValueError: there is no such task, or it has other tokens, rolls or frames.
     """
     from mt3x.data import pipeline
 
-    if isinstance(objective, TokensConfig):
+    if objective.tokens is not None:
         pipeline.check_tokens(task, module, objective.tokens)
         return
     features = objective.features
@@ -238,28 +262,15 @@ class Experiment:
     model on a task of tokens (`TaskConfig`).
     """
 
-    objective: PianoConfig | TokensConfig = field(default_factory=PianoConfig)
+    objective: ModelConfig = field(default_factory=PianoConfig)
     data: DataConfig | TaskConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
-        objective, data = self.objective, self.data
-        if isinstance(objective, PianoConfig) and isinstance(data, DataConfig):
-            batches = dataclasses.replace(
-                data.batches,
-                labels=objective.labels,
-                hop_samples=objective.features.hop_samples,
-            )
-            data = dataclasses.replace(data, batches=batches)
-            object.__setattr__(self, "data", data)
-        elif isinstance(data, DataConfig):
-            raise ValueError(
-                "a token model can not train on corpora (DataConfig): give it a SeqIO "
-                "task (TaskConfig)"
-            )
+        object.__setattr__(self, "data", self.data.fitted(self.objective))
         loss_batches = self.validation.loss_batches
-        if loss_batches and isinstance(data, DataConfig):
+        if loss_batches and isinstance(self.data, DataConfig):
             raise ValueError(
                 f"loss_batches={loss_batches}: corpora (DataConfig) have no validation "
                 "pieces; leave it out, or train on a SeqIO task (TaskConfig)"
@@ -287,58 +298,47 @@ class Experiment:
           OSError: data are missing, or the run folder is in use.
         """
         mesh = partitioning.make_mesh(self.train.mesh)
-        batches = self.data.batches if isinstance(self.data, DataConfig) else self.data
-        partitioning.check_batch(mesh, batches.batch_size, self.train.microbatches)
+        batch_size = self.data.batch_size
+        partitioning.check_batch(mesh, batch_size, self.train.microbatches)
         shard = partitioning.data_shard(mesh)
-        with ExitStack() as stack:
-            if isinstance(self.data, TaskConfig):
-                batches = self.data.make_batches(self.objective, shard)
-            else:
-                batches = self.data.make_batches(shard)
-                if self.data.workers:
-                    workers = in_workers(batches, self.data.workers)
-                    batches = stack.enter_context(workers)
+        with self.data.opened(self.objective, shard) as batches:
             objective = make_objective(self.objective, self.train.dtype)
-            evaluations = self.evaluations(objective)
+            validations = self.validations(objective)
 
             def evaluate(params: Any) -> dict[str, Any]:
-                return {k: v for one in evaluations for k, v in one(params).items()}
+                return {k: v for one in validations for k, v in one(params).items()}
 
             return train(
                 self.train,
                 objective,
                 batches,
                 run_dir,
-                evaluate if evaluations else None,
+                evaluate if validations else None,
                 self.to_dict()["data"],
                 trace_dir,
                 gin_text,
                 read_config=lambda config: Experiment.from_dict(config).to_dict(),
             )
 
-    def evaluations(
+    def validations(
         self, objective: PianoObjective | TokensObjective
-    ) -> list[Callable[[Any], dict[str, Any]]]:
-        """What gives the scores of parameters by name, as `train.train` takes it.
+    ) -> list[Callable[[Any], Mapping[str, Any]]]:
+        """Return what gives the scores of parameters by name.
 
         Raises:
           ValueError, OSError: the data of the validation are missing or do not fit.
         """
-        found: list[Callable[[Any], dict[str, Any]]] = []
+        found: list[Callable[[Any], Mapping[str, Any]]] = []
         if clips := self.validation.clips(objective.config.features):
-            if isinstance(objective, TokensObjective):
-                found.append(TokenValidation(objective, clips))
-            else:
-                found.append(RollValidation(objective, clips))
+            found.append(make_validation(objective, clips))
         if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
             batches = self.data.validation_batches(objective.config)
-            found.append(
-                LossValidation(objective, batches, self.validation.loss_batches)
-            )
+            count = self.validation.loss_batches
+            found.append(LossValidation(objective, batches, count))
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """What a run folder's `config.json` holds; `from_dict` reads it back."""
+        """Return what a run folder's `config.json` holds; `from_dict` reads it back."""
         return {
             "objective": self.objective.to_dict(),
             "train": self.train.to_dict(),
@@ -350,7 +350,7 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Experiment":
-        """From what `to_dict` gave; what an older version lacks has its default.
+        """Read what `to_dict` gave; what an older version lacks has its default.
 
         Raises:
           ValueError: it is of a version with other settings, or not of a run.
@@ -358,28 +358,15 @@ class Experiment:
         try:
             data = dict(config["data"])
             validation = data.pop("validation")
-            kind = TaskConfig if "task" in data else _data_config
+            kind = TaskConfig if "task" in data else DataConfig
             return cls(
                 objective=config_from_dict(config["objective"]),
-                data=kind(**data),
-                train=TrainConfig.from_dict(config["train"]),
-                validation=ValidationConfig(**validation),
+                data=from_json(kind, data),
+                train=from_json(TrainConfig, config["train"]),
+                validation=from_json(ValidationConfig, validation),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, FieldError) as error:
             raise ValueError(
                 f"the run's config does not fit this version of mt3x ({error}): choose "
                 "another run folder, or the version that began it"
             ) from error
-
-
-def _data_config(batches: Mapping[str, Any], **values: Any) -> DataConfig:
-    """From JSON."""
-    batches = dict(batches)
-    batches["labels"] = RollLabelConfig(**batches["labels"])
-    if batches["augment"] is not None:
-        augment: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in batches["augment"].items()
-        }
-        batches["augment"] = AugmentConfig(**augment)
-    return DataConfig(**values, batches=BatchConfig(**batches))

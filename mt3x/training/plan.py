@@ -15,8 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mt3x.models.objectives import PianoConfig, TokensConfig, make_objective
-from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
+from mt3x.models.objectives import ModelConfig, make_objective
 from mt3x.training import collectives, partitioning
 from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import matmul_flops, peak_flops
@@ -127,40 +126,8 @@ def _grid(topology: str, devices: int, chip: Chip) -> str:
     return sides + ("x1" if chip.devices == 2 else "")
 
 
-def batch_shapes(config: TokensConfig | PianoConfig, batch_size: int, num_frames: int):
-    """What a batch of training looks like, for ahead-of-time compilation."""
-    shape = jax.ShapeDtypeStruct
-    if isinstance(config, TokensConfig):
-        tokens_BxL = (batch_size, config.max_tokens)
-        hop = config.features.hop_samples
-        rolls = _rolls(batch_size, config.num_frames) if config.rolls else {}
-        return {
-            **rolls,
-            "encoder_input_tokens": shape(
-                (batch_size, config.num_frames, hop), jnp.float32
-            ),
-            "encoder_num_frames": shape((batch_size,), jnp.int32),
-            "decoder_input_tokens": shape(tokens_BxL, jnp.int32),
-            "decoder_target_tokens": shape(tokens_BxL, jnp.int32),
-            "decoder_loss_weights": shape(tokens_BxL, jnp.float32),
-        }
-    samples = num_frames * config.features.hop_samples
-    return {
-        "samples": shape((batch_size, samples), jnp.float32),
-        **_rolls(batch_size, num_frames),
-    }
-
-
-def _rolls(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """One for each of HPPNet's heads."""
-    roll_BxTxP = jax.ShapeDtypeStruct(
-        (batch_size, num_frames, NUM_PITCHES), jnp.float32
-    )
-    return dict.fromkeys(ROLL_NAMES, roll_BxTxP)
-
-
 def plan(
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
     train: TrainConfig,
     batch_size: int,
     devices: Sequence[Any],
@@ -186,7 +153,7 @@ def plan(
     step = make_sharded_step(
         train, train.mesh, make_objective(objective, train.dtype), mesh
     )
-    batch = batch_shapes(objective, batch_size, num_frames)
+    batch = objective.batch_spec(batch_size, num_frames)
     flags = jax.ShapeDtypeStruct((mesh.size,), jnp.bool_)
     flops = matmul_flops(step.update, step.state, batch, flags)
     lowered = step.update.lower(step.state, batch, flags)
@@ -218,7 +185,7 @@ def plan(
 
 
 def fewest_microbatches(
-    objective: TokensConfig | PianoConfig,
+    objective: ModelConfig,
     train: TrainConfig,
     batch_size: int,
     devices: Sequence[Any],

@@ -5,12 +5,13 @@ objective and data as arrays. `make_sharded_step` says where these lie.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -26,20 +27,36 @@ class Objective(Protocol):
 
     @property
     def config(self) -> Any:
-        """A dataclass with `to_dict()`: all that the weights depend on.
+        """The configuration: a dataclass with `to_dict()`, all that weights depend on.
 
         `features.sample_rate_hz`, where it has that, is the rate of `samples`.
         """
         ...
 
     def init(self, rng: jax.Array) -> Any:
-        """New parameters."""
+        """Draw the parameters."""
         ...
 
     def loss(
-        self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array
+        self, params: Any, batch: Mapping[str, Any], rng: jax.Array | None
     ) -> LossSums:
-        """The losses of a batch; `rng` is for dropout and the like, one each call."""
+        """Return the losses of a batch.
+
+        `rng` is for dropout and the like, a new one for each call. Without it nothing
+        is drawn, and batch norm takes its running statistics.
+        """
+        ...
+
+
+class Batches(Protocol):
+    """Data as a pure function of the step."""
+
+    def batch(self, step: int) -> Mapping[str, np.ndarray]:
+        """Return arrays with a leading batch axis: this process's part of the batch."""
+        ...
+
+    def ids(self, step: int) -> Sequence[str]:
+        """Return what the examples of `batch(step)` are, to explain a failure."""
         ...
 
 
@@ -204,7 +221,7 @@ class _Placed:
         self._mesh = mesh
         self._used = MeshConfig(model=model)
 
-    def loss(self, params: Any, batch: Mapping[str, jax.Array], rng: jax.Array) -> Any:
+    def loss(self, params: Any, batch: Mapping[str, Any], rng: jax.Array | None) -> Any:
         params = jax.lax.with_sharding_constraint(
             params, partitioning.state_shardings(self._mesh, self._used, params)
         )

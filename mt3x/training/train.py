@@ -12,11 +12,11 @@ import collections
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,12 +24,11 @@ import numpy as np
 from mt3x.files import locked
 from mt3x.models.platform import use_compilation_cache
 from mt3x.training import initial_weights, partitioning, processes, run_folder
-from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
 from mt3x.training.run_checkpoints import RunCheckpoints
 from mt3x.training.run_log import Journal
-from mt3x.training.step import Objective, StepConfig, make_sharded_step
+from mt3x.training.step import Batches, Objective, StepConfig, make_sharded_step
 from mt3x.training.throughput import Meter, matmul_flops, peak_flops
 
 # A change of these does not change what a step computes, so a run may go on with it.
@@ -44,18 +43,6 @@ FREE_SETTINGS = (
     "train/prefetch",
     "data/workers",
 )
-
-
-class Batches(Protocol):
-    """Training data as a pure function of the step."""
-
-    def batch(self, step: int) -> Mapping[str, np.ndarray]:
-        """Arrays with a leading batch axis: this process's part of the batch."""
-        ...
-
-    def ids(self, step: int) -> Sequence[str]:
-        """What the examples of `batch(step)` are; asked for to explain a failure."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,15 +78,6 @@ class TrainConfig(StepConfig):
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.init_partial and self.init_weights is None:
             raise ValueError("init_partial=True needs init_weights: name a file or run")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrainConfig":
-        """From what `to_dict` gave."""
-        parts = {
-            "optimizer": OptimizerConfig(**values["optimizer"]),
-            "mesh": MeshConfig(**values["mesh"]),
-        }
-        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Validation during training: transcribe clips with the model as it is, and score them.
 
-Scores are those of `mt3x.music.metrics`, means over clips, under flat names (`note_f1`,
-`note_precision`, `frame_f1`, `note_offset_f1`, `note_offset_velocity_f1`, ...). Where
-mir_eval is not installed, as on a machine that only trains, the note scores alone are
-computed here: same pitch, onsets within 50 ms, matched from left to right, which is a
-largest matching since all intervals are of one width.
+Notes are those of `mt3x transcribe` with the same parameters, as the same code makes
+them (`mt3x.inference`). Scores are those of `mt3x.music.metrics`, means over clips,
+under flat names (`note_f1`, `note_precision`, `frame_f1`, `note_offset_f1`,
+`note_offset_velocity_f1`, ...).
+
+Scores move in steps of notes. The loss on validation pieces, and the accuracy of the
+next token, move with every weight, and take much less time (`LossValidation`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mt3x.data.clips import Clip
+from mt3x.inference.audio_to_rolls import AudioToRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
-from mt3x.models.objectives import TokensObjective
+from mt3x.models.objectives import (
+    PianoConfig,
+    PianoObjective,
+    TokensConfig,
+    TokensObjective,
+)
 from mt3x.music.notes import Notes
 from mt3x.music.roll_decoder import rolls_to_notes
 from mt3x.music.rolls import (
@@ -29,154 +37,202 @@ from mt3x.music.rolls import (
 from mt3x.music.samples import from_int16
 from mt3x.music.sonify import sonify
 from mt3x.training import processes
+from mt3x.training.step import Batches, Objective
 
-ONSET_TOLERANCE_S = 0.05
 LOSSES = ("loss", "cross_entropy", "z_loss", *ROLL_NAMES)
-"""What is the better the lower."""
+"""The values that are better when lower."""
 
 
-class Objective(Protocol):
-    """The part of `mt3x.models.objectives.PianoObjective` that validation uses."""
+class Validation(Protocol):
+    """Scores of parameters by name, as `mt3x.training.train.train` takes it."""
 
-    @property
-    def config(self) -> Any:
-        """With `features`, `labels` and `decoding`."""
-        ...
-
-    def predict(self, params: Any, samples_BxS: Any, num_samples_B: Any) -> dict:
-        """Rolls BxTxP by name."""
+    def __call__(self, params: Any) -> Mapping[str, Any]:
+        """Return numbers; pictures HxWx3 (uint8) and sounds Sx2 are to be shown."""
         ...
 
 
-class RollValidation:
-    """Of piano models: `validation(params)` -> scores by name.
+def make_validation(
+    objective: PianoObjective | TokensObjective, clips: Sequence[Clip]
+) -> Validation:
+    """Return the validation of a model.
 
-    Beside the scores there are, of the first clip, the picture `rolls` (HxWx3, uint8)
-    and the `sound` (Sx2): the recording left, what was transcribed right.
+    Args:
+      objective: the model.
+      clips: pairs of samples_S (float32 or int16, at the features' rate) and the
+        reference notes that begin in them.
+    """
+    kinds: Any = {PianoConfig: RollValidation, TokensConfig: TokenValidation}
+    return kinds[type(objective.config)](objective, clips)
 
-    All clips are padded to the longest, so that prediction compiles once.
+
+class _NoteValidation:
+    """What the validations of both kinds of models share.
+
+    Several processes share the clips. The first clip that a process has is shown: a
+    picture `rolls`, and a `sound` with the recording left and what was heard right.
     """
 
-    def __init__(
-        self, objective: Objective, clips: Sequence[Clip], shown_s: float = 20.0
-    ) -> None:
-        """
-        Args:
-          objective: predicts rolls and knows how they are decoded.
-          clips: pairs of samples_S (float32 or int16, at the features' rate) and the
-            reference notes that begin in them.
-          shown_s: how much of the first clip is shown and played.
-        """
+    # How much of a clip is shown and played.
+    shown_s = 20.0
+
+    def __init__(self, objective: Any, clips: Sequence[Clip]) -> None:
+        # Needed for scores alone; better missed now than after a thousand steps.
+        import mir_eval  # noqa: F401
+
         if not clips:
             raise ValueError("no clips to validate on; name a corpus with some audio")
         self._config = objective.config
-        self._clips = clips
-        hop_samples = self._config.features.hop_samples
-        longest = max(len(samples_S) for samples_S, _ in clips)
-        self._length = -(-longest // hop_samples) * hop_samples
-        self._shown_s = shown_s
-        self._predict = jax.jit(objective.predict)
-
-    def __call__(self, params: Any) -> dict[str, Any]:
-        scores, shown = [], {}
-        for samples_S, ref in processes.share(self._clips):
-            rolls = self.rolls(params, samples_S)
-            est = rolls_to_notes(rolls, self._config.decoding)
-            scores.append(_score(ref, est))
-            if not shown:
-                rolls = rolls[: int(self._shown_s * self._config.labels.frame_rate_hz)]
-                target = notes_to_rolls(ref, rolls.num_frames, self._config.labels)
-                rate_hz = self._config.features.sample_rate_hz
-                shown = {
-                    "rolls": draw_rolls(target, rolls),
-                    "sound": _side_by_side(samples_S, est, rate_hz, self._shown_s),
-                }
-        return {**processes.mean(scores, len(self._clips)), **shown}
-
-    def rolls(self, params: Any, samples_S: np.ndarray) -> Rolls:
-        """What the model sees in one clip."""
-        padded_S = np.zeros(self._length, np.float32)
-        padded_S[: len(samples_S)] = from_int16(samples_S)
-        predicted = self._predict(
-            params, padded_S[None], np.array([len(samples_S)], np.int32)
-        )
-        hop_samples = self._config.features.hop_samples
-        num_frames = -(-len(samples_S) // hop_samples)
-        onset, frame, offset, velocity = (
-            np.asarray(predicted[name][0, :num_frames], np.float32)
-            for name in ("onset", "frame", "offset", "velocity")
-        )
-        return Rolls(onset, frame, offset, velocity, self._config.labels.frame_rate_hz)
-
-
-class TokenValidation:
-    """Of token models: `validation(params)` -> scores, picture and sound.
-
-    Beside the scores of all notes together there are `note_offset_program_f1` (onset,
-    offset and program must be right, of drums the onset) and `drum_onset_f1`, of
-    `mt3x.music.instrument_metrics` at full granularity. Of models with heads for rolls
-    there are also those of the notes in the rolls (`rolls_note_f1`, ...), against what
-    the rolls are of: all pitched instruments on one keyboard.
-    """
-
-    def __init__(
-        self,
-        objective: TokensObjective,
-        clips: Sequence[Clip],
-        device: Any = None,
-        shown_s: float = 20.0,
-    ) -> None:
-        """
-        Args:
-          objective: of the model.
-          clips: pairs of samples_S (float32, at the features' rate) and the reference
-            notes that begin in them.
-          device: where to transcribe; by default JAX's first.
-          shown_s: how much of the first clip is shown and played.
-        """
-        self._config = objective.config
         self._precision = str(jnp.dtype(objective.dtype))
         self._clips = clips
-        self._device = device or jax.local_devices()[0]
-        self._shown_s = shown_s
+        self._device = jax.local_devices()[0]
 
     def __call__(self, params: Any) -> dict[str, Any]:
-        model = AudioToTokens(self._config, params, self._device, self._precision)
+        model = self._model(params)
         rate_hz = self._config.features.sample_rate_hz
         scores, shown = [], {}
         for samples_S, ref in processes.share(self._clips):
-            parts: list[Rolls] = []
-            on_rolls = parts.append if self._config.rolls else None
-            est = model.decode([samples_S], on_rolls=on_rolls).notes
-            scores.append(
-                _score(ref, est)
-                | _program_score(ref, est)
-                | self._rolls_score(ref, parts)
-            )
+            samples_S = from_int16(samples_S)
+            est, rolls = self._transcribe(model, samples_S)
+            scores.append(self._scores(ref, est, rolls))
             if not shown:
-                labels = RollLabelConfig()
-                shown_s = min(self._shown_s, len(samples_S) / rate_hz)
-                num_frames = int(shown_s * labels.frame_rate_hz)
-                rolls = [notes_to_rolls(n, num_frames, labels) for n in (ref, est)]
+                shown_s = min(self.shown_s, len(samples_S) / rate_hz)
                 shown = {
-                    "rolls": draw_rolls(*rolls),
+                    "rolls": draw_rolls(*self._shown_rolls(ref, est, rolls, shown_s)),
                     "sound": _side_by_side(samples_S, est, rate_hz, shown_s),
                 }
         return {**processes.mean(scores, len(self._clips)), **shown}
 
-    def _rolls_score(self, ref: Notes, parts: Sequence[Rolls]) -> dict[str, float]:
-        """The scores of a clip's rolls; none without heads."""
+    def _model(self, params: Any) -> Any:
+        """Return the model with these parameters; programs are compiled once."""
+        raise NotImplementedError
+
+    def _transcribe(self, model: Any, samples_S: np.ndarray) -> tuple[Notes, Any]:
+        """Return the notes of a clip, and its rolls where there are some."""
+        raise NotImplementedError
+
+    def _scores(self, ref: Notes, est: Notes, rolls: Any) -> dict[str, float]:
+        raise NotImplementedError
+
+    def _shown_rolls(
+        self, ref: Notes, est: Notes, rolls: Any, shown_s: float
+    ) -> tuple[Rolls, Rolls]:
+        """Return the rolls of reference and estimate to be shown."""
+        raise NotImplementedError
+
+
+class RollValidation(_NoteValidation):
+    """Scores of a piano model, and the rolls that it sees as a picture."""
+
+    def _model(self, params: Any) -> AudioToRolls:
+        return AudioToRolls(self._config, params, self._device, self._precision)
+
+    def _transcribe(
+        self, model: AudioToRolls, samples_S: np.ndarray
+    ) -> tuple[Notes, Rolls]:
+        rolls = Rolls.concatenate(list(model([samples_S])))
+        return rolls_to_notes(rolls, self._config.decoding), rolls
+
+    def _scores(self, ref: Notes, est: Notes, rolls: Rolls) -> dict[str, float]:
+        del rolls
+        return _note_scores(ref, est)
+
+    def _shown_rolls(
+        self, ref: Notes, est: Notes, rolls: Rolls, shown_s: float
+    ) -> tuple[Rolls, Rolls]:
+        del est
+        rolls = rolls[: int(shown_s * rolls.frame_rate_hz)]
+        return notes_to_rolls(ref, rolls.num_frames, self._config.labels), rolls
+
+
+class TokenValidation(_NoteValidation):
+    """Scores of a token model, and its notes as a picture.
+
+    Besides the scores of all notes together there are `note_offset_program_f1` (onset,
+    offset and program must be right, of drums the onset) and `drum_onset_f1`, of
+    `mt3x.music.instrument_metrics` at full granularity. A model with heads for rolls
+    also has the scores of the notes in the rolls (`rolls_note_f1`, ...), against what
+    one keyboard would play (`mt3x.music.rolls.on_one_keyboard`).
+    """
+
+    def _model(self, params: Any) -> AudioToTokens:
+        return AudioToTokens(self._config, params, self._device, self._precision)
+
+    def _transcribe(
+        self, model: AudioToTokens, samples_S: np.ndarray
+    ) -> tuple[Notes, list[Rolls]]:
+        parts: list[Rolls] = []
+        on_rolls = parts.append if self._config.rolls else None
+        return model.decode([samples_S], on_rolls=on_rolls).notes, parts
+
+    def _scores(self, ref: Notes, est: Notes, rolls: list[Rolls]) -> dict[str, float]:
+        from mt3x.music.instrument_metrics import instrument_scores
+
+        instruments = instrument_scores(ref, est)
+        scores = _note_scores(ref, est) | {
+            "note_offset_program_f1": instruments["Onset + offset + program F1 (full)"],
+            "drum_onset_f1": instruments["Drum onset F1 (full)"],
+        }
         if self._config.rolls is None:
-            return {}
-        est = rolls_to_notes(Rolls.concatenate(parts), self._config.rolls.decoding)
+            return scores
+        heard = rolls_to_notes(Rolls.concatenate(rolls), self._config.rolls.decoding)
         ref = on_one_keyboard(ref, self._config.features.frame_rate_hz)
-        return {f"rolls_{name}": x for name, x in _score(ref, est).items()}
+        of_rolls = _note_scores(ref, heard)
+        return scores | {f"rolls_{name}": x for name, x in of_rolls.items()}
+
+    def _shown_rolls(
+        self, ref: Notes, est: Notes, rolls: list[Rolls], shown_s: float
+    ) -> tuple[Rolls, Rolls]:
+        del rolls
+        labels = RollLabelConfig()
+        num_frames = int(shown_s * labels.frame_rate_hz)
+        return (
+            notes_to_rolls(ref, num_frames, labels),
+            notes_to_rolls(est, num_frames, labels),
+        )
+
+
+class LossValidation:
+    """The loss and its parts by name, over the first few batches of other pieces.
+
+    The batches are read once and kept. Several processes share them.
+    """
+
+    def __init__(self, objective: Objective, batches: Batches, count: int) -> None:
+        """Read the batches.
+
+        Args:
+          objective: has the loss.
+          batches: of validation pieces, the same in all processes.
+          count: how many of them.
+        """
+        self._count = count
+        self._batches = [batches.batch(step) for step in processes.share(range(count))]
+        # Without dropout, and with running statistics.
+        self._loss = jax.jit(lambda params, batch: objective.loss(params, batch, None))
+
+    def __call__(self, params: Any) -> dict[str, float]:
+        params = jax.device_put(params, jax.local_devices()[0])
+        rows = [self._sums(params, batch) for batch in self._batches]
+        mean = processes.mean(rows, self._count)
+        names = [name for name in mean if f"{name}/weight" in mean]
+        return {name: mean[name] / max(mean[f"{name}/weight"], 1e-9) for name in names}
+
+    def _sums(self, params: Any, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Return each part's sum and, as `<name>/weight`, what divides it."""
+        total, weight, parts, _ = self._loss(params, batch)
+        sums = {"loss": (total, weight), **parts}
+        totals = {name: float(total) for name, (total, _) in sums.items()}
+        weights = {
+            f"{name}/weight": float(weight) for name, (_, weight) in sums.items()
+        }
+        return totals | weights
 
 
 def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
-    """Reference over estimate, HxWx3 (uint8): frames in blue-grey, onsets in yellow.
+    """Draw reference over estimate, HxWx3 (uint8): frames blue-grey, onsets yellow.
 
-    Two rows of pixels per key, high keys on top; a white line lies between the two.
+    Each key has two rows of pixels, high keys on top; a white line lies between the
+    two rolls.
     """
     pictures = []
     for rolls in (ref, est):
@@ -192,92 +248,16 @@ def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
 def _side_by_side(
     samples_S: np.ndarray, est: Notes, sample_rate_hz: int, shown_s: float
 ) -> np.ndarray:
-    """The recording left, the transcription right: samples_Sx2 in -1..1."""
+    """Return the recording left, the transcription right: samples_Sx2 in -1..1."""
     recording_S = samples_S[: int(shown_s * sample_rate_hz)]
-    recording_S = from_int16(recording_S)
     played_S = sonify(est, sample_rate_hz, len(recording_S))
     return np.clip(np.stack([recording_S, played_S], axis=1), -1, 1).astype(np.float32)
 
 
-def note_scores(ref: Notes, est: Notes) -> dict[str, float]:
-    """Note precision, recall and F1 without mir_eval (see the module's docstring)."""
-    matched = 0
-    for pitch in np.intersect1d(ref.pitch, est.pitch):
-        # mir_eval compares differences rounded to 0.1 ms.
-        ref_s = np.sort(ref.onset_s[ref.pitch == pitch])
-        est_s = np.sort(est.onset_s[est.pitch == pitch])
-        i = j = 0
-        while i < len(ref_s) and j < len(est_s):
-            late_s = np.round(est_s[j] - ref_s[i], 4)
-            if abs(late_s) <= ONSET_TOLERANCE_S:
-                matched, i, j = matched + 1, i + 1, j + 1
-            elif late_s > 0:
-                i += 1
-            else:
-                j += 1
-    precision = matched / len(est) if len(est) else 0.0
-    recall = matched / len(ref) if len(ref) else 0.0
-    total = len(ref) + len(est)
-    f1 = 2 * matched / total if total else 0.0
-    return {"note_f1": f1, "note_precision": precision, "note_recall": recall}
+def _note_scores(ref: Notes, est: Notes) -> dict[str, float]:
+    """Return the scores under flat names, `note_f1` first."""
+    from mt3x.music import metrics
 
-
-def _score(ref: Notes, est: Notes) -> dict[str, float]:
-    try:
-        from mt3x.music import metrics
-    except ModuleNotFoundError as error:
-        if error.name not in ("mir_eval", "scipy"):
-            raise
-        return note_scores(ref, est)
     scores = metrics.note_scores(ref, est).to_dict()
     flat = {f"{k}_{n}": value for k, one in scores.items() for n, value in one.items()}
     return {"note_f1": flat.pop("note_f1"), **flat}
-
-
-def _program_score(ref: Notes, est: Notes) -> dict[str, float]:
-    try:
-        from mt3x.music.instrument_metrics import instrument_scores
-    except ModuleNotFoundError as error:
-        if error.name not in ("mir_eval", "scipy"):
-            raise
-        return {}
-    scores = instrument_scores(ref, est)
-    return {
-        "note_offset_program_f1": scores["Onset + offset + program F1 (full)"],
-        "drum_onset_f1": scores["Drum onset F1 (full)"],
-    }
-
-
-class LossValidation:
-    """`loss(params)` -> the loss and its parts by name, over the first few batches.
-
-    They are read once and kept. Several processes share them.
-    """
-
-    def __init__(self, objective: Any, batches: Any, count: int) -> None:
-        """
-        Args:
-          objective: has a loss.
-          batches: of validation pieces, the same in all processes.
-          count: how many of them.
-        """
-        self._count = count
-        self._batches = [batches.batch(step) for step in processes.share(range(count))]
-        self._loss = jax.jit(lambda params, batch: objective.loss(params, batch, None))
-
-    def __call__(self, params: Any) -> dict[str, float]:
-        params = jax.device_put(params, jax.local_devices()[0])
-        rows = [self._sums(params, batch) for batch in self._batches]
-        mean = processes.mean(rows, self._count)
-        names = [name for name in mean if f"{name}/weight" in mean]
-        return {name: mean[name] / max(mean[f"{name}/weight"], 1e-9) for name in names}
-
-    def _sums(self, params: Any, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Of one batch each part's sum and, as `<name>/weight`, what divides it."""
-        total, weight, parts, _ = self._loss(params, batch)
-        sums = {"loss": (total, weight), **parts}
-        totals = {name: float(total) for name, (total, _) in sums.items()}
-        weights = {
-            f"{name}/weight": float(weight) for name, (_, weight) in sums.items()
-        }
-        return totals | weights

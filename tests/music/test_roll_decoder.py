@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.files import from_json
 from mt3x.music.notes import Notes
 from mt3x.music.piano_postprocessing import PianoPostprocessing
 from mt3x.music.roll_decoder import (
@@ -15,8 +16,8 @@ from mt3x.music.roll_decoder import (
     ONSET_REFINEMENTS,
     RollDecoder,
     RollDecodingConfig,
-    decoding_from_dict,
     rolls_to_notes,
+    upgraded_decoding,
 )
 from mt3x.music.rolls import (
     LOWEST_PITCH,
@@ -251,14 +252,18 @@ def test_postprocessing_comes_in_the_end():
 @pytest.mark.parametrize("postprocessing", [None, PianoPostprocessing(louder=40.0)])
 def test_options_are_read_back(postprocessing):
     options = RollDecodingConfig(0.3, postprocessing=postprocessing)
-    assert decoding_from_dict(dataclasses.asdict(options)) == options
+    assert read(dataclasses.asdict(options)) == options
 
 
 def test_options_of_older_weights():
-    assert decoding_from_dict({"gather": True, "even_keys": True}) == (
+    assert read({"gather": True, "even_keys": True}) == (
         RollDecodingConfig(postprocessing=PianoPostprocessing())
     )
-    assert decoding_from_dict({"gather": False, "even_keys": True}) == (
+    assert read({"gather": False, "even_keys": True}) == (
         RollDecodingConfig(postprocessing=PianoPostprocessing(align=False))
     )
-    assert decoding_from_dict({"even_keys": False}) == RollDecodingConfig()
+    assert read({"even_keys": False}) == RollDecodingConfig()
+
+
+def read(values):
+    return from_json(RollDecodingConfig, upgraded_decoding(values))

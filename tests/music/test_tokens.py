@@ -1,7 +1,7 @@
 """Tokens: parity with MT3 and its golden files, round trips, bad input."""
 
 import json
-from dataclasses import astuple, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import token_inputs as inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.files import from_json
 from mt3x.music.notes import Notes
 from mt3x.music.tokens import Tokenizer, trim_overlaps
 from mt3x.music.vocabulary import EOS_ID, PAD_ID, Event, TokenizerConfig, VocabConfig
@@ -257,8 +258,8 @@ def test_tie_sections_of_a_mix_become_one():
 
 def test_config_as_json():
     for config in inputs.CONFIGS.values():
-        text = json.dumps(config.to_dict())
-        assert TokenizerConfig.from_dict(json.loads(text)) == config
+        text = json.dumps(asdict(config))
+        assert from_json(TokenizerConfig, json.loads(text)) == config
 
 
 def test_starts_are_rounded_down_to_a_step():

@@ -57,7 +57,7 @@ def test_a_run_has_batches_that_its_step_takes(tmp_path, monkeypatch):
     EXPERIMENT.run(tmp_path / "run")
     (((config, objective, batches, run_dir, _, data, *_), options),) = calls
     assert config == EXPERIMENT.train and run_dir == tmp_path / "run"
-    (validation,) = EXPERIMENT.evaluations(objective)
+    (validation,) = EXPERIMENT.validations(objective)
     assert isinstance(validation, RollValidation) and len(validation._clips) == 2
     state = jax.eval_shape(lambda: init_state(config, objective))
     step = functools.partial(train_step, config, objective)

@@ -114,7 +114,7 @@ def test_batches_have_what_the_loss_reads(rolls):
     config = dataclasses.replace(SMALL_TOKENS, rolls=rolls)
     objective = TokensObjective(config)
     params = jax.eval_shape(objective.init, jax.random.key(0))
-    batch = plans.batch_shapes(config, batch_size=3, num_frames=1)
+    batch = config.batch_spec(batch_size=3)
     read = set()
 
     class Reading(dict):

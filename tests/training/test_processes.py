@@ -37,6 +37,7 @@ from mt3x.training import processes
 processes.start(heartbeat_timeout_s=10, connect_timeout_s=60, **{job!r})
 import jax
 from toy_objective import ToyBatches, ToyObjective
+from mt3x.files import from_json
 from mt3x.training.train import TrainConfig, train
 
 class PartBatches(ToyBatches):
@@ -50,7 +51,7 @@ class PartBatches(ToyBatches):
         first = jax.process_index() * n
         return {{name: rows[first : first + n] for name, rows in batch.items()}}
 
-config = TrainConfig.from_dict({config!r})
+config = from_json(TrainConfig, {config!r})
 try:
     outcome = train(config, ToyObjective(), PartBatches(), {run_dir!r})
 except Exception as error:

@@ -59,6 +59,7 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {fixtures!r})
 from toy_objective import ToyBatches, ToyObjective
+from mt3x.files import from_json
 from mt3x.training.train import TrainConfig, train
 
 run_dir = Path({run_dir!r})
@@ -68,7 +69,7 @@ def die(params):
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.from_dict({config!r}), ToyObjective(), ToyBatches(), run_dir, die)
+train(from_json(TrainConfig, {config!r}), ToyObjective(), ToyBatches(), run_dir, die)
 """
 
 
