@@ -1,7 +1,7 @@
 """Readers: a model on a device, and how its output becomes notes.
 
 A reader takes the samples of a recording and gives its notes. There is one for each
-decoder of each kind of model (`KINDS`), with its own options.
+decoder of each kind of model (`READERS`), with its own options.
 """
 
 import dataclasses
@@ -213,21 +213,11 @@ class RefinedReader(TokenReader):
         return refiner.finish(self._model.decode(blocks, on_progress, take).notes)
 
 
-class Kind(NamedTuple):
-    """A kind of model and its decoders, the usual one first."""
-
-    name: str
-    readers: Mapping[str, type[Reader]]
-
-
-KINDS: Mapping[type, Kind] = {
-    PianoConfig: Kind("piano model", {"rolls": PianoReader}),
-    TokensConfig: Kind(
-        "token model",
-        {"tokens": TokenReader, "rolls": HeadReader, "both": RefinedReader},
-    ),
+READERS: Mapping[Any, Mapping[str, type[Reader]]] = {
+    PianoConfig: {"rolls": PianoReader},
+    TokensConfig: {"tokens": TokenReader, "rolls": HeadReader, "both": RefinedReader},
 }
-"""The kinds of models by their configurations."""
+"""Readers by a model's configuration and the decoder; the usual decoder comes first."""
 
 
 def make_reader(
@@ -244,10 +234,10 @@ def make_reader(
     Raises:
       ValueError: the model has no such decoder, or an option belongs to another.
     """
-    kind, readers = KINDS[type(model.config)]
+    kind, readers = model.config.kind, READERS[type(model.config)]
     usual, *_ = readers
     decoder = decoder or usual
-    names = dict.fromkeys(name for each in KINDS.values() for name in each.readers)
+    names = {name for each in READERS.values() for name in each}
     if decoder not in names:
         raise ValueError(
             f"decoder is {decoder!r}: give one of {', '.join(sorted(names))}"
@@ -280,11 +270,9 @@ def _options(reader: type[Reader]) -> set[str]:
 def _takers(option: str) -> list[str]:
     """Return the kinds of models and the decoders that have an option."""
     return [
-        f"{kind.name}s"
-        if reader is next(iter(kind.readers.values()))
-        else f"decoder {name}"
-        for kind in KINDS.values()
-        for name, reader in kind.readers.items()
+        f"decoder {decoder}" if number else f"{config.kind}s"
+        for config, readers in READERS.items()
+        for number, (decoder, reader) in enumerate(readers.items())
         if option in _options(reader)
     ]
 

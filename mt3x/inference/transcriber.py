@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from mt3x.inference import spectrogram
-from mt3x.inference.readers import KINDS, Model, make_reader
+from mt3x.inference.readers import Model, make_reader
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
 from mt3x.models.objectives import config_from_dict, make_objective
@@ -122,7 +122,7 @@ class Transcriber:
     @property
     def kind(self) -> str:
         """What the model is: `piano model` or `token model`."""
-        return KINDS[type(self.config)].name
+        return self.config.kind
 
     @property
     def roll_decoding(self) -> RollDecodingConfig | None:
