@@ -78,7 +78,7 @@ def test_clips_have_the_rolls_of_their_place():
                 rolls = notes_to_rolls(piece(number).notes, 128, labels, first / 50)
                 for name in ROLL_NAMES:
                     np.testing.assert_array_equal(
-                        batch[name][row], getattr(rolls, f"{name}_TxP")
+                        batch[name][row], rolls.by_name()[name]
                     )
         # The short piece begins at its beginning; all of the long one is drawn from.
         assert {first for number, first in seen if number == 1} == {0}

@@ -9,7 +9,6 @@ from mt3x.data.synthesis.compose import (
     Performance,
     clean,
     compose,
-    excerpt,
     from_keys,
     scale_velocity,
     transpose_on_keyboard,
@@ -89,21 +88,10 @@ def test_transpose_stays_on_the_keyboard():
     assert len(transpose_on_keyboard(Notes.empty(), 3)) == 0
 
 
-def test_stretch_and_velocity():
+def test_velocity():
     notes = Notes([1, 2], [2, 3], [60, 61], [50, 70])
-    assert notes.stretched(2).offset_s.tolist() == [4, 6]
     assert scale_velocity(notes, 2.0, 5).velocity.tolist() == [45, 85]
     assert scale_velocity(notes, 20.0).velocity.tolist() == [1, 127]
-    with pytest.raises(ValueError, match="above 0"):
-        notes.stretched(0)
-
-
-def test_excerpt():
-    notes = Notes([0, 1, 2, 5], [9, 9, 3, 6], [60, 61, 62, 63])
-    part = excerpt(notes, 1.0, 3.0)
-    assert part.pitch.tolist() == [61, 62]
-    assert part.onset_s.tolist() == [0, 1]
-    assert part.offset_s.tolist() == [3, 2]
 
 
 def test_vary_is_a_function_of_the_generator():
