@@ -26,6 +26,7 @@ EXTRAS = {
         "audioop-lts; python_version >= '3.13'",
         "google-crc32c>=1.5",  # without it SeqIO can not cache tasks
         "note-seq==0.0.5",
+        "pyloudnorm>=0.2",
         "pyyaml>=6",
         # Newer ones need a protobuf that tensorflow refuses.
         "sentencepiece<0.2.2",

@@ -18,7 +18,8 @@ from pathlib import Path
 import soundfile
 from timing import limit_threads, median_times
 
-from mt3x.data.published.datasets import Recording, read_maps
+from mt3x.data.published.maps import read_maps
+from mt3x.data.published.source import NotesSource
 from mt3x.music.audio import load_audio
 from mt3x.music.metrics import integrated, mean_scores, note_scores
 from mt3x.music.note_files import read_notes
@@ -46,7 +47,7 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
 
 
-def cut(recordings: list[Recording], folder: Path, seconds: float) -> list[Path]:
+def cut(recordings: list[NotesSource], folder: Path, seconds: float) -> list[Path]:
     files = []
     for recording in recordings:
         samples_S = load_audio(recording.audio_path, RATE_HZ)
@@ -56,7 +57,7 @@ def cut(recordings: list[Recording], folder: Path, seconds: float) -> list[Path]
     return files
 
 
-def mean_line(recordings: list[Recording], out: Path, seconds: float) -> str:
+def mean_line(recordings: list[NotesSource], out: Path, seconds: float) -> str:
     """Mean F1 in percent: notes, with offset, and velocity, frames of 20 and 10 ms."""
     pieces, cells = [], []
     for recording in recordings:

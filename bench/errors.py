@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from recordings import held_by_pedal
 
-from mt3x.data.published.datasets import read_maps
+from mt3x.data.published.maps import read_maps
 from mt3x.music.metrics import count_velocity_matches, match_notes
 from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes

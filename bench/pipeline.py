@@ -53,8 +53,9 @@ def random_piece(number: int):
 def write(folder: Path, number: int) -> None:
     import tensorflow as tf
 
-    from mt3x.data.pieces import Piece, Stem, encode_piece
+    from mt3x.data.pieces import Piece
     from mt3x.data.pipeline.note_sequences import music_pb2
+    from mt3x.data.pipeline.record_format import encode_piece
     from mt3x.music.instruments import SLAKH_PROGRAMS
     from mt3x.music.notes import Notes
 
@@ -69,7 +70,7 @@ def write(folder: Path, number: int) -> None:
         (folder / kind / "slakh").mkdir(parents=True)
     for index in range(number):
         parts, samples_S = random_piece(index)
-        sequences, stems = [], []
+        sequences, played = [], []
         for name, (onset_s, offset_s, pitch, velocity) in zip(
             CLASSES, parts, strict=True
         ):
@@ -78,7 +79,7 @@ def write(folder: Path, number: int) -> None:
                 *(onset_s, offset_s, pitch, np.full(len(pitch), velocity)),
                 *(np.full(len(pitch), program), np.full(len(pitch), is_drum)),
             )
-            stems.append(Stem(name, name, program, is_drum, notes))
+            played.append(notes)
             sequence = music_pb2.NoteSequence(ticks_per_quarter=220)
             for on, off, key in zip(onset_s, offset_s, pitch.tolist(), strict=True):
                 sequence.notes.add(
@@ -115,8 +116,7 @@ def write(folder: Path, number: int) -> None:
         path = folder / "mt3" / "slakh" / MT3_NAME.format(index)
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(example.SerializeToString())
-        notes = Notes.concatenate([stem.notes for stem in stems])
-        piece = Piece(str(index), samples_S, 16000, notes, tuple(stems))
+        piece = Piece(str(index), samples_S, 16000, Notes.concatenate(played))
         for form in ("flac", "wav"):
             path = (
                 folder / form / "slakh" / f"train-{index:05d}-of-{number:05d}.tfrecord"

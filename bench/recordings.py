@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from mt3x.data.clips import corpus_clips
-from mt3x.data.published.datasets import Recording, read_maps
-from mt3x.music.audio import load_audio
+from mt3x.data.published.maps import read_maps
+from mt3x.data.published.source import NotesSource
 from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
@@ -26,23 +26,23 @@ def clips(
     return [(samples_S / np.float32(32768), notes) for samples_S, notes in found]
 
 
-def maps_recordings(folder: str) -> list[Recording]:
+def maps_recordings(folder: str) -> list[NotesSource]:
     """The recordings of a folder as MAPS has them; none where it is a corpus."""
     return [] if (Path(folder) / "index.json").is_file() else read_maps(folder)
 
 
-def held_by_pedal(recording: Recording, seconds: float) -> np.ndarray:
+def held_by_pedal(recording: NotesSource, seconds: float) -> np.ndarray:
     """Which notes of the first seconds the pedal holds when their key is released."""
     notes, keys = (
         read_notes(recording.notes_path, pedal).clip(0.0, seconds)
         for pedal in (True, False)
     )
-    assert np.array_equal(notes.onset_s, keys.onset_s), recording.name
+    assert np.array_equal(notes.onset_s, keys.onset_s), recording.id
     return notes.offset_s > keys.offset_s + 0.02
 
 
 def _clip(
-    recording: Recording, rate_hz: int, seconds: float
+    recording: NotesSource, rate_hz: int, seconds: float
 ) -> tuple[np.ndarray, Notes]:
-    samples_S = load_audio(recording.audio_path, rate_hz)[: int(seconds * rate_hz)]
+    samples_S = recording.samples(rate_hz)[: int(seconds * rate_hz)]
     return samples_S, recording.notes().clip(0.0, len(samples_S) / rate_hz)

@@ -1,9 +1,9 @@
 """GuitarSet (Xi et al. 2018): solo guitar, played along with lead sheets."""
 
-from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
-from mt3x.data.published.label_files import GUITAR_PROGRAM
+from mt3x.data.pipeline.record_format import RecordLayout
+from mt3x.data.published.guitarset import GUITAR_PROGRAM
 from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/guitarset"

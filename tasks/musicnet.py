@@ -3,9 +3,9 @@
 MusicNet-EM has the same recordings with labels aligned anew (Maman & Bermano 2022).
 """
 
-from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
+from mt3x.data.pipeline.record_format import RecordLayout
 from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets"

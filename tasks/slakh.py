@@ -5,9 +5,9 @@ Notes have the program of their stem's Slakh class.
 
 from mt3x.tasks.maestro import EVALS
 
-from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet
+from mt3x.data.pipeline.record_format import RecordLayout
 from mt3x.music.instruments import SLAKH_PROGRAMS
 from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 

@@ -1,9 +1,9 @@
 """URMP (Li et al. 2019): small classical ensembles, each part recorded by itself."""
 
-from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet, EvalSplit
-from mt3x.data.published.multitrack import URMP_PROGRAMS
+from mt3x.data.pipeline.record_format import RecordLayout
+from mt3x.data.published.urmp import URMP_PROGRAMS
 from mt3x.music.vocabulary import TokenizerConfig
 
 _START = "gs://mt3/data/datasets/urmp"

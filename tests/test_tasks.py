@@ -15,9 +15,10 @@ from absl import flags
 from seqio.scripts import cache_tasks_main
 
 from mt3x.data import pipeline
-from mt3x.data.pieces import Piece, Stem, encode_piece
+from mt3x.data.pieces import Piece, Stem
 from mt3x.data.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.data.pipeline.record_format import ROLL_NOTES, encode_piece
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import RollLabelConfig
 from mt3x.music.tokens import Tokenizer
@@ -40,7 +41,7 @@ def piece(number):
         is_drum=np.arange(60) % 5 == 0,
     )
     samples_S = np.repeat(np.arange(NUM_FRAMES) + 1 + 4000 * number, 128)[:-5]
-    stem = Stem("S00", "Organ", 16, False, notes)
+    stem = Stem("S00", "Organ", notes)
     samples_S = samples_S.astype(np.float32) / 32768
     return Piece(f"piece{number}", samples_S, 16000, notes, (stem,))
 
@@ -151,6 +152,28 @@ def test_options_mix_examples_and_leave_out_programs():
     first, last = Tokenizer(TokenizerConfig()).codec.ranges["program"]
     ids = batch["decoder_target_tokens"] - 3
     assert not ((ids >= first) & (ids <= last)).any()
+
+
+@pytest.mark.parametrize("name", [TASK, "mega_notes_ties_vb1_train"])
+def test_a_task_that_is_registered_again_has_its_options(name):
+    """T5X asks for it by its name."""
+    plain = pipeline.find_task(name, "mt3x.tasks")
+    options = TrainOptions(labels=RollLabelConfig(frame_rate_hz=125.0))
+    lengths = {"inputs": 64, "targets": 96}
+
+    def features():
+        found = seqio.get_mixture_or_task(name)
+        dataset = found.get_dataset(lengths, "train", shuffle=False)
+        return set(dataset.element_spec)
+
+    without = features()
+    pipeline.register_again(pipeline.with_options(plain, options))
+    try:
+        assert features() == {*without, ROLL_NOTES}
+        pipeline.check_tokens(name, "mt3x.tasks", TokenizerConfig())
+    finally:
+        pipeline.register_again(plain)
+    assert features() == without
 
 
 def test_validation_chunks_are_of_the_first_validation_shard():

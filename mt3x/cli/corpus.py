@@ -11,15 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mt3x.cli.progress import counted
-from mt3x.data.corpus import Corpus, CorpusWriter
-from mt3x.data.published.datasets import (
-    MAESTRO_SPLITS,
-    Recording,
-    read_maestro,
-    read_maps,
-    read_pairs,
-    write_corpus,
-)
+from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
+from mt3x.data.published.maestro import MAESTRO_SPLITS, find_maestro
+from mt3x.data.published.maps import read_maps
+from mt3x.data.published.pairs import find_pairs
+from mt3x.data.published.source import NotesSource
 from mt3x.data.synthesis.piano_corpora import (
     CorpusSpec,
     find_midi,
@@ -74,9 +70,7 @@ def recipe(
     Finished corpora are skipped; their names are appended to OUT/READY.
     """
     specs = read_recipe(recipe, pianos, midi, scores)
-    with concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
+    with _pool(jobs) as pool:
         for spec in specs:
             if (out / spec.name).exists():
                 continue
@@ -104,9 +98,7 @@ def random(
 ) -> None:
     """Compose random polyphony and render it into the corpus OUT."""
     spec = CorpusSpec(out.name, piano, "random", hours, seed, program, match)
-    with concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
+    with _pool(jobs) as pool:
         _render(spec, out, pool, jobs)
 
 
@@ -132,9 +124,7 @@ def render(
     """Render varied excerpts of a folder of MIDI files into the corpus OUT."""
     paths = find_midi(midi)
     spec = CorpusSpec(out.name, piano, "midi", hours, seed, program, match, paths)
-    with concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
+    with _pool(jobs) as pool:
         _render(spec, out, pool, jobs)
 
 
@@ -152,7 +142,7 @@ def maps(folder: Path, out: Path) -> None:
 @click.option("--split", type=click.Choice(MAESTRO_SPLITS), default="train")
 def maestro(folder: Path, out: Path, split: str) -> None:
     """Read one split of MAESTRO (v1 to v3, as unpacked) into OUT."""
-    _read(read_maestro(folder, split), out)
+    _read(find_maestro(folder, split), out)
 
 
 @command.command()
@@ -160,7 +150,7 @@ def maestro(folder: Path, out: Path, split: str) -> None:
 @_OUT
 def pairs(folder: Path, out: Path) -> None:
     """Read MIDI files below FOLDER and the audio of the same names into OUT."""
-    _read(read_pairs(folder), out)
+    _read(find_pairs(folder), out)
 
 
 @command.command()
@@ -181,11 +171,17 @@ def info(folders: tuple[Path, ...]) -> None:
     Console().print(table)
 
 
-def _read(recordings: list[Recording], out: Path) -> None:
+def _read(pieces: list[NotesSource], out: Path) -> None:
     with counted("recordings") as progress:
-        bar = progress.add_task(out.name, total=len(recordings))
-        for _ in write_corpus(recordings, out):
+        bar = progress.add_task(out.name, total=len(pieces))
+        for _ in write_corpus(pieces, out):
             progress.advance(bar)
+
+
+def _pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
+    return concurrent.futures.ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn")
+    )
 
 
 def _render(
@@ -194,7 +190,7 @@ def _render(
     pool: concurrent.futures.ProcessPoolExecutor,
     jobs: int,
 ) -> None:
-    """Renders units in the pool, in order, until the corpus is long enough."""
+    """Render units in the pool, in order, until the corpus is long enough."""
     minutes = round(60 * spec.hours)
     with CorpusWriter(folder) as writer, counted("min") as progress:
         bar = progress.add_task(spec.name, total=minutes)

@@ -22,6 +22,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "export": "Write the weights of a training run to one file.",
     "prepare": "Turn a published data set into TFRecords.",
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",
+    "synth": "Render a set of multi-instrument songs in Slakh's layout.",
     "import": "Convert a published checkpoint into mt3x weights.",
 }
 

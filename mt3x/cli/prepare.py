@@ -1,10 +1,8 @@
 """`mt3x prepare`: data sets as published -> TFRecords for training."""
 
 import sys
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -12,32 +10,16 @@ from rich.table import Table
 
 from mt3x.cli.progress import counted
 
-POLL_S = 0.5
+
+def _check_name(context: click.Context, _: click.Parameter, name: str) -> str:
+    """Raise UsageError for `mt3x prepare synth`, as the command was called before."""
+    if name == "synth":
+        raise click.UsageError("songs are rendered by `mt3x synth`", context)
+    return name
 
 
-class _Prepare(click.Command):
-    """`prepare NAME ...`, except `prepare synth ...`, which has options of its own."""
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        if args[:1] == ["synth"]:
-            from mt3x.cli.synth import command as synth
-
-            name = f"{info_name} synth"
-            return synth.make_context(name, args[1:], parent=parent, **extra)
-        return super().make_context(info_name, args, parent=parent, **extra)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
-
-
-@click.command(cls=_Prepare)
-@click.argument("name")
+@click.command()
+@click.argument("name", callback=_check_name, is_eager=True)
 @click.option(
     "--raw",
     required=True,
@@ -57,7 +39,6 @@ class _Prepare(click.Command):
     show_default=True,
     help="How audio is stored: flac is half the size, wav faster to read.",
 )
-@click.option("--stems", is_flag=True, help="Store the audio of stems too.")
 @click.option(
     "--submixes",
     default=0,
@@ -83,7 +64,6 @@ def command(
     raw: Path,
     out: str,
     audio: str,
-    stems: bool,
     submixes: int,
     programs: str,
     pieces_per_shard: int,
@@ -95,25 +75,18 @@ def command(
 
     NAME is maestrov1, maestrov3, slakh, cerberus4 (from Slakh's folders), guitarset,
     urmp, musicnet, musicnet_em or maps; tasks/README.md says what to download. What
-    can not be used is left out and listed in OUT/NAME/manifest.json. A run that was
-    stopped goes on when it is started again.
-
-    `mt3x prepare synth --help`: how to render a set of songs in Slakh's layout.
+    cannot be used is left out and listed in OUT/NAME/manifest.json. A run that was
+    stopped resumes when it is started again.
 
     Arguments after -- go to Apache Beam, such as -- --runner=DataflowRunner
     --project=...; without them it runs on this machine.
     """
-    from mt3x.data.pipeline.write_records import (
-        RecordOptions,
-        Shard,
-        num_left_out,
-        prepare,
-    )
+    from mt3x.data.pipeline.write_records import RecordOptions, num_left_out, prepare
     from mt3x.data.published.catalogue import find_sources
     from mt3x.data.published.source import ReadOptions
 
     options = RecordOptions(
-        read=ReadOptions(stem_audio=stems, midi_programs=programs == "midi"),
+        read=ReadOptions(midi_programs=programs == "midi"),
         form=audio.upper(),
         num_submixes=submixes,
     )
@@ -124,40 +97,22 @@ def command(
             "--direct_running_mode=multi_processing",
             f"--direct_num_workers={jobs}",
         ]
+    begin_s = time.monotonic()
     with counted("shards") as progress:
         bar = progress.add_task(name, total=None)
-        done = threading.Event()
-        watchers = []
 
-        def started(shards: list[Shard]) -> None:
-            def watch() -> None:
-                # The workers may be anywhere: what they share with us is the folder.
-                import tensorflow as tf
+        def report(finished: int, total: int) -> None:
+            progress.update(bar, completed=finished, total=total)
 
-                while not done.wait(POLL_S):
-                    finished = [tf.io.gfile.exists(s.about_path) for s in shards]
-                    progress.update(bar, completed=sum(finished), total=len(shards))
-
-            watchers.append(threading.Thread(target=watch, daemon=True))
-            watchers[0].start()
-
-        begin_s = time.monotonic()
-        try:
-            manifest = prepare(
-                name,
-                sources,
-                f"{out.rstrip('/')}/{name}",
-                options,
-                pieces_per_shard,
-                arguments,
-                started,
-            )
-        finally:
-            done.set()
-            for watcher in watchers:
-                watcher.join()
-        num_shards = len(manifest["files"])
-        progress.update(bar, completed=num_shards, total=num_shards)
+        manifest = prepare(
+            name=name,
+            sources=sources,
+            folder=f"{out.rstrip('/')}/{name}",
+            options=options,
+            pieces_per_shard=pieces_per_shard,
+            beam_arguments=arguments,
+            report=report,
+        )
     _report(manifest, time.monotonic() - begin_s)
     if strict and num_left_out(manifest):
         sys.exit(1)

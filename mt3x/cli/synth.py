@@ -1,4 +1,4 @@
-"""`mt3x prepare synth`: songs played by soundfonts, in Slakh's layout."""
+"""`mt3x synth`: songs played by soundfonts, in Slakh's layout."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from mt3x.data.synthesis.arrange import PARTS
 def _apply_recipe(
     context: click.Context, _: click.Parameter, path: Path | None
 ) -> Path | None:
-    """Makes a recipe's values the options' defaults."""
+    """Make a recipe's values the defaults of the options."""
     if path is None:
         return None
     try:
@@ -37,8 +37,17 @@ def _apply_recipe(
 
 
 _RECIPE_OPTIONS = (
-    "train validation test seconds sample_rate seed parts programs semitones gain_db"
-).split()
+    "train",
+    "validation",
+    "test",
+    "seconds",
+    "sample_rate",
+    "seed",
+    "parts",
+    "programs",
+    "semitones",
+    "gain_db",
+)
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -77,6 +86,7 @@ _FOLDER = click.Path(path_type=Path)
     "--recipe",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_apply_recipe,
+    is_eager=True,
     help="JSON file of the options below; options given here come before it.",
 )
 @click.option("--train", default=240, show_default=True, help="Tracks for training.")
@@ -118,7 +128,7 @@ def command(out: Path, workers: int, **given: Any) -> None:
 
     OUT gets train/, validation/ and test/ with folders TrackNNNNN, for `mt3x prepare
     slakh --raw OUT`. The splits share no songs, and the test split no soundfonts. The
-    same options and files give the same bytes; a run that was stopped goes on.
+    same options and files give the same bytes; a run that was stopped resumes.
     """
     from mt3x.data.synthesis.band_plan import begin, plan
     from mt3x.files import locked

@@ -10,22 +10,26 @@ While it is written it is `NAME.part`, which a later run goes on with.
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mt3x.music.notes import Notes
 from mt3x.music.samples import to_int16
 
+if TYPE_CHECKING:
+    from mt3x.data.published.source import NotesSource
+
 FORMAT = "mt3x-corpus-1"
 _HEADER_BYTES = 128
 
 
 @dataclass(frozen=True)
-class Piece:
+class Entry:
     """Where a piece lies in its corpus."""
 
     name: str
@@ -57,7 +61,7 @@ class Corpus:
         if index.get("format") != FORMAT:
             raise ValueError(f"{index_path}: format is not {FORMAT}; build it again")
         self.sample_rate_hz = int(index["sample_rate_hz"])
-        self.pieces = [Piece(**piece) for piece in index["pieces"]]
+        self.pieces = [Entry(**piece) for piece in index["pieces"]]
         self._audio_S = np.load(self.folder / "audio.npy", mmap_mode="r")
         with np.load(self.folder / "notes.npz") as arrays:
             self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
@@ -180,7 +184,7 @@ class CorpusWriter:
         if samples_S.dtype != np.int16:
             samples_S = to_int16(samples_S)
         columns = (notes.onset_s, notes.offset_s, notes.pitch, notes.velocity)
-        piece = Piece(
+        piece = Entry(
             name,
             self._num_samples,
             len(samples_S),
@@ -206,14 +210,14 @@ class CorpusWriter:
         last = self.pieces[-1] if self.pieces else None
         return last.first_note + last.num_notes if last else 0
 
-    def _read_pieces(self) -> list[Piece]:
+    def _read_pieces(self) -> list[Entry]:
         """Whole lines of the log; a line cut short by a crash is dropped."""
         path = self._part / "pieces.jsonl"
         if not path.exists():
             return []
         lines = path.read_text().split("\n")[:-1]
         path.write_text("".join(line + "\n" for line in lines))
-        return [Piece(**json.loads(line)) for line in lines]
+        return [Entry(**json.loads(line)) for line in lines]
 
     def _open(self, name: str, num_bytes: int) -> Any:
         """A binary file cut back to what the log vouches for, open at its end."""
@@ -246,6 +250,29 @@ class CorpusWriter:
         for name in ("notes.bin", "pieces.jsonl", "rate"):
             (self._part / name).unlink()
         os.replace(self._part, self.folder)
+
+
+def write_corpus(
+    pieces: "Iterable[NotesSource]",
+    folder: str | os.PathLike[str],
+    sample_rate_hz: int = 16000,
+) -> "Iterator[NotesSource]":
+    """Write the pieces of a data set into a corpus; resume where a stopped run ended.
+
+    Yields each piece once it is written (for progress). The corpus is finished when the
+    iterator is.
+
+    Raises:
+      ValueError: a piece has no audio.
+      FileExistsError: the corpus exists.
+    """
+    with CorpusWriter(folder, sample_rate_hz) as writer:
+        done = {entry.name for entry in writer.pieces}
+        for piece in pieces:
+            if piece.id not in done:
+                info = {**piece.info, "split": piece.split}
+                writer.add(piece.id, piece.samples(sample_rate_hz), piece.notes(), info)
+            yield piece
 
 
 def _npy_header(num_samples: int) -> bytes:

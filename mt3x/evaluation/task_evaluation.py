@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mt3x.data.clips import TaskPiece, task_pieces
+from mt3x.data.clips import TaskPiece
 from mt3x.evaluation.reports import to_csv, to_json
 from mt3x.evaluation.transcriptions import EvaluationConfig, Pairing, PieceResult
 from mt3x.files import check_local, locked, write_whole
@@ -91,6 +91,8 @@ class _OnTask:
         shard: tuple[int, int] = (0, 1),
     ) -> list[Row]:
         """A row for each piece, those of earlier starts included."""
+        from mt3x.data.pipeline.task_pieces import task_pieces
+
         model = Transcriber(self.checkpoint, **dataclasses.asdict(self.transcriber))
         if objective is not None:
             check_model(objective, model.config, self.checkpoint)

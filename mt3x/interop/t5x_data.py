@@ -65,10 +65,10 @@ def get_dataset(
       objective: what the model reads and writes.
       max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
     """
-    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
-        dataset = utils.get_dataset(
-            cfg, shard_id, num_shards, _for_training(feature_converter_cls, objective)
-        )
+    _set_options(cfg, train_options(objective, max_examples_per_mix))
+    dataset = utils.get_dataset(
+        cfg, shard_id, num_shards, _for_training(feature_converter_cls, objective)
+    )
     seed = cfg.seed
     if seed is None:
         seed = int(multihost_utils.broadcast_one_to_all(np.int32(time.time())))
@@ -98,10 +98,10 @@ def get_training_eval_datasets(
 ) -> Any:
     """T5X's own, with the options of our training tasks."""
     converter = _for_training(feature_converter_cls, objective)
-    with pipeline.train_options(train_options(objective, max_examples_per_mix)):
-        return utils.get_training_eval_datasets(
-            cfg, shard_id, num_shards, eval_steps, converter, *args, **kwargs
-        )
+    _set_options(cfg, train_options(objective, max_examples_per_mix))
+    return utils.get_training_eval_datasets(
+        cfg, shard_id, num_shards, eval_steps, converter, *args, **kwargs
+    )
 
 
 class StepBatches(dataset_iterator.DatasetIterator):
@@ -138,6 +138,12 @@ class StepBatches(dataset_iterator.DatasetIterator):
     def restore(self, filename: Any) -> None:
         self._next_step = int(epath.Path(filename).read_text())
         self._is_new = False
+
+
+def _set_options(cfg: Any, options: pipeline.TrainOptions) -> None:
+    """Give the registered task the options of this run: T5X asks for it by name."""
+    task = pipeline.find_task(cfg.mixture_or_task_name, cfg.module or OWN_TASKS)
+    pipeline.register_again(pipeline.with_options(task, options))
 
 
 def _for_training(

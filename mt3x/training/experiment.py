@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mt3x.data.batches import BatchConfig, Batches
-from mt3x.data.clips import Clip, corpus_clips, task_clips
+from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
 from mt3x.data.workers import in_workers
 from mt3x.files import FieldError, from_json
@@ -246,6 +246,8 @@ class ValidationConfig:
         """Recordings with their notes, as a model hears them."""
         rate_hz, part = features.sample_rate_hz, (self.clip_s, self.max_clips)
         if self.task is not None:
+            from mt3x.data.pipeline.task_pieces import task_clips
+
             return task_clips(
                 self.task, self.module, rate_hz, features.hop_samples, *part
             )

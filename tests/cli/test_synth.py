@@ -1,4 +1,4 @@
-"""`mt3x prepare synth` from songs and soundfonts to records that every reader reads."""
+"""`mt3x synth` from songs and soundfonts to records that every reader reads."""
 
 import importlib.util
 import json
@@ -48,7 +48,7 @@ def sources(tmp_path_factory):
 
 def arguments(sources, out, *more):
     return [
-        *("prepare", "synth", "--out", out, "--arrange", sources / "leads"),
+        *("synth", "--out", out, "--arrange", sources / "leads"),
         *("--grooves", sources / "grooves", "--recipe", sources / "recipe.json"),
         *("--programs", "drums=0", "--programs", "bass=33", "--programs", "chords=25"),
         *("--programs", "melody=40,73"),
@@ -103,7 +103,7 @@ def test_labels_agree_with_the_sound(made):
 @needs_synthesizer
 def test_every_reader_of_slakh_reads_it(made, tmp_path):
     prepare = ["prepare", "slakh", "--raw", made, "--out", tmp_path, "--strict"]
-    done = run(*prepare, "--stems", "--submixes", 2)
+    done = run(*prepare, "--submixes", 2)
     assert done.exit_code == 0, done.output
     manifest = json.loads((tmp_path / "slakh" / "manifest.json").read_text())
     pieces = {split: of["pieces"] for split, of in manifest["splits"].items()}
@@ -181,7 +181,7 @@ def test_songs_that_can_not_be_used_are_named(sources, tmp_path):
     for index in range(2):
         (tmp_path / "songs" / f"{index}.mid").write_bytes(b"MThd" + bytes(index))
     done = run(
-        *("prepare", "synth", "--out", tmp_path / "set", "--midi", tmp_path / "songs"),
+        *("synth", "--out", tmp_path / "set", "--midi", tmp_path / "songs"),
         *("--soundfont", sources / "a.sf2", "--train", 1, "--validation", 1),
         *("--test", 0, "--workers", 1),
     )
@@ -207,7 +207,7 @@ def test_errors_are_one_line(sources, tmp_path, more, message):
 
 
 def test_songs_are_needed(sources, tmp_path):
-    common = ["prepare", "synth", "--out", tmp_path / "set"]
+    common = ["synth", "--out", tmp_path / "set"]
     done = run(*common, "--soundfont", sources / "a.sf2")
     assert "give a folder with --midi or --arrange" in str(done.exception)
     (tmp_path / "empty").mkdir()
@@ -225,7 +225,7 @@ def test_songs_are_needed(sources, tmp_path):
 )
 def test_recipes_are_checked(tmp_path, text, message):
     (tmp_path / "r.json").write_text(text)
-    done = run("prepare", "synth", "--out", "x", "--recipe", tmp_path / "r.json")
+    done = run("synth", "--out", "x", "--recipe", tmp_path / "r.json")
     assert message in str(done.exception)
 
 
@@ -239,14 +239,17 @@ def test_no_synthesiser(sources, tmp_path, monkeypatch):
 
 
 def test_help():
-    done = run("prepare", "synth", "--help")
+    done = run("synth", "--help")
     assert done.exit_code == 0 and "--test-soundfont" in done.output
-    assert "prepare synth" in done.output
-    done = run("prepare", "--help")
-    assert "--raw" in done.output and "prepare synth" in done.output
+
+
+def test_the_name_of_before_names_this_one():
+    done = run("prepare", "synth", "--out", "x")
+    assert done.exit_code == 2
+    assert "Error: songs are rendered by `mt3x synth`" in done.output
 
 
 def test_the_recipe_in_tasks_is_valid(sources, tmp_path):
     recipe = Path(__file__).parents[2] / "tasks" / "synth_band.json"
-    done = run("prepare", "synth", "--out", tmp_path / "set", "--recipe", recipe)
+    done = run("synth", "--out", tmp_path / "set", "--recipe", recipe)
     assert "no songs" in str(done.exception)

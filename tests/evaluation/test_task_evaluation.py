@@ -21,8 +21,8 @@ from toy_band_tasks import BAND
 
 from mt3x.cli.eval import command as eval_command
 from mt3x.cli.infer import command as infer_command
-from mt3x.data.clips import task_pieces
 from mt3x.data.pipeline import add_task
+from mt3x.data.pipeline.task_pieces import task_pieces
 from mt3x.evaluation import task_evaluation
 from mt3x.evaluation.reports import read_mean
 from mt3x.evaluation.task_evaluation import (

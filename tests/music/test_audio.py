@@ -12,7 +12,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt3x.music.audio import audio_info, load_audio, stream_audio, write_audio
+from mt3x.music.audio import (
+    audio_info,
+    decode_audio,
+    load_audio,
+    stream_audio,
+    write_audio,
+)
 
 RATE_HZ = 16000
 
@@ -302,3 +308,14 @@ def test_write_audio_refuses(tmp_path, name, samples, message):
     with pytest.raises(ValueError, match=message):
         write_audio(tmp_path / name, np.array(samples), RATE_HZ)
     assert os.listdir(tmp_path) == []
+
+
+def test_decoded_audio_is_resampled_as_librosa_does():
+    """The number of samples is ceil(S * to / from)."""
+    file = io.BytesIO()
+    time_s = np.arange(22051) / 22050
+    soundfile.write(file, np.sin(440 * 2 * np.pi * time_s), 22050, format="WAV")
+    samples_S = decode_audio(file.getvalue(), 16000)
+    assert len(samples_S) == 16001 and samples_S.dtype == np.float32
+    expected_S = np.sin(440 * 2 * np.pi * np.arange(16001) / 16000)
+    np.testing.assert_allclose(samples_S[500:-500], expected_S[500:-500], atol=1e-3)

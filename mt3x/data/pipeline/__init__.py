@@ -25,7 +25,8 @@ from mt3x.data.pipeline.registry import (
     find_task,
     mixing_rate,
     reading,
-    train_options,
+    register_again,
+    with_options,
 )
 from mt3x.data.pipeline.roll_tasks import add_roll_task
 from mt3x.data.pipeline.task_batches import TaskBatches
@@ -46,6 +47,7 @@ __all__ = [
     "find_task",
     "mixing_rate",
     "reading",
+    "register_again",
     "task_name",
-    "train_options",
+    "with_options",
 ]

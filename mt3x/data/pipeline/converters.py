@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pipeline.roll_targets import ROLL_NOTES, draw_rolls
+from mt3x.data.pipeline.record_format import ROLL_NOTES
+from mt3x.data.pipeline.roll_targets import draw_rolls
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 
 _Spec = seqio.FeatureConverter.FeatureSpec
@@ -66,8 +67,8 @@ class TokensFeatureConverter(seqio.FeatureConverter):
         given: Any = ds.element_spec
         if labels is not None and ROLL_NOTES not in given:
             raise ValueError(
-                "examples have no notes to draw rolls of: make the data set of a task "
-                "of add_task inside train_options(TrainOptions(labels=...))"
+                "examples have no notes to draw rolls of: make the data set of "
+                "with_options(task, TrainOptions(labels=...)), a task of add_task"
             )
 
         def convert(example: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

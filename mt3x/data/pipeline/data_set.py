@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import RecordLayout
-from mt3x.data.pipeline.steps import parse_record
+from mt3x.data.pipeline.record_format import RecordLayout, parse_record
 from mt3x.music.instruments import Instruments
 
 DATA_DIR_VARIABLE = "MT3X_DATA_DIR"

@@ -7,7 +7,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import unpack_notes
+from mt3x.data.pipeline.record_format import unpack_notes
 from mt3x.music.instrument_metrics import instrument_scores, mean_instrument_scores
 from mt3x.music.instruments import Instruments
 from mt3x.music.metrics import mean_scores, note_scores

@@ -5,9 +5,9 @@ import difflib
 import functools
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import seqio
@@ -41,32 +41,28 @@ class TrainOptions:
     labels: RollLabelConfig | None = None
 
 
-# What the registered training tasks write: tokens, or rolls of audio that is cut into
-# such frames.
-WRITTEN: dict[str, TokenizerConfig | FrameConfig] = {}
-_OPTIONS: ContextVar[TrainOptions] = ContextVar("options")
+@dataclass(frozen=True)
+class WritingStep(ABC):
+    """The step of a training task that writes targets, by the options of a run."""
 
+    data_set: str
+    frames: FrameConfig
+    options: TrainOptions = field(default_factory=TrainOptions, kw_only=True)
 
-@contextlib.contextmanager
-def train_options(options: TrainOptions) -> Iterator[None]:
-    """Data sets of training tasks that are made inside are made with `options`."""
-    token = _OPTIONS.set(options)
-    try:
-        yield
-    finally:
-        _OPTIONS.reset(token)
+    @property
+    @abstractmethod
+    def writes(self) -> TokenizerConfig | FrameConfig:
+        """What models must fit: tokens, or the frames of rolls."""
 
-
-def options() -> TrainOptions:
-    """Those of the innermost `train_options`."""
-    return _OPTIONS.get(TrainOptions())
+    @abstractmethod
+    def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Return examples with `targets`."""
 
 
 def register(
     name: Callable[[str], str],
     data: DataSet,
     frames: FrameConfig,
-    writes: TokenizerConfig | FrameConfig,
     features: Mapping[str, Any],
     train_steps: Sequence[Any],
     eval_steps: Sequence[Any],
@@ -80,7 +76,6 @@ def register(
       name: suffix -> name of a task.
       data: the records.
       frames: how audio is cut.
-      writes: what models must fit, for `check_tokens` and `check_rolls`.
       features: SeqIO's output features.
       train_steps: preprocessors behind the reading of pieces.
       eval_steps: likewise, of whole pieces.
@@ -100,7 +95,6 @@ def register(
     def source(splits: Mapping[str, str]) -> Any:
         return RecordSource(data, splits)
 
-    WRITTEN[name("train")] = writes
     seqio.TaskRegistry.add(
         name("train"),
         source=source({"train": data.train, "eval": data.train_eval}),
@@ -156,6 +150,48 @@ def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
     return seqio.get_mixture_or_task(task)
 
 
+def with_options(
+    provider: seqio.Task | seqio.Mixture,
+    options: TrainOptions,
+    shuffle_buffer: int | None = None,
+) -> seqio.Task | seqio.Mixture:
+    """Return a training task or mixture with the options of a run.
+
+    Args:
+      provider: tasks of `add_task` and `add_roll_task`; options do nothing to others.
+      options: sub-mixes and the like.
+      shuffle_buffer: examples that each task holds back to be shuffled; None: its own.
+    """
+    if isinstance(provider, seqio.Mixture):
+        tasks = [
+            (with_options(task, options, shuffle_buffer), provider.get_rate(task))
+            for task in provider.tasks
+        ]
+        return seqio.Mixture(provider.name, tasks)
+    changes: dict[str, Any] = {
+        "preprocessors": [
+            replace(step, options=options) if isinstance(step, WritingStep) else step
+            for step in provider.preprocessors
+        ]
+    }
+    if shuffle_buffer is not None:
+        changes["shuffle_buffer_size"] = shuffle_buffer
+    return provider.replace(**changes)
+
+
+def register_again(provider: seqio.Task | seqio.Mixture) -> None:
+    """Put a task or mixture in the place of the registered one of its name.
+
+    T5X finds tasks by their names: so it finds those with the options of its run.
+    """
+    registries: list[Any] = [(seqio.TaskRegistry, task) for task in parts(provider)]
+    if isinstance(provider, seqio.Mixture):
+        registries.append((seqio.MixtureRegistry, provider))
+    for registry, found in registries:
+        registry.remove(found.name)
+        registry.add_provider(found.name, found)
+
+
 @contextlib.contextmanager
 def reading(task: str) -> Iterator[None]:
     """TensorFlow's errors about records as a ValueError of one line."""
@@ -190,7 +226,7 @@ def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
       ValueError: it does not; says how they differ.
     """
     for part in parts(find_task(task, module)):
-        written = WRITTEN.get(part.name, tokens)  # others' tasks: their owner knows
+        written = _writes(part) or tokens  # others' tasks: their owner knows
         granularity = tokens.program_granularity
         if isinstance(written, FrameConfig):
             raise ValueError(f"task {part.name} writes rolls, not a token model's")
@@ -207,7 +243,7 @@ def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
       ValueError: it does not; says how they differ.
     """
     for part in parts(find_task(task, module)):
-        written = WRITTEN.get(part.name, frames)
+        written = _writes(part) or frames
         if isinstance(written, TokenizerConfig):
             raise ValueError(
                 f"task {part.name} writes tokens, but piano models learn rolls: name a "
@@ -217,6 +253,12 @@ def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
             raise ValueError(
                 f"task {part.name} has {written}, but the model is made for {frames}"
             )
+
+
+def _writes(task: seqio.Task) -> TokenizerConfig | FrameConfig | None:
+    """Return what one of our training tasks writes; None for other tasks."""
+    steps_of_ours = (s for s in task.preprocessors if isinstance(s, WritingStep))
+    return next((step.writes for step in steps_of_ours), None)
 
 
 def check_data(

@@ -10,7 +10,13 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from mt3x.data.pieces import pack_notes, unpack_notes
+from mt3x.data.pipeline.record_format import (
+    ROLL_NOTES,
+    Example,
+    example_id,
+    pack_notes,
+    unpack_notes,
+)
 from mt3x.music.rolls import (
     NUM_PITCHES,
     ROLL_NAMES,
@@ -18,9 +24,6 @@ from mt3x.music.rolls import (
     notes_to_rolls,
     on_one_keyboard,
 )
-
-ROLL_NOTES = "roll_notes"
-"""Feature: packed notes to draw rolls of, in seconds from the example's beginning."""
 
 
 def add_roll_notes(
@@ -85,3 +88,28 @@ def draw_rolls(
     rolls_4xTxP = tf.numpy_function(draw, [packed, num_frames], tf.float32)
     rolls_4xTxP.set_shape([len(ROLL_NAMES), length, NUM_PITCHES])
     return rolls_4xTxP
+
+
+def write_rolls(
+    dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
+) -> tf.data.Dataset:
+    """Clips -> `inputs` and `targets`, rolls Tx4xP in the order of `ROLL_NAMES`."""
+
+    def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
+        start_s = first / labels.frame_rate_hz
+        rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
+        return np.stack(list(rolls.by_name().values()), axis=1)
+
+    def to_example(clip: Example) -> Example:
+        num_frames = tf.shape(clip["inputs"])[0]
+        (rolls_Tx4xP,) = tf.numpy_function(
+            draw, [clip["notes"], clip["first_frame"], num_frames], [tf.float32]
+        )
+        rolls_Tx4xP.set_shape([None, len(ROLL_NAMES), NUM_PITCHES])
+        return {
+            "inputs": clip["inputs"],
+            "targets": rolls_Tx4xP,
+            "id": example_id(data_set, clip, labels.frame_rate_hz),
+        }
+
+    return dataset.map(to_example, num_parallel_calls=tf.data.AUTOTUNE)

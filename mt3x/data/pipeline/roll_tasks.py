@@ -7,23 +7,41 @@ An example takes this way, in brackets what happens once where a task is cached:
 
 import functools
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import unpack_notes
 from mt3x.data.pipeline import registry, steps
 from mt3x.data.pipeline.data_set import DataSet
 from mt3x.data.pipeline.outputs import postprocess_rolls, roll_metrics
-from mt3x.data.pipeline.registry import FrameConfig
-from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, RollLabelConfig, notes_to_rolls
+from mt3x.data.pipeline.record_format import Example
+from mt3x.data.pipeline.registry import FrameConfig, WritingStep
+from mt3x.data.pipeline.roll_targets import write_rolls
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, RollLabelConfig
 
 # A clip of 20.48 s with its labels takes 2.7 MB.
 SHUFFLE_BUFFER = 256
 NO_ROLLS = np.zeros((1, len(ROLL_NAMES), NUM_PITCHES), np.float32)
 """Targets of segments that are compared by notes."""
+
+
+@dataclass(frozen=True)
+class WriteRolls(WritingStep):
+    """Clips -> examples with their rolls."""
+
+    labels: RollLabelConfig
+
+    @property
+    def writes(self) -> FrameConfig:
+        """The frames that rolls have a row for."""
+        return self.frames
+
+    def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Return the examples of clips."""
+        return write_rolls(dataset, self.options.labels or self.labels, self.data_set)
 
 
 def add_roll_task(
@@ -54,20 +72,15 @@ def add_roll_task(
         "inputs": seqio.ContinuousFeature(dtype=tf.float32, rank=2),
     }
 
-    def write_rolls(dataset: tf.data.Dataset) -> tf.data.Dataset:
-        chosen = registry.options().labels or labels
-        return draw_rolls(dataset, chosen, data.name)
-
     registry.register(
         name=lambda suffix: f"{data.name}_rolls_{suffix}",
         data=data,
         frames=frames,
-        writes=frames,
         features=features,
         train_steps=[
             seqio.CacheDatasetPlaceholder(),
             random_clips,
-            write_rolls,
+            WriteRolls(data.name, frames, labels),
         ],
         eval_steps=[functools.partial(steps.split_into_segments, targets=NO_ROLLS)],
         postprocess_fn=postprocess_rolls,
@@ -87,7 +100,7 @@ def random_clips(
     length = sequence_length["inputs"]
 
     @seqio.map_over_dataset(num_seeds=1)
-    def choose(piece: steps.Example, seed: tf.Tensor) -> steps.Example:
+    def choose(piece: Example, seed: tf.Tensor) -> Example:
         num_frames = tf.shape(piece["inputs"])[0]
         number = -(-num_frames // length)
         last = tf.maximum(num_frames - length, 0)
@@ -99,8 +112,8 @@ def random_clips(
         frames_TxW = tf.pad(piece["inputs"], paddings)
         return {**piece, "inputs": frames_TxW, "firsts": firsts_K}
 
-    def clips(piece: steps.Example) -> tf.data.Dataset:
-        def clip(first: tf.Tensor) -> steps.Example:
+    def clips(piece: Example) -> tf.data.Dataset:
+        def clip(first: tf.Tensor) -> Example:
             return {
                 "inputs": piece["inputs"][first : first + length],
                 "notes": piece["notes"],
@@ -112,28 +125,3 @@ def random_clips(
 
     pieces: Any = choose(dataset)  # pyright: ignore[reportCallIssue]
     return pieces.flat_map(clips)
-
-
-def draw_rolls(
-    dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
-) -> tf.data.Dataset:
-    """Clips -> `inputs` and `targets`, rolls Tx4xP in the order of `ROLL_NAMES`."""
-
-    def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
-        start_s = first / labels.frame_rate_hz
-        rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
-        return np.stack(list(rolls.by_name().values()), axis=1)
-
-    def to_example(clip: steps.Example) -> steps.Example:
-        num_frames = tf.shape(clip["inputs"])[0]
-        (rolls_Tx4xP,) = tf.numpy_function(
-            draw, [clip["notes"], clip["first_frame"], num_frames], [tf.float32]
-        )
-        rolls_Tx4xP.set_shape([None, len(ROLL_NAMES), NUM_PITCHES])
-        return {
-            "inputs": clip["inputs"],
-            "targets": rolls_Tx4xP,
-            "id": steps.example_id(data_set, clip, labels.frame_rate_hz),
-        }
-
-    return dataset.map(to_example, num_parallel_calls=tf.data.AUTOTUNE)

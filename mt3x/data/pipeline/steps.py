@@ -12,20 +12,22 @@ An example's `first_frame` counts from the beginning of its piece; its `id` says
 is, for people.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import (
+from mt3x.data.pipeline.note_sequences import read_sequences
+from mt3x.data.pipeline.record_format import (
+    ROLL_NOTES,
+    Example,
     RecordLayout,
+    example_id,
     pack_notes,
     unpack_notes,
 )
-from mt3x.data.pipeline.note_sequences import read_sequences
-from mt3x.data.pipeline.roll_targets import ROLL_NOTES
 from mt3x.music.audio import decode_audio
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
@@ -38,54 +40,6 @@ NO_ID = -1
 EOS_ALONE = np.array([EOS_ID], np.int32)
 _MARGIN_S = 0.1  # more than times move when they are rounded to steps
 _AUTOTUNE = tf.data.AUTOTUNE
-
-Example = Mapping[str, tf.Tensor]
-
-
-def parse_record(layout: RecordLayout) -> Callable[[tf.Tensor], Example]:
-    """A map from serialized records, MT3's or mt3x's own, to their fields."""
-
-    def texts() -> tf.io.FixedLenSequenceFeature:
-        return tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
-
-    rate_type = tf.float32 if layout.rate_is_float else tf.int64
-    audio_type = tf.string if layout.sample_rate is None else tf.float32
-    features = {
-        layout.audio: tf.io.FixedLenSequenceFeature([], audio_type, allow_missing=True),
-        layout.sequences: texts(),
-        **{
-            name: tf.io.FixedLenFeature([], tf.string, default_value="")
-            for name in ("id", layout.id)  # mt3x's own records have "id"
-        },
-        "mt3x/audio": texts(),
-        "mt3x/notes": texts(),
-    }
-    if layout.sample_rate is not None:
-        features[layout.sample_rate] = tf.io.FixedLenFeature([], rate_type, 0)
-    if layout.names is not None:
-        features[layout.names] = texts()
-
-    def parse(record: tf.Tensor) -> Example:
-        found = tf.io.parse_single_example(record, features)
-        none = tf.zeros([0], tf.string)
-        files, samples_S = found["mt3x/audio"], tf.zeros([0])
-        if layout.sample_rate is None:
-            files = tf.concat([files, found[layout.audio]], axis=0)
-        else:
-            samples_S = found[layout.audio]
-        rate_hz = found[layout.sample_rate] if layout.sample_rate else 0.0
-        id = found["id"]
-        return {
-            "id": tf.where(tf.equal(id, ""), found[layout.id], id),
-            "files": files,
-            "samples": samples_S,
-            "sample_rate": tf.cast(rate_hz, tf.float32),
-            "packed": found["mt3x/notes"],
-            "sequences": found[layout.sequences],
-            "names": found[layout.names] if layout.names else none,
-        }
-
-    return parse
 
 
 def read_pieces(
@@ -253,13 +207,6 @@ def random_chunks(
         }
 
     return choose(dataset)  # pyright: ignore[reportCallIssue]
-
-
-def example_id(data_set: str, chunk: Example, frame_rate_hz: float) -> tf.Tensor:
-    """Such as "slakh Track00001 at 12.30 s"."""
-    start_s = tf.cast(chunk["first_frame"], tf.float64) / frame_rate_hz
-    time = tf.strings.as_string(start_s, precision=2)
-    return tf.strings.join([data_set, " ", chunk["id"], " at ", time, " s"])
 
 
 def tokenize(

@@ -14,7 +14,7 @@ from mt3x.data.pipeline.registry import (
     check_data,
     find_task,
     reading,
-    train_options,
+    with_options,
 )
 
 
@@ -80,15 +80,13 @@ class TaskBatches:
                 raise ValueError(f"{name} must be at least 1: {value}")
         provider = find_task(task, module)
         check_data(provider, split, use_cached)
-        if shuffle_buffer is not None:
-            provider = _with_buffer(provider, shuffle_buffer)
         self.task, self.batch_size, self.split = task, batch_size, split
         self.seed, self.span_steps = seed, span_steps
-        self._provider = provider
+        options = options or TrainOptions()
+        self._provider = with_options(provider, options, shuffle_buffer)
         self._lengths = {"inputs": num_frames, "targets": max_tokens or num_frames}
-        self._options = options or TrainOptions()
         self._converter = (
-            TokensFeatureConverter(labels=self._options.labels)
+            TokensFeatureConverter(labels=options.labels)
             if max_tokens
             else RollsFeatureConverter()
         )
@@ -142,33 +140,19 @@ class TaskBatches:
         passing: dict[str, Any] = {}
         if isinstance(self._provider, seqio.Mixture):
             passing["passthrough_features"] = ["id"]
-        with train_options(self._options):
-            dataset = self._provider.get_dataset(
-                self._lengths,
-                split=self.split,
-                use_cached=self._use_cached,
-                shuffle=True,
-                seed=int(mixed) // 2,
-                shard_info=self._shard,
-                num_epochs=None,
-                **passing,
-            )
+        dataset = self._provider.get_dataset(
+            self._lengths,
+            split=self.split,
+            use_cached=self._use_cached,
+            shuffle=True,
+            seed=int(mixed) // 2,
+            shard_info=self._shard,
+            num_epochs=None,
+            **passing,
+        )
         if only_ids:
             dataset = dataset.map(lambda example: example["id"])
         else:
             dataset = self._converter(dataset, self._lengths)
         dataset = dataset.batch(self._rows, drop_remainder=True).skip(offset)
         return dataset.prefetch(2).as_numpy_iterator()
-
-
-def _with_buffer(
-    provider: seqio.Task | seqio.Mixture, shuffle_buffer: int
-) -> seqio.Task | seqio.Mixture:
-    """The same task or mixture with another shuffle buffer."""
-    if isinstance(provider, seqio.Task):
-        return provider.replace(shuffle_buffer_size=shuffle_buffer)
-    tasks = [
-        (_with_buffer(task, shuffle_buffer), provider.get_rate(task))
-        for task in provider.tasks
-    ]
-    return seqio.Mixture(provider.name, tasks)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import seqio
 import tensorflow as tf
@@ -15,8 +15,9 @@ from mt3x.data.pipeline.outputs import (
     postprocess,
     transcription_metrics,
 )
-from mt3x.data.pipeline.registry import FrameConfig
-from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes
+from mt3x.data.pipeline.record_format import ROLL_NOTES
+from mt3x.data.pipeline.registry import FrameConfig, WritingStep
+from mt3x.data.pipeline.roll_targets import add_roll_notes
 from mt3x.music.tokens import Tokenizer
 from mt3x.music.vocabulary import TokenizerConfig
 
@@ -34,6 +35,33 @@ def task_name(
     return task_names.task_name(
         prefix, tokens.vocab, suffix, frames.sample_rate_hz, frames.hop_samples
     )
+
+
+@dataclass(frozen=True)
+class WriteTokens(WritingStep):
+    """Chunks -> examples with their codec ids, mixed where the options say so."""
+
+    tokens: TokenizerConfig
+    # SeqIO fills it in.
+    sequence_length: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def writes(self) -> TokenizerConfig:
+        """How notes are written."""
+        return self.tokens
+
+    def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Return the examples of chunks."""
+        options, rate_hz = self.options, self.frames.frame_rate_hz
+        if options.labels is not None:
+            registry.check_rates(self.frames, options.labels)
+        dataset = add_roll_notes(dataset, self.sequence_length, options.labels)
+        config = self.tokens
+        if options.program_granularity is not None:
+            config = replace(config, program_granularity=options.program_granularity)
+        tokenizer = Tokenizer(config)
+        dataset = steps.tokenize(dataset, tokenizer, rate_hz, self.data_set)
+        return steps.mix_examples(dataset, tokenizer, options.max_examples_per_mix)
 
 
 def add_task(
@@ -61,26 +89,10 @@ def add_task(
         ROLL_NOTES: seqio.ContinuousFeature(dtype=tf.string, rank=0, required=False),
     }
 
-    def write_tokens(
-        dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
-    ) -> tf.data.Dataset:
-        options = registry.options()
-        labels = options.labels
-        if labels is not None:
-            registry.check_rates(frames, labels)
-        dataset = add_roll_notes(dataset, sequence_length, labels)
-        config = tokens
-        if options.program_granularity is not None:
-            config = replace(config, program_granularity=options.program_granularity)
-        chosen = Tokenizer(config)
-        dataset = steps.tokenize(dataset, chosen, frames.frame_rate_hz, data.name)
-        return steps.mix_examples(dataset, chosen, options.max_examples_per_mix)
-
     registry.register(
         name=functools.partial(task_name, data.name, tokens, frames=frames),
         data=data,
         frames=frames,
-        writes=tokens,
         features=features,
         train_steps=[
             functools.partial(
@@ -88,7 +100,7 @@ def add_task(
             ),
             seqio.CacheDatasetPlaceholder(),
             steps.random_chunks,
-            write_tokens,
+            WriteTokens(data.name, frames, tokens),
             functools.partial(steps.drop_or_refuse_too_long, skip=skip_too_long),
             steps.to_model_ids,
         ],

@@ -6,12 +6,14 @@ A shard takes its name when it is whole, its JSON after it; a run that was stopp
 those that have none. All paths may be of any file system that TensorFlow knows.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import apache_beam as beam
@@ -19,14 +21,15 @@ import numpy as np
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from mt3x.data.pieces import Piece, encode_piece
+from mt3x.data.pieces import Piece, submixes
 from mt3x.data.pipeline.data_set import MANIFEST_NAME, RECORDS_NAME
+from mt3x.data.pipeline.record_format import encode_piece
 from mt3x.data.pipeline.steps import BLOCK_FRAMES
-from mt3x.data.published.multitrack import submixes
 from mt3x.data.published.source import MINOR, Problem, ReadOptions, Source
 
 HOP_SAMPLES = 128  # of the frames that the manifest counts
 PIECES_PER_SHARD = 16
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def prepare(
     options: RecordOptions | None = None,
     pieces_per_shard: int = PIECES_PER_SHARD,
     beam_arguments: Sequence[str] = (),
-    started: Callable[[list[Shard]], None] | None = None,
+    report: Callable[[int, int], None] = lambda finished, total: None,
 ) -> dict[str, Any]:
     """Write the records of a data set; goes on where a stopped run ended.
 
@@ -102,7 +105,7 @@ def prepare(
       options: what is written.
       pieces_per_shard: how many pieces a file holds at most.
       beam_arguments: of Beam's command line, such as --runner=DataflowRunner.
-      started: told the shards before the work begins.
+      report: told now and then how many shards of how many are finished.
 
     Returns:
       The manifest, which is in `folder/manifest.json` too.
@@ -121,11 +124,9 @@ def prepare(
             "folder, or remove it"
         )
     missing = [shard for shard in shards if not is_finished(shard, options)]
-    if started is not None:
-        started(shards)
     if missing:
         arguments = PipelineOptions(list(beam_arguments), save_main_session=False)
-        with beam.Pipeline(options=arguments) as pipeline:
+        with _watched(shards, report), beam.Pipeline(options=arguments) as pipeline:
             _ = (
                 pipeline
                 | beam.Create(missing)
@@ -134,7 +135,32 @@ def prepare(
             )
     manifest = make_manifest(name, shards, options)
     _write_json(os.path.join(folder, MANIFEST_NAME), manifest)
+    report(len(shards), len(shards))
     return manifest
+
+
+@contextlib.contextmanager
+def _watched(
+    shards: Sequence[Shard], report: Callable[[int, int], None]
+) -> Iterator[None]:
+    """Report from a thread how many shards are finished, until the block ends.
+
+    The workers may be anywhere: what they share with this process is the folder.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(POLL_S):
+            finished = [tf.io.gfile.exists(shard.about_path) for shard in shards]
+            report(sum(finished), len(shards))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def is_finished(shard: Shard, options: RecordOptions) -> bool:
@@ -164,8 +190,7 @@ def write_shard(shard: Shard, options: RecordOptions) -> None:
     with tf.io.TFRecordWriter(partial) as writer:
         for source in shard.sources:
             for piece in _pieces(source, shard.split, options, problems):
-                stem_audio = options.read.stem_audio and not options.num_submixes
-                writer.write(encode_piece(piece, options.form, stem_audio))
+                writer.write(encode_piece(piece, options.form))
                 pieces.append(_count(piece))
     tf.io.gfile.rename(partial, shard.path, overwrite=True)
     about = {
@@ -222,7 +247,7 @@ def _pieces(
     mixes = options.num_submixes if split == "train" else 0
     read = options.read
     if mixes:
-        read = ReadOptions(**{**asdict(read), "stem_audio": True})
+        read = replace(read, stem_audio=True)
     piece, found = source.read(read)
     problems += found
     if piece is None:

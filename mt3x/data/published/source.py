@@ -1,24 +1,26 @@
 """Pieces of data sets as their owners publish them, read one by one.
 
-What is wrong with a piece is returned as `Problem`s: a stem or a piece that can not be
+What is wrong with a piece is returned as `Problem`s. A stem or a piece that cannot be
 used is left out, never half read. Pitch bends have no effect on notes; they are
-reported too (`MINOR` problems).
+reported, too (`MINOR` problems).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mido
 import numpy as np
 
-from mt3x.data.pieces import Piece, Stem
-from mt3x.data.published.label_files import read_jams_notes, read_musicnet_notes
+from mt3x.data.pieces import Piece, Stem, mix_samples
 from mt3x.music.audio import audio_info, load_audio
+from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
+MIDI_SUFFIXES = (".mid", ".midi")
 MINOR = ("pitch bends",)
 """Kinds of problems for which nothing is left out."""
 
@@ -31,7 +33,7 @@ class Problem(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A piece, or none where it can not be used, and what is wrong."""
+    """A piece, or None where it cannot be used, and what is wrong."""
 
     piece: Piece | None
     problems: list[Problem]
@@ -42,7 +44,7 @@ class ReadOptions:
     """What is read of a piece."""
 
     sample_rate_hz: int = 16000
-    stem_audio: bool = False  # read the audio of stems too
+    stem_audio: bool = False  # read the audio of stems, too
     midi_programs: bool = False  # Slakh: programs of the MIDI files, not of classes
 
 
@@ -54,7 +56,7 @@ class Source(ABC):
     split: str
 
     def read(self, options: ReadOptions) -> Loaded:
-        """Reads it; whatever is wrong is in the result."""
+        """Read the piece; whatever is wrong is in the result."""
         problems: list[Problem] = []
         try:
             piece = self._read(options, problems)
@@ -68,54 +70,58 @@ class Source(ABC):
 
     @abstractmethod
     def _read(self, options: ReadOptions, problems: list[Problem]) -> Piece:
-        """The piece; what is wrong with parts of it is added to `problems`."""
+        """Return the piece; add what is wrong with parts of it to `problems`."""
 
 
 @dataclass(frozen=True)
 class NotesSource(Source):
-    """One audio file and one file of notes.
+    """A piece that is one audio file and one file of notes."""
 
-    MIDI keeps its programs and its sustain pedal; tables are MAPS's (.tsv), MusicNet's
-    (.csv, times in samples at 44.1 kHz) and GuitarSet's (.jams, pitches rounded).
-    """
+    audio_path: Path | None  # None: there is no audio
+    notes_path: Path
+    reader: Callable[[Path], Notes] = read_notes
+    info: Mapping[str, Any] = field(default_factory=dict)  # title, composer, ...
 
-    audio_path: str
-    notes_path: str
+    def notes(self) -> Notes:
+        """Read the notes; offsets hold the sustain pedal."""
+        return self.reader(self.notes_path)
+
+    def samples(self, sample_rate_hz: int) -> np.ndarray:
+        """Read the audio as mono float32 samples_S.
+
+        Raises:
+          ValueError: there is no audio.
+        """
+        if self.audio_path is None:
+            raise ValueError(f"{self.notes_path}: no audio beside it")
+        return load_audio(self.audio_path, sample_rate_hz)
 
     def _read(self, options: ReadOptions, problems: list[Problem]) -> Piece:
-        path = Path(self.notes_path)
-        readers: dict[str, Callable[[Path], Notes]] = {
-            ".tsv": Notes.from_tsv,
-            ".csv": read_musicnet_notes,
-            ".jams": read_jams_notes,
-        }
-        if path.suffix in readers:
-            notes = readers[path.suffix](path)
-        else:
-            notes = midi_notes(path, problems)
+        notes = self.notes()
+        if self.notes_path.suffix.lower() in MIDI_SUFFIXES:
+            problems += pitch_bends(self.notes_path)
         rate_hz = options.sample_rate_hz
-        return Piece(self.id, load_audio(self.audio_path, rate_hz), rate_hz, notes)
+        return Piece(self.id, self.samples(rate_hz), rate_hz, notes)
 
 
 @dataclass(frozen=True)
 class StemsSource(Source):
-    """A folder with a mix and stems, each an audio file and notes of its own.
+    """A folder with a mix and stems, each an audio file with its own notes.
 
-    Where a stem can not be used, the audio is the sum of the others; otherwise it is
-    the mix's file.
+    The audio of the piece is the mix's file. Where a stem cannot be used, it is the sum
+    of the other stems.
     """
 
-    folder: str
+    folder: Path
 
     def _read(self, options: ReadOptions, problems: list[Problem]) -> Piece:
-        folder, rate_hz = Path(self.folder), options.sample_rate_hz
-        parts, num_missing = self._parts(folder, options, problems)
+        rate_hz = options.sample_rate_hz
+        parts, num_missing = self._parts(options, problems)
         stems = []
         for path, stem in parts:
             try:
                 if options.stem_audio:
-                    samples_S = load_audio(path, rate_hz)
-                    stem = Stem(**{**vars(stem), "samples_S": samples_S})
+                    stem = replace(stem, samples_S=load_audio(path, rate_hz))
                 else:
                     audio_info(path)
             except (OSError, ValueError) as error:
@@ -128,7 +134,7 @@ class StemsSource(Source):
         samples_S = None
         if not num_missing:
             try:
-                samples_S = load_audio(self._mix(folder), rate_hz)
+                samples_S = load_audio(self._mix(), rate_hz)
             except (OSError, ValueError) as error:
                 problems.append(Problem("broken mix", f"{self.id}: {error}"))
         if samples_S is None:
@@ -142,33 +148,34 @@ class StemsSource(Source):
         )
 
     @abstractmethod
-    def _mix(self, folder: Path) -> Path:
-        """The mix's audio file."""
+    def _mix(self) -> Path:
+        """Return the path of the mix's audio file."""
 
     @abstractmethod
     def _parts(
-        self, folder: Path, options: ReadOptions, problems: list[Problem]
+        self, options: ReadOptions, problems: list[Problem]
     ) -> tuple[list[tuple[Path, Stem]], int]:
-        """Audio file and stem without audio of each part, and how many are left out."""
+        """Return each part's audio file and stem, and how many parts are left out.
+
+        The stems have no audio yet.
+        """
 
 
-def mix_samples(parts: Iterable[np.ndarray]) -> np.ndarray:
-    """The sum of samples of several lengths, scaled down where it is louder than 1."""
-    parts = list(parts)
-    sum_S = np.zeros(max(map(len, parts)), np.float32)
-    for samples_S in parts:
-        sum_S[: len(samples_S)] += samples_S
-    return sum_S / max(float(np.abs(sum_S).max(initial=0)), 1.0)
-
-
-def midi_notes(path: Path, problems: list[Problem]) -> Notes:
-    """The notes of a MIDI file; pitch bends are among the problems."""
-    notes = Notes.from_midi(path)
+def pitch_bends(path: Path) -> list[Problem]:
+    """Return the problem that a MIDI file has pitch bends, if it has any."""
     bends = sum(
         message.type == "pitchwheel" and message.pitch != 0
         for track in mido.MidiFile(path, clip=True).tracks
         for message in track
     )
-    if bends:
-        problems.append(Problem("pitch bends", f"{path}: {bends} have no effect"))
-    return notes
+    if not bends:
+        return []
+    return [Problem("pitch bends", f"{path}: {bends} have no effect")]
+
+
+def file_beside(path: Path, suffixes: Sequence[str]) -> Path | None:
+    """Return the first existing file of a path's name with another suffix."""
+    # Not with_suffix: names of MAPS and MAESTRO may hold further dots.
+    stem = str(path)[: -len(path.suffix)]
+    candidates = [Path(stem + suffix) for suffix in suffixes]
+    return next((other for other in candidates if other.is_file()), None)

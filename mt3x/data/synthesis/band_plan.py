@@ -1,4 +1,4 @@
-"""What a set of `mt3x prepare synth` is made of: its tracks, songs and soundfonts.
+"""What a set of `mt3x synth` is made of: its tracks, songs and soundfonts.
 
 No song, groove or soundfont of the test split is in another one; training and
 validation share soundfonts, not songs. A set is recorded in its folder, so that a run

@@ -1,4 +1,4 @@
-"""Where songs for `mt3x prepare synth` come from: MIDI files, POP909, Groove.
+"""Where songs for `mt3x synth` come from: MIDI files, POP909, Groove.
 
 Three kinds of folders are read. Whole songs are any MIDI files. Lead sheets have tracks
 named MELODY, PIANO and, where there is one, BRIDGE, with the beats in `beat_midi.txt`

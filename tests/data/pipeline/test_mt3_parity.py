@@ -8,9 +8,9 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import RecordLayout
 from mt3x.data.pipeline import steps
-from mt3x.data.published.multitrack import URMP_PROGRAMS
+from mt3x.data.pipeline.record_format import RecordLayout, parse_record
+from mt3x.data.published.urmp import URMP_PROGRAMS
 from mt3x.music.instruments import SLAKH_PROGRAMS
 from mt3x.music.notes import Notes
 from mt3x.music.tokens import Tokenizer
@@ -52,7 +52,7 @@ def check_chunks(expected, tokenizer):
     for name, layout in layouts().items():
         record = expected[f"{name}/record"].tobytes()
         dataset = tf.data.Dataset.from_tensors(record)
-        dataset = dataset.map(steps.parse_record(layout))
+        dataset = dataset.map(parse_record(layout))
         dataset = steps.read_pieces(dataset, layout, 16000, 128, trim=name == "slakh")
         dataset = steps.split_into_blocks(dataset, 125.0)
         blocks = list(dataset.as_numpy_iterator())

@@ -9,11 +9,12 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import Piece, encode_piece, pack_notes
+from mt3x.data.pieces import Piece
 from mt3x.data.pipeline import TaskBatches, TrainOptions, steps
 from mt3x.data.pipeline.converters import TokensFeatureConverter
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
-from mt3x.data.pipeline.roll_targets import ROLL_NOTES, add_roll_notes, draw_rolls
+from mt3x.data.pipeline.record_format import ROLL_NOTES, encode_piece, pack_notes
+from mt3x.data.pipeline.roll_targets import add_roll_notes, draw_rolls
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import (
     ROLL_NAMES,

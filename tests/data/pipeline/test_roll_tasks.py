@@ -6,9 +6,10 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from mt3x.data.pieces import Piece, encode_piece
+from mt3x.data.pieces import Piece
 from mt3x.data.pipeline import RollsFeatureConverter, TrainOptions, add_roll_task
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.data.pipeline.record_format import encode_piece
 from mt3x.data.pipeline.task_batches import TaskBatches
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig, notes_to_rolls

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mt3x.data.pieces import Piece, encode_piece
+from mt3x.data.pieces import Piece
 from mt3x.data.pipeline import TaskBatches
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.data.pipeline.record_format import encode_piece
 from mt3x.music.notes import Notes
 
 TASK = "maestrov3_rolls_train"

@@ -7,13 +7,19 @@ import toy_data_sets as toys
 import yaml
 
 import mt3x.data.published.slakh
-from mt3x.data.published.loudness import integrated_loudness
-from mt3x.data.published.multitrack import SlakhSource
-from mt3x.data.published.slakh import LOUDNESS_LUFS, Origin, RenderedStem, write_track
+from mt3x.data.published.slakh import (
+    LOUDNESS_LUFS,
+    Origin,
+    RenderedStem,
+    SlakhSource,
+    integrated_loudness,
+    write_track,
+)
 from mt3x.data.published.source import ReadOptions
 from mt3x.music.notes import Notes
 
 RATE_HZ = 16000
+RATE_48K = 48000
 ORIGIN = Origin("a/b.mid", "0123456789abcdef" * 2)
 
 
@@ -87,7 +93,7 @@ def test_levels(folder):
 def test_the_reader_of_slakh_reads_it(folder):
     write_track(folder, STEMS, RATE_HZ, ORIGIN)
     options = ReadOptions(stem_audio=True, midi_programs=True)
-    piece, problems = SlakhSource("Track00001", "train", str(folder)).read(options)
+    piece, problems = SlakhSource("Track00001", "train", folder).read(options)
     assert piece is not None and not problems
     assert [s.name for s in piece.stems] == ["S00", "S01", "S03"]
     for read, written in zip(piece.stems, [STEMS[0], STEMS[1], STEMS[3]], strict=True):
@@ -121,3 +127,40 @@ def test_nothing_to_hear(folder):
     with pytest.raises(ValueError, match="no instrument"):
         write_track(folder, STEMS[2:3] + STEMS[4:], RATE_HZ, ORIGIN)
     assert not list(folder.parent.iterdir())
+
+
+def tone(level_db, seconds=5.0, frequency_hz=997, rate_hz=RATE_48K):
+    time_S = np.arange(int(seconds * rate_hz)) / rate_hz
+    return 10 ** (level_db / 20) * np.sin(2 * np.pi * frequency_hz * time_S)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100, 48000])
+@pytest.mark.parametrize("level_db", [0, -23])
+def test_sine(rate_hz, level_db):
+    """BS.1770: a sine of 997 Hz at 0 dBFS in one channel is -3.01 LKFS."""
+    lufs = integrated_loudness(tone(level_db, rate_hz=rate_hz), rate_hz)
+    assert lufs == pytest.approx(-3.01 + level_db, abs=0.05)
+
+
+def test_weighting():
+    """Bass counts less and treble more, by the filters of the recommendation."""
+    middle = integrated_loudness(tone(-20), RATE_48K)
+    for frequency_hz, gain_db in ((40, -5.9), (100, -1.8), (10000, 3.4)):
+        lufs = integrated_loudness(tone(-20, frequency_hz=frequency_hz), RATE_48K)
+        assert lufs - middle == pytest.approx(gain_db, abs=0.4)
+
+
+def test_gates():
+    """EBU Tech 3341, case 3: what is 10 LU below the rest does not count."""
+    signal = np.concatenate([tone(-36, 10), tone(-23, 60), tone(-36, 10)])
+    assert integrated_loudness(signal, RATE_48K) == pytest.approx(-26.01, abs=0.1)
+    quiet = np.concatenate([tone(-23, 5), np.zeros(5 * RATE_48K)])
+    assert integrated_loudness(quiet, RATE_48K) == pytest.approx(-26.01, abs=0.2)
+
+
+def test_silence_and_short():
+    assert integrated_loudness(np.zeros(0), RATE_48K) == -np.inf
+    assert integrated_loudness(np.zeros(RATE_48K), RATE_48K) == -np.inf
+    assert integrated_loudness(tone(-90), RATE_48K) == -np.inf
+    short = integrated_loudness(tone(-20, 0.1), RATE_48K)
+    assert short == pytest.approx(-23.01, abs=0.3)

@@ -1,19 +1,14 @@
-"""Data sets as they are downloaded, made small here."""
+"""MAESTRO as it is downloaded, made small here, and read into a corpus."""
 
 import csv
 import json
 
 import numpy as np
 import pytest
-import soundfile
+from toy_data_sets import write_tone
 
-from mt3x.data.corpus import Corpus
-from mt3x.data.published.datasets import (
-    read_maestro,
-    read_maps,
-    read_pairs,
-    write_corpus,
-)
+from mt3x.data.corpus import Corpus, write_corpus
+from mt3x.data.published.maestro import find_maestro
 from mt3x.music.notes import Notes
 
 NOTES = Notes([0.1, 0.5], [0.4, 0.9], [60, 64], [80, 50])
@@ -22,13 +17,6 @@ ROWS = [
     ("2006/b.midi", "2006/b.wav", "validation", "Liszt"),
     ("2006/c.v2.midi", "2006/c.v2.wav", "train", "Chopin"),
 ]
-
-
-def write_audio(path, seconds=1.0, rate_hz=22050):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    time_s = np.arange(int(seconds * rate_hz)) / rate_hz
-    stereo_SxC = np.stack([np.sin(2000 * time_s), np.zeros(len(time_s))], axis=1)
-    soundfile.write(path, 0.5 * stereo_SxC, rate_hz)
 
 
 @pytest.fixture(params=["csv", "json rows", "json columns"])
@@ -40,7 +28,7 @@ def maestro(tmp_path, request):
     for midi_name, audio_name, split, composer in ROWS:
         (tmp_path / midi_name).parent.mkdir(exist_ok=True)
         NOTES.to_midi(tmp_path / midi_name)
-        write_audio(tmp_path / audio_name)
+        write_tone(tmp_path / audio_name)
         values = [composer, "A, B", split, 2004, midi_name, audio_name, 1.0]
         rows.append(dict(zip(names, values, strict=True)))
     if request.param == "csv":
@@ -57,77 +45,41 @@ def maestro(tmp_path, request):
 
 
 def test_maestro(maestro):
-    recordings = read_maestro(maestro)
-    assert [r.name for r in recordings] == ["a", "b", "c.v2"]
+    recordings = find_maestro(maestro)
+    assert [r.id for r in recordings] == ["a", "b", "c.v2"]
     assert [r.split for r in recordings] == ["train", "validation", "train"]
     assert recordings[0].info["canonical_composer"] == "Bach"
-    assert [r.name for r in read_maestro(maestro, "train")] == ["a", "c.v2"]
+    assert [r.id for r in find_maestro(maestro, "train")] == ["a", "c.v2"]
     np.testing.assert_allclose(recordings[2].notes().onset_s, NOTES.onset_s, atol=1e-3)
+
+
+def test_maestro_errors(maestro, tmp_path_factory):
+    with pytest.raises(ValueError, match="split must be one of"):
+        find_maestro(maestro, "valid")
+    (maestro / "2006" / "b.midi").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b\.midi: named by maestro"):
+        find_maestro(maestro)
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.raises(FileNotFoundError, match=r"no maestro-v\*"):
+        find_maestro(folder)
+    (folder / "maestro-v3.0.0.json").write_text('[{"split": "train"}]')
+    with pytest.raises(ValueError, match="no column audio_filename"):
+        find_maestro(folder)
 
 
 def test_maestro_without_audio(maestro):
     (maestro / "2004" / "a.wav").unlink()
-    recordings = read_maestro(maestro)
+    recordings = find_maestro(maestro)
     assert recordings[0].audio_path is None
     with pytest.raises(ValueError, match="no audio beside it"):
         list(write_corpus(recordings, maestro / "corpus"))
 
 
-def test_maestro_errors(maestro, tmp_path_factory):
-    with pytest.raises(ValueError, match="split must be one of"):
-        read_maestro(maestro, "valid")
-    (maestro / "2006" / "b.midi").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.midi: named by maestro"):
-        read_maestro(maestro)
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.raises(FileNotFoundError, match=r"no maestro-v\*"):
-        read_maestro(folder)
-    (folder / "maestro-v3.0.0.json").write_text('[{"split": "train"}]')
-    with pytest.raises(ValueError, match="no column audio_filename"):
-        read_maestro(folder)
-
-
-def test_maps(tmp_path):
-    """The table is preferred; its second column holds the pedal."""
-    write_audio(tmp_path / "train" / "MAPS_MUS-a.b_C.flac")
-    (tmp_path / "train" / "MAPS_MUS-a.b_C.tsv").write_text(
-        "# onset offset note velocity keyup\n0.1\t0.8\t60\t70\t0.3\n"
-    )
-    NOTES.to_midi(tmp_path / "train" / "MAPS_MUS-a.b_C.mid")
-    write_audio(tmp_path / "valid" / "d.wav")
-    NOTES.to_midi(tmp_path / "valid" / "d.mid")
-    recordings = read_maps(tmp_path)
-    assert [(r.name, r.split) for r in recordings] == [
-        ("MAPS_MUS-a.b_C", "train"),
-        ("d", "valid"),
-    ]
-    assert recordings[0].notes().equals(Notes([0.1], [0.8], [60], [70]))
-    assert len(recordings[1].notes()) == 2
-
-
-def test_maps_errors(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no audio files"):
-        read_maps(tmp_path)
-    write_audio(tmp_path / "a.wav")
-    with pytest.raises(FileNotFoundError, match=r"a\.wav: no \.tsv or \.mid"):
-        read_maps(tmp_path)
-
-
-def test_pairs(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no \\.mid"):
-        read_pairs(tmp_path)
-    NOTES.to_midi(tmp_path / "a.mid")
-    NOTES.to_midi(tmp_path / "b.mid")
-    write_audio(tmp_path / "b.flac")
-    a, b = read_pairs(tmp_path)
-    assert a.audio_path is None and b.audio_path == tmp_path / "b.flac"
-
-
 def test_write_corpus(maestro):
-    recordings = read_maestro(maestro)
+    recordings = find_maestro(maestro)
     with pytest.raises(RuntimeError, match="stopped"):
         for recording in write_corpus(recordings, maestro / "corpus"):
-            if recording.name == "b":
+            if recording.id == "b":
                 raise RuntimeError("stopped")
     assert len(list(write_corpus(recordings, maestro / "corpus"))) == 3
     corpus = Corpus(maestro / "corpus")

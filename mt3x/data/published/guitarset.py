@@ -1,0 +1,53 @@
+"""GuitarSet (Xi et al. 2018): solo guitar, played along with lead sheets."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mt3x.data.published.source import NotesSource
+from mt3x.music.notes import Notes
+
+GUITAR_PROGRAM = 24
+
+
+def read_guitarset_notes(path: Path) -> Notes:
+    """Read the notes of all six strings of a JAMS file; pitches are rounded.
+
+    Raises:
+      OSError, ValueError: there is no such file, or it is not one of GuitarSet.
+    """
+    try:
+        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+        rows = [
+            (note["time"], note["time"] + note["duration"], round(note["value"]))
+            for annotation in annotations
+            if annotation["namespace"] == "note_midi"
+            for note in annotation["data"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a JAMS file of GuitarSet ({error})") from error
+    onset_s, offset_s, pitch = np.array(rows, float).reshape(-1, 3).T
+    program = np.full(len(rows), GUITAR_PROGRAM)
+    return Notes(onset_s, offset_s, pitch, program=program)
+
+
+def find_guitarset(folder: Path) -> list[NotesSource]:
+    """Return the pieces; as in MT3, third progressions are for validation.
+
+    Raises:
+      ValueError: a file has a name unlike GuitarSet's.
+    """
+    pieces = []
+    for notes_path in folder.glob("**/*.jams"):
+        id = notes_path.stem  # 00_BN1-129-Eb_comp
+        progression = re.fullmatch(r"\d+_[A-Za-z]+(\d)-.*", id)
+        if progression is None:
+            raise ValueError(f"{notes_path}: not the name of a file of GuitarSet")
+        split = "validation" if progression[1] == "3" else "train"
+        audio_path = folder / "audio_mono-mic" / f"{id}_mic.wav"
+        pieces.append(
+            NotesSource(id, split, audio_path, notes_path, read_guitarset_notes)
+        )
+    return pieces

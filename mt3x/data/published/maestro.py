@@ -1,0 +1,68 @@
+"""MAESTRO v1 to v3 (Hawthorne et al. 2019): piano recitals with their MIDI."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from mt3x.data.published.source import NotesSource
+
+MAESTRO_SPLITS = ("train", "validation", "test")
+_INFO = ("canonical_composer", "canonical_title", "year")
+
+
+def find_maestro(
+    folder: str | os.PathLike[str], split: str | None = None
+) -> list[NotesSource]:
+    """Return the pieces of MAESTRO as it is unpacked.
+
+    Args:
+      folder: holds `maestro-v*.csv` or `.json` and the folders of years. Without
+        audio (the MIDI-only download) pieces have notes alone.
+      split: "train", "validation", "test", or None for all.
+
+    Raises:
+      ValueError: an unknown split, or a table without the columns.
+      FileNotFoundError: there is no table, or a MIDI file that it names is missing.
+    """
+    folder = Path(folder)
+    if split is not None and split not in MAESTRO_SPLITS:
+        raise ValueError(f"split must be one of {MAESTRO_SPLITS}: {split!r}")
+    tables = sorted(folder.glob("maestro-v*.csv"))
+    tables += sorted(folder.glob("maestro-v*.json"))
+    if not tables:
+        raise FileNotFoundError(f"{folder}: no maestro-v*.csv or .json in it")
+    pieces = []
+    for row in _rows(tables[0]):
+        missing = {"split", "midi_filename", "audio_filename"} - row.keys()
+        if missing:
+            raise ValueError(f"{tables[0]}: no column {min(missing)}")
+        if split is not None and row["split"] != split:
+            continue
+        notes_path = folder / row["midi_filename"]
+        if not notes_path.is_file():
+            raise FileNotFoundError(f"{notes_path}: named by {tables[0].name}, missing")
+        audio_path = folder / row["audio_filename"]
+        pieces.append(
+            NotesSource(
+                id=notes_path.stem,
+                split=row["split"],
+                audio_path=audio_path if audio_path.is_file() else None,
+                notes_path=notes_path,
+                info={key: row.get(key) for key in _INFO},
+            )
+        )
+    return pieces
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of the CSV, or of the JSON: rows (v1, v2) or columns (v3)."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    table = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(table, list):
+        return table
+    keys = next(iter(table.values()), {}).keys()
+    return [{name: column[key] for name, column in table.items()} for key in keys]
