@@ -155,13 +155,7 @@ class Batches:
         else:
             samples_S, notes = self._clip(rng)
         rolls = notes_to_rolls(notes, config.num_frames, config.labels)
-        return {
-            "samples": samples_S,
-            "onset": rolls.onset_TxP,
-            "frame": rolls.frame_TxP,
-            "offset": rolls.offset_TxP,
-            "velocity": rolls.velocity_TxP,
-        }
+        return {"samples": samples_S, **rolls.by_name()}
 
     def _draw(self, rng: np.random.Generator) -> _Place:
         config = self.config
@@ -199,13 +193,8 @@ class Batches:
             samples_S = augment(samples_S, rng, config.augment, rate_hz, first)
         start_s, span_s = start / rate_hz, num_source / rate_hz
         notes = corpus.notes_between(index, start_s - 0.5, start_s + span_s + 0.5)
-        scaled = Notes(
-            (notes.onset_s - start_s) / speed,
-            (notes.offset_s - start_s) / speed,
-            notes.pitch,
-            notes.velocity,
-        )
-        return samples_S[-config.clip_samples :], scaled
+        notes = notes.shift(-start_s).stretched(1 / speed)
+        return samples_S[-config.clip_samples :], notes
 
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
         """A clip without music: silence, or noise of a random colour and level."""

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from mt3x.data.augment import AugmentConfig, augment
-from mt3x.data.synthesis.compose import from_keys
+from mt3x.data.synthesis.performance import from_keys
 from mt3x.data.synthesis.pianos import SampledPiano, load_piano
 from mt3x.data.synthesis.render import RenderConfig, render
 from mt3x.music.notes import Notes

@@ -5,7 +5,6 @@ be shuffled, and rolls are drawn for the batch.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
@@ -47,9 +46,7 @@ def add_roll_notes(
         is_near_N &= notes.onset_s < start_s + duration_s + margin_s
         notes = notes[is_near_N].shift(-start_s)
         if num_frames < sequence_length["inputs"]:
-            notes = notes[notes.onset_s < duration_s]
-            offset_s = np.minimum(notes.offset_s, duration_s)
-            notes = replace(notes, offset_s=offset_s)
+            notes = notes.clip(-np.inf, duration_s)
         return pack_notes(notes)
 
     def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mt3x.data.synthesis.compose import excerpt
 from mt3x.data.synthesis.drums import Groove, groove_drums, pattern_drums, times_of
 from mt3x.music.notes import Notes
 
@@ -97,7 +96,7 @@ def arrange(
     start_s = _start(lead, rng, duration_s)
     played = {}
     for name, notes in parts.items():
-        notes = excerpt(notes, start_s, duration_s)
+        notes = notes.clip(start_s, start_s + duration_s).shift(-start_s)
         if name != "drums":
             notes = fit_range(notes, *pitch_range(programs[name]))
         program = np.full(len(notes), programs[name])
@@ -173,9 +172,9 @@ def one_voice(melody: Notes, filler: Notes) -> Notes:
     A note ends where the next one begins; of notes that begin within 30 ms of each
     other the highest stays.
     """
-    spans = np.stack([melody.onset_s - 0.1, melody.offset_s + 0.1])
+    busy_from_s, busy_until_s = melody.onset_s - 0.1, melody.offset_s + 0.1
     free = [
-        not np.any((spans[0] < off_s) & (spans[1] > on_s))
+        not np.any((busy_from_s < off_s) & (busy_until_s > on_s))
         for on_s, off_s in zip(filler.onset_s, filler.offset_s, strict=True)
     ]
     notes = Notes.concatenate([melody, filler[np.array(free, bool)]])
@@ -188,8 +187,7 @@ def one_voice(melody: Notes, filler: Notes) -> Notes:
             kept.append(n)
     notes = notes[np.array(kept, int)]
     next_s = np.append(notes.onset_s[1:], np.inf)
-    offset_s = np.minimum(notes.offset_s, next_s)
-    return Notes(notes.onset_s, offset_s, notes.pitch, notes.velocity)
+    return replace(notes, offset_s=np.minimum(notes.offset_s, next_s))
 
 
 def pitch_range(program: int) -> tuple[int, int]:

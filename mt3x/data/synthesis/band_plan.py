@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from mt3x.data.synthesis.arrange import PARTS
-from mt3x.data.synthesis.render import PLAY_RATE_HZ, synthesizer
 from mt3x.data.synthesis.songs import SongFile
 from mt3x.data.synthesis.soundfonts import DRUM_BANK, read_presets
+from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ, synthesizer_version
 from mt3x.files import write_whole
 
 SPLITS = ("train", "validation", "test")
@@ -237,7 +237,7 @@ def _record(config: SynthConfig, material: Material) -> dict[str, Any]:
     about = {
         "format": FORMAT,
         **asdict(config),
-        "synthesizer": synthesizer(),
+        "synthesizer": synthesizer_version(),
         "soundfonts": fonts(material.soundfonts),
         "test_soundfonts": fonts(material.test_soundfonts),
         "songs": songs(material.songs),

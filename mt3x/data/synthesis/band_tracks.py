@@ -20,10 +20,9 @@ import numpy as np
 from mt3x.data.published.slakh import Origin, RenderedStem, write_track
 from mt3x.data.synthesis.arrange import arrange
 from mt3x.data.synthesis.band_plan import NUM_RENDERED, SynthConfig, Track, presets_of
-from mt3x.data.synthesis.compose import excerpt
-from mt3x.data.synthesis.render import PLAY_RATE_HZ, play
 from mt3x.data.synthesis.songs import nearest_groove, read_groove, read_lead_sheet
 from mt3x.data.synthesis.soundfonts import DRUM_BANK
+from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ, play
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
@@ -120,7 +119,7 @@ def _some(notes: Notes, seconds: float, rng: np.random.Generator) -> Notes:
     latest_s = float(notes.offset_s.max()) - seconds
     starts_s = notes.onset_s[notes.onset_s <= max(latest_s, notes.onset_s[0])]
     start_s = float(rng.choice(starts_s)) - 0.1
-    return excerpt(notes, start_s, seconds)
+    return notes.clip(start_s, start_s + seconds).shift(-start_s)
 
 
 def _by_instrument(notes: Notes, fonts: Sequence[Path]) -> list[Notes]:

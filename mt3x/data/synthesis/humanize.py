@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mt3x.data.synthesis.compose import NO_PEDAL, Performance, clean
+from mt3x.data.synthesis.performance import NO_PEDAL, Performance, clean
 from mt3x.music.notes import Notes
 
 _CHORD_S = 0.03  # what begins within this is one chord

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from mt3x.data.synthesis.compose import Performance, compose, vary
+from mt3x.data.synthesis.compose import compose
 from mt3x.data.synthesis.humanize import humanize
+from mt3x.data.synthesis.performance import Performance, vary
 from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, load_piano
 from mt3x.data.synthesis.render import RenderConfig, render_many
 from mt3x.music.midi import read_pedal

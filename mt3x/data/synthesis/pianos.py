@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mt3x.data.synthesis.performance import HIGHEST_KEY, LOWEST_KEY
 from mt3x.data.synthesis.sfz import key_of_name, plays_at_rest, read_regions
 from mt3x.music.samples import resample
 
-LOWEST_KEY, HIGHEST_KEY = 21, 108
 # Strings above this key have no damper: they ring on after the key is released.
 HIGHEST_DAMPED_KEY = 89
 

@@ -1,44 +1,25 @@
-"""Notes -> audio: sampled pianos mixed in NumPy, soundfonts through a synthesiser.
+"""Piano notes -> audio: samples mixed in NumPy, soundfonts through a synthesiser.
 
-The label and the sound agree: a note's attack begins at its onset (within a few
-milliseconds, for every piano; soundfonts are measured once and shifted) and its
-damper falls at its offset.
+The label and the sound agree. A note's attack begins at its onset, within a few
+milliseconds for every piano (soundfonts are measured once and shifted), and its damper
+falls at its offset.
 """
 
 import functools
-import importlib
-import importlib.metadata
-import importlib.util
-import io
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import mido
 import numpy as np
-import soundfile
 
+from mt3x.data.synthesis.performance import HIGHEST_KEY, LOWEST_KEY
 from mt3x.data.synthesis.pianos import HIGHEST_DAMPED_KEY, SampledPiano, SoundFont
-from mt3x.music import midi
+from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ, play
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
-# Soundfonts are played at this rate and brought down after: synthesisers
-# interpolate without a low-pass, so a low rate would fold the treble back.
-PLAY_RATE_HZ = 44100
-_REVERB, _CHORUS = 91, 93  # MIDI controllers
-_RING_S = 2.0
 # Dampers stop the high partials of bass strings first: how many times as long as theirs
 # the sound below `_BASS_HZ` takes, by key.
 _FUNDAMENTAL, _BASS_HZ = ([21, 52], [8.0, 1.0]), 180
-_NO_SYNTHESIZER = (
-    "no synthesiser; install fluidsynth (`apt install fluidsynth`; any soundfont) or "
-    "`pip install midirenderer` (SF2 only)"
-)
 
 
 @dataclass(frozen=True)
@@ -86,12 +67,12 @@ def render(
       float32 samples_S, mono; time 0 is the notes' time 0.
     """
     config = config or RenderConfig()
-    notes = notes[(notes.pitch >= 21) & (notes.pitch <= 108) & ~notes.is_drum]
+    on_keyboard = (notes.pitch >= LOWEST_KEY) & (notes.pitch <= HIGHEST_KEY)
+    notes = notes[on_keyboard & ~notes.is_drum]
+    notes = replace(notes, program=np.full(len(notes), _program(piano)))
     # Sharper means faster: play slower first, then resample by the same ratio.
     ratio = 2 ** (config.tuning_cents / 1200)
-    slowed = Notes(
-        notes.onset_s * ratio, notes.offset_s * ratio, notes.pitch, notes.velocity
-    )
+    slowed = notes.stretched(ratio)
     end_s = (float(notes.offset_s.max()) if len(notes) else 0.0) + config.tail_s
     num_samples = round(end_s * sample_rate_hz)
     if isinstance(piano, SoundFont):
@@ -176,15 +157,8 @@ def _damped(
     return sound_S
 
 
-def _struck_again(notes: Notes) -> np.ndarray:
-    """Which notes end because their key is struck again."""
-    order = np.lexsort((notes.onset_s, notes.pitch))
-    pitch, onset_s = notes.pitch[order], notes.onset_s[order]
-    again = np.zeros(len(notes), bool)
-    again[order[:-1]] = (pitch[1:] == pitch[:-1]) & (
-        notes.offset_s[order][:-1] > onset_s[1:] - 0.001
-    )
-    return again
+def _program(piano: SampledPiano | SoundFont) -> int:
+    return piano.program if isinstance(piano, SoundFont) else 0
 
 
 def _mix(
@@ -199,7 +173,8 @@ def _mix(
     level_db_N = rng.normal(0, 1, 128)[notes.pitch] * config.key_level_db
     level_db_N = level_db_N + rng.normal(0, 1, len(notes)) * config.note_level_db
     gain_N = (10 ** (level_db_N / 20)).astype(np.float32)
-    again_N = _struck_again(notes)
+    # They end because their key is struck again.
+    again_N = notes.offset_s > notes.next_onsets() - 0.001
     for i in range(len(notes)):
         key, velocity = int(notes.pitch[i]), max(1, int(notes.velocity[i]))
         sound_S = piano.note(key, velocity, config.gamma) * gain_N[i]
@@ -239,7 +214,7 @@ def _render_soundfont(
     notes: Notes, piano: SoundFont, sample_rate_hz: int
 ) -> np.ndarray:
     latency_s = _soundfont_latency_s(piano)
-    samples_S = _synthesize(notes, piano)
+    samples_S = play(notes, piano.path)
     samples_S = samples_S[round(latency_s * PLAY_RATE_HZ) :]
     return resample(samples_S, PLAY_RATE_HZ, sample_rate_hz)
 
@@ -249,8 +224,9 @@ def _soundfont_latency_s(piano: SoundFont) -> float:
     """Median delay from a note's label to its attack, over keys and velocities."""
     pitch, velocity = np.meshgrid(np.arange(24, 108, 6), [40, 70, 100])
     onset_s = 0.2 + 1.5 * np.arange(pitch.size)
-    notes = Notes(onset_s, onset_s + 0.8, pitch.ravel(), velocity.ravel())
-    return float(np.median(attack_delays_s(_synthesize(notes, piano), notes)))
+    program = np.full(pitch.size, piano.program)
+    notes = Notes(onset_s, onset_s + 0.8, pitch.ravel(), velocity.ravel(), program)
+    return float(np.median(attack_delays_s(play(notes, piano.path), notes)))
 
 
 def attack_delays_s(
@@ -270,96 +246,3 @@ def attack_delays_s(
         attack = int(np.argmax(head_S >= 0.1 * head_S.max()))
         delays_s.append((start + attack) / sample_rate_hz - onset_s)
     return np.array(delays_s)
-
-
-def _synthesize(notes: Notes, piano: SoundFont) -> np.ndarray:
-    """Mono samples at 44.1 kHz of notes that all play the soundfont's program."""
-    program = np.full(len(notes), piano.program)
-    return play(
-        Notes(notes.onset_s, notes.offset_s, notes.pitch, notes.velocity, program),
-        piano.path,
-    )
-
-
-def play(notes: Notes, soundfont: Path) -> np.ndarray:
-    """Plays notes with the programs and drums of a General MIDI soundfont.
-
-    Args:
-      notes: at most 15 programs besides drums; synthesisers mix up more of them.
-      soundfont: an .sf2 or .sf3 file.
-
-    Returns:
-      Mono float32 samples_S at `PLAY_RATE_HZ`, without reverb and chorus; sound begins
-      1 to 4 ms after a note's onset.
-
-    Raises:
-      OSError: no synthesiser is installed, or it can not read the soundfont.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        score, sound = Path(folder) / "score.mid", Path(folder) / "sound.wav"
-        score.write_bytes(notes.to_midi())
-        if shutil.which("fluidsynth"):
-            _run_fluidsynth(soundfont, score, sound)
-        else:
-            _run_midirenderer(soundfont, score, sound)
-        samples_SxC, rate_hz = soundfile.read(sound, dtype="float32", always_2d=True)
-    samples_S = samples_SxC @ np.full(samples_SxC.shape[1], 1 / samples_SxC.shape[1])
-    return resample(samples_S, rate_hz, PLAY_RATE_HZ)
-
-
-def synthesizer() -> str:
-    """Name and version of the synthesiser that plays soundfonts here.
-
-    Raises:
-      OSError: there is none.
-    """
-    if shutil.which("fluidsynth"):
-        done = subprocess.run(
-            ["fluidsynth", "--version"], capture_output=True, text=True, check=True
-        )
-        version = re.search(r"version ([\d.]+)", done.stdout)
-        return f"fluidsynth {version[1] if version else '?'}"
-    if importlib.util.find_spec("midirenderer"):
-        return f"midirenderer {importlib.metadata.version('midirenderer')}"
-    raise OSError(_NO_SYNTHESIZER)
-
-
-def _run_fluidsynth(soundfont: Path, score: Path, sound: Path) -> None:
-    command = ["fluidsynth", "-q", "-n", "-i", "-R", "0", "-C", "0", "-g", "0.4"]
-    command += ["-r", str(PLAY_RATE_HZ), "-o", "synth.dynamic-sample-loading=1"]
-    command += ["-T", "wav", "-O", "float", "-F", str(sound)]
-    done = subprocess.run(
-        [*command, str(soundfont), str(score)], capture_output=True, text=True
-    )
-    # It goes on with its default soundfont where it cannot load the one given.
-    failed = re.search(r"failed to load|not a soundfont", done.stderr, re.IGNORECASE)
-    if done.returncode or failed or not sound.is_file():
-        raise OSError(f"{soundfont}: fluidsynth failed: {done.stderr.strip()[:300]}")
-
-
-def _run_midirenderer(soundfont: Path, score: Path, sound: Path) -> None:
-    if soundfont.suffix.lower() != ".sf2" or not importlib.util.find_spec(
-        "midirenderer"
-    ):
-        raise OSError(f"{soundfont}: {_NO_SYNTHESIZER}")
-    midirenderer = importlib.import_module("midirenderer")
-    wave = midirenderer.render_wave_from(soundfont.read_bytes(), _dry(score))
-    sound.write_bytes(wave)
-
-
-def _dry(score: Path) -> bytes:
-    """The MIDI file's bytes with reverb and chorus off, and time to ring at its end."""
-    score_midi = mido.MidiFile(score)
-    track = mido.MidiTrack(
-        mido.Message("control_change", channel=channel, control=control, value=0)
-        for channel in range(16)
-        for control in (_REVERB, _CHORUS)
-    )
-    ticks = mido.second2tick(
-        score_midi.length + _RING_S, score_midi.ticks_per_beat, midi.DEFAULT_TEMPO_US
-    )
-    track.append(mido.MetaMessage("end_of_track", time=ticks))
-    score_midi.tracks.insert(0, track)
-    file = io.BytesIO()
-    score_midi.save(file=file)
-    return file.getvalue()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOWEST_KEY, HIGHEST_KEY = 21, 108
+from mt3x.data.synthesis.performance import HIGHEST_KEY, LOWEST_KEY
 
 _MODES = (
     (0, 2, 4, 5, 7, 9, 11),  # major
@@ -39,9 +39,6 @@ class Section:
 
     def chord_at(self, time_s: float) -> np.ndarray:
         return self.chords[min(int(time_s / self.bar_s), len(self.chords) - 1)]
-
-    def velocity_at(self, time_s: float) -> float:
-        return self.velocity + self.slope * time_s / self.length_s
 
 
 def random_section(rng: np.random.Generator, character: float) -> Section:

@@ -18,7 +18,7 @@ SMALL = SynthConfig(train=6, validation=2, test=2, programs=BAND)
 @pytest.fixture
 def material(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        mt3x.data.synthesis.band_plan, "synthesizer", lambda: "stand-in 1"
+        mt3x.data.synthesis.band_plan, "synthesizer_version", lambda: "stand-in 1"
     )
     fonts = [tmp_path / f"{name}.sf2" for name in "abc"]
     for index, font in enumerate(fonts):

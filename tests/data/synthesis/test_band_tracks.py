@@ -11,8 +11,8 @@ import mt3x.data.synthesis.band_plan
 import mt3x.data.synthesis.band_tracks
 from mt3x.data.synthesis.band_plan import Material, SynthConfig, plan
 from mt3x.data.synthesis.band_tracks import render_all, render_track
-from mt3x.data.synthesis.render import PLAY_RATE_HZ
 from mt3x.data.synthesis.songs import find_grooves, find_songs
+from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ
 from mt3x.music.notes import Notes
 from mt3x.music.sonify import sonify
 

@@ -1,13 +1,8 @@
 """Notes into audio: place, length, level and pitch of what sounds."""
 
-import shutil
-import subprocess
-
 import numpy as np
 import pytest
-import soundfile
 from toy_pianos import pitch_of, write_tone
-from toy_soundfont import write_soundfont
 
 import mt3x.data.synthesis.render
 from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, read_sfz
@@ -15,7 +10,6 @@ from mt3x.data.synthesis.render import (
     RenderConfig,
     attack_delays_s,
     damper_fade_s,
-    play,
     render,
     render_many,
 )
@@ -189,13 +183,13 @@ def test_soundfont_pieces_are_cut_from_one_rendering(piano, monkeypatch):
     """A soundfont's pieces, its delay and its rate; the synthesiser is a stand-in."""
     calls = []
 
-    def synthesize(notes, font):
+    def play(notes, path):
         calls.append(len(notes))
         hall = SampledPiano("p", piano.regions, sample_rate_hz=44100)
         samples_S = render(notes, hall, RenderConfig(peak=None), 44100)
         return np.pad(samples_S, (441, 0))  # late by 10 ms
 
-    monkeypatch.setattr(mt3x.data.synthesis.render, "_synthesize", synthesize)
+    monkeypatch.setattr(mt3x.data.synthesis.render, "play", play)
     mt3x.data.synthesis.render._soundfont_latency_s.cache_clear()
     font = SoundFont("stand-in.sf2")
     scores = [Notes([0.5], [1], [60]), Notes([0.2], [0.4], [72])]
@@ -207,42 +201,3 @@ def test_soundfont_pieces_are_cut_from_one_rendering(piano, monkeypatch):
         assert np.abs(samples_S).max() == pytest.approx(0.7)
     assert pitch_of(pieces[0][RATE_HZ // 2 :]) == pytest.approx(60, abs=0.1)
     mt3x.data.synthesis.render._soundfont_latency_s.cache_clear()
-
-
-def test_synthesiser_that_plays_another_soundfont(tmp_path, monkeypatch):
-    """fluidsynth ends well after it failed to load the soundfont: that is an error."""
-
-    def run(command, **options):
-        folder_of_sound = command[command.index("-F") + 1]
-        soundfile.write(folder_of_sound, np.ones(44100), 44100)
-        error = f"Failed to load the SoundFont {command[-2]}\n"
-        return subprocess.CompletedProcess(command, 0, "", error)
-
-    monkeypatch.setattr(shutil, "which", lambda name: name)
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(OSError, match=r"a\.sf2: fluidsynth failed: Failed to load"):
-        render(Notes([0], [1], [60]), SoundFont(tmp_path / "a.sf2"))
-
-
-def test_no_synthesiser(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(OSError, match="install fluidsynth"):
-        render(Notes([0], [1], [60]), SoundFont(tmp_path / "a.sf3"))
-
-
-def test_midirenderer_plays_dry_and_to_the_end(tmp_path, monkeypatch):
-    pytest.importorskip("midirenderer", reason="midirenderer is not installed")
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    write_soundfont(tmp_path / "a.sf2")
-    notes = Notes([0.5, 1.5], [0.7, 1.7], [69, 36], None, [33, 0], [False, True])
-    samples_S = play(notes, tmp_path / "a.sf2")
-    assert len(samples_S) > 3 * 44100
-    tone_S = samples_S[round(0.51 * 44100) :]
-    assert pitch_of(tone_S, 44100) == pytest.approx(69, abs=0.2)
-    for silent_s in (0.0, 1.0, 2.5):
-        start = round(silent_s * 44100)
-        assert np.abs(samples_S[start : start + 13000]).max() < 1e-5
-    for onset_s in notes.onset_s:
-        start = round(onset_s * 44100)
-        assert np.abs(samples_S[start : start + 4410]).max() > 1e-2
-    assert np.abs(attack_delays_s(samples_S, notes, 44100)).max() < 0.005
