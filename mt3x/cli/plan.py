@@ -65,21 +65,21 @@ def command(
 
     jax.config.update("jax_platforms", "cpu")
     experiment = config.load(gin_files, bindings, search_paths)
-    from mt3x.training import plan as plans
+    from mt3x.training.plan import fewest_microbatches, plan_step, tpu_devices
 
     chip, found = None, None
     if topology is not None:
-        chip, found = plans.tpu_devices(topology)
+        chip, found = tpu_devices(topology)
     else:
         jax.config.update("jax_num_cpu_devices", devices)
         found = jax.devices()
     job = (experiment.objective, experiment.train, batch_size, found, chip, num_frames)
     try:
         if fit:
-            train, made = plans.fewest_microbatches(*job)  # pyright: ignore
+            train, made = fewest_microbatches(*job)  # pyright: ignore
             click.echo(f"microbatches    {train.microbatches}")
         else:
-            made = plans.plan(*job)
+            made = plan_step(*job)
     except MemoryError as error:
         raise ValueError(
             f"{error}; raise microbatches, set remat, or take more devices"
@@ -102,14 +102,9 @@ def _lines(plan, utilization: float) -> list[str]:
         f"FLOPs           {plan.flops:.3g} a step, "
         f"{plan.flops / plan.devices:.3g} a device"
     )
-    from mt3x.training import collectives
-
-    for kind, (count, sent) in collectives.by_kind(list(plan.exchanges)).items():
-        lines.append(f"{kind:<15} {count}, {sent / 2**20:.1f} MiB sent a device")
     if plan.chip is not None:
-        lines += [
+        lines.append(
             f"step time       {plan.compute_s(utilization):.3f} s of products at "
-            f"{utilization:.0%} of the peak,",
-            f"                {plan.exchange_s():.4f} s of links if none is idle",
-        ]
+            f"{utilization:.0%} of the peak"
+        )
     return lines

@@ -1,4 +1,4 @@
-"""What a training step needs on machines that are not there: memory, FLOPs, traffic.
+"""What a training step needs on machines that are not there: memory, FLOPs.
 
 The step is compiled ahead of time for a described TPU topology (libtpu compiles without
 a TPU) or for as many CPU devices, and read: nothing is run.
@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.objectives import ModelConfig, make_objective
-from mt3x.training import collectives, partitioning
+from mt3x.models.weights_file import first_line
+from mt3x.training import partitioning
 from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import matmul_flops, peak_flops
 from mt3x.training.train import TrainConfig
@@ -24,7 +25,7 @@ from mt3x.training.train import TrainConfig
 
 @dataclass(frozen=True)
 class Chip:
-    """A TPU, by the published figures; its peak FLOP/s are in `meters.PEAK_TFLOPS`."""
+    """A TPU, by the published figures; its peak FLOP/s are in `PEAK_TFLOPS`."""
 
     # What JAX calls its devices.
     kind: str
@@ -32,19 +33,17 @@ class Chip:
     devices: int
     # High-bandwidth memory of a chip.
     hbm_gib: float
-    # Links to other chips, all together, one way.
-    ici_gbit_per_s: float
 
 
 # Jouppi et al. 2020, "A domain-specific supercomputer for training deep neural
 # networks", table 3 (v2, v3); cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}.
 CHIPS: Mapping[str, Chip] = {
-    "v2": Chip("TPU v2", 2, 16, 4 * 496),
-    "v3": Chip("TPU v3", 2, 32, 4 * 656),
-    "v4": Chip("TPU v4", 1, 32, 2400),
-    "v5e": Chip("TPU v5e", 1, 16, 1600),
-    "v5p": Chip("TPU v5", 1, 95, 4800),
-    "v6e": Chip("TPU v6e", 1, 32, 3584),
+    "v2": Chip("TPU v2", 2, 16),
+    "v3": Chip("TPU v3", 2, 32),
+    "v4": Chip("TPU v4", 1, 32),
+    "v5e": Chip("TPU v5e", 1, 16),
+    "v5p": Chip("TPU v5", 1, 95),
+    "v6e": Chip("TPU v6e", 1, 32),
 }
 
 
@@ -62,7 +61,6 @@ class Plan:
     # Of the matrix products of one step, all devices together, without recomputation.
     flops: float
     dtype: str
-    exchanges: Sequence[collectives.Collective]
 
     @property
     def memory(self) -> int:
@@ -75,13 +73,6 @@ class Plan:
             return None
         peak = peak_flops([self.chip.kind] * self.devices, self.dtype)
         return None if peak is None else self.flops / (utilization * peak)
-
-    def exchange_s(self) -> float | None:
-        """Seconds that the links take for what a device sends, all of them busy."""
-        if self.chip is None:
-            return None
-        share = self.chip.ici_gbit_per_s * 1e9 / 8 / self.chip.devices
-        return sum(c.sent for c in self.exchanges) / share
 
 
 def tpu_devices(topology: str) -> tuple[Chip, list[Any]]:
@@ -126,7 +117,7 @@ def _grid(topology: str, devices: int, chip: Chip) -> str:
     return sides + ("x1" if chip.devices == 2 else "")
 
 
-def plan(
+def plan_step(
     objective: ModelConfig,
     train: TrainConfig,
     batch_size: int,
@@ -146,7 +137,7 @@ def plan(
 
     Raises:
       ValueError: batch, microbatches and mesh do not fit together.
-      MemoryError: the compiler says that the step does not fit.
+      MemoryError: the compiler refuses the step, as it does not fit.
     """
     mesh = partitioning.make_mesh(train.mesh, devices)
     partitioning.check_batch(mesh, batch_size, train.microbatches)
@@ -160,17 +151,9 @@ def plan(
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        needed = re.search(
-            r"\(([\d.]+[GM])\) exceeds available \w+ \(([\d.]+[GM])\)", str(error)
-        )
-        text = (
-            f"{needed[1]} of temporaries, {needed[2]} are there"
-            if needed
-            else "too much"
-        )
-        raise MemoryError(f"the step does not fit: {text}") from error
+        raise MemoryError(
+            f"the compiler refuses the step ({first_line(error)})"
+        ) from error
     memory = compiled.memory_analysis()
     assert memory is not None
     return Plan(
@@ -180,7 +163,6 @@ def plan(
         temporaries=memory.temp_size_in_bytes,
         flops=flops,
         dtype=train.dtype,
-        exchanges=collectives.collectives(compiled.as_text()),
     )
 
 
@@ -201,7 +183,7 @@ def fewest_microbatches(
     for power in range(int(math.log2(max(batch_size // rows, 1))) + 1):
         tried = dataclasses.replace(train, microbatches=2**power)
         with contextlib.suppress(MemoryError):
-            made = plan(objective, tried, batch_size, devices, chip, num_frames)
+            made = plan_step(objective, tried, batch_size, devices, chip, num_frames)
             if made.memory <= chip.hbm_gib / chip.devices * 2**30:
                 return tried, made
     raise MemoryError(

@@ -9,12 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import collectives
 import numpy as np
 import pytest
 from eight_devices import BATCH
 from toy_objective import ToyBatches, ToyObjective
 
-from mt3x.training import collectives
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.run_log import read_curve
 from mt3x.training.train import TrainConfig, train
