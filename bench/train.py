@@ -46,7 +46,7 @@ from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
 from mt3x.training.step import make_sharded_step
-from mt3x.training.throughput import Meter, matmul_flops, peak_flops
+from mt3x.training.throughput import Throughput, matmul_flops, peak_flops
 from mt3x.training.train import TrainConfig
 
 TASKS = {"mt3": "slakh_notes_ties_vb1_train", "hppnet": "maestrov3_rolls_train"}
@@ -166,8 +166,8 @@ class Job:
         self.state = step.init(None)
         kinds = [device.device_kind for device in self.mesh.devices.flat]
         inputs = (self.state, self.batch, self.flags)
-        self.new_meter = functools.partial(
-            Meter,
+        self.new_throughput = functools.partial(
+            Throughput,
             flops_per_step=matmul_flops(step.update, *inputs),
             peak_flops=peak_flops(kinds, args.dtype),
             sample_rate_hz=objective.config.features.sample_rate_hz,
@@ -177,8 +177,8 @@ class Job:
         self.compile_s = time.perf_counter() - begin_s
 
     def describe(self) -> None:
-        meter = self.new_meter()
-        flops, known = meter.flops_per_step or 0.0, meter.peak_flops
+        throughput = self.new_throughput()
+        flops, known = throughput.flops_per_step or 0.0, throughput.peak_flops
         params = jax.tree.leaves(self.state["weights"]["params"])
         devices = self.mesh.devices
         print(
@@ -197,12 +197,12 @@ class Job:
 
     def run(self, stream) -> dict[str, float]:
         """Train on these batches; rates from the second on."""
-        meter = self.new_meter()
-        for batch in meter.watch(stream):
+        throughput = self.new_throughput()
+        for batch in throughput.watch(stream):
             self.state, _ = self.update(self.state, batch, self.flags)
-            meter.count(batch)
+            throughput.count(batch)
         jax.block_until_ready(self.state)
-        return meter.read()
+        return throughput.read()
 
     def held(self, steps: int) -> dict[str, float]:
         return self.run([self.batch] * (steps + 1))

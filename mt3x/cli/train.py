@@ -1,6 +1,5 @@
 """`mt3x train`: train a model as gin files describe, or go on with a run."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,11 +111,8 @@ def _training(
 
         return config.load_training(gin_files, bindings, search_paths, run_dir)
     from mt3x.training.experiment import Experiment
+    from mt3x.training.run_folder import RunFolder
 
     if run_dir is None:
         raise ValueError("name a --gin_file to start a run, or the --run-dir of one")
-    file = run_dir / "config.json"
-    if not file.is_file():
-        raise ValueError(f"{run_dir} holds no run yet; name a --gin_file to start one")
-    config_json = json.loads(file.read_text(encoding="utf-8"))
-    return Experiment.from_dict(config_json), run_dir, None
+    return Experiment.from_dict(RunFolder(run_dir).config), run_dir, None

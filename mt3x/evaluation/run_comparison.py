@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mt3x.evaluation.reports import is_scores, read_mean
 from mt3x.files import write_whole
 from mt3x.models.weights_file import flatten
-from mt3x.training.run_log import read_curve
+from mt3x.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,7 +100,7 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such run folder or file of scores")
-        if _is_run(path):
+        if RunFolder(path).has_run:
             _add_run(runs, path)
             continue
         files = [path] if path.is_file() else _score_files(path, "*.json")
@@ -255,26 +255,21 @@ def _draw(axes: "Axes", groups: Sequence[Group], column: str) -> None:
     axes.grid(color="0.9")
 
 
-def _is_run(path: Path) -> bool:
-    names = ("config.json", "learning_curve.csv")
-    return all((path / name).is_file() for name in names)
-
-
 def _run_around(path: Path) -> Path | None:
     """The run folder that holds a path, or is it."""
-    return next((p for p in (path, *path.parents) if _is_run(p)), None)
+    return next((p for p in (path, *path.parents) if RunFolder(p).has_run), None)
 
 
 def _add_run(runs: dict[Path, Run], path: Path) -> Run:
     key = path.resolve()
     if key in runs:
         return runs[key]
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    folder = RunFolder(path)
     run = Run(
         path,
-        settings=flatten(config),
-        objective=config.get("objective", {}),
-        curve=read_curve(path / "learning_curve.csv"),
+        settings=flatten(folder.config),
+        objective=folder.config.get("objective", {}),
+        curve=folder.curve,
     )
     runs[key] = run
     for file in _score_files(path, "*.json") + _score_files(path, "*/*.json"):

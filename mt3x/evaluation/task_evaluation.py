@@ -34,7 +34,7 @@ from mt3x.music.metrics import (
 )
 from mt3x.music.notes import Notes
 from mt3x.music.roll_decoder import RollDecodingConfig
-from mt3x.training import run_folder
+from mt3x.training.run_folder import write_config
 
 __all__ = ["Evaluation", "Inference", "TranscriberConfig", "check_model"]
 
@@ -249,9 +249,7 @@ def _claimed(
     folder.mkdir(parents=True, exist_ok=True)
     config = dataclasses.asdict(program)
     config["weights"] = _digest(program.checkpoint)
-    run_folder.write_config(
-        folder, config, free=["checkpoint", "output_dir", "shard_id"]
-    )
+    write_config(folder, config, free=["checkpoint", "output_dir", "shard_id"])
     return locked(folder, f"lock{suffix}")
 
 

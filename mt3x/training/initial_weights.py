@@ -8,20 +8,17 @@ and dtype alone; the report says of every array what became of it.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from mt3x.files import write_whole
 from mt3x.models import weights_file
-from mt3x.training import processes
 
 REPORT_FILE = "init_report.txt"
 """In the run folder, where a run started from a part of a file."""
 GROUPS_SHOWN = 6
-"""Groups of arrays that a line of the journal names; the file has all arrays."""
+"""Groups of arrays that a line of the run log names; the file has all arrays."""
 
 
 class Array(NamedTuple):
@@ -136,38 +133,29 @@ def fitting(
 def load(
     source: weights_file.Source,
     init: Callable[[jax.Array], Any],
-    run_dir: Path,
     partial: bool = False,
-) -> tuple[dict[str, Any], list[str]]:
-    """Parameters of a file, checkpoint or run for a model to start from.
+) -> tuple[dict[str, Any], InitReport | None]:
+    """Return the parameters of a file, checkpoint or run for a model to start from.
 
     Args:
       source: as for `weights_file.load`.
       init: the objective's, to know its parameters; nothing is drawn.
-      run_dir: gets the report of a partial start.
       partial: take those that fit; else all must.
 
     Returns:
-      Nested dict of arrays, and lines for the user.
+      Nested dict of arrays, and the report of a partial start.
 
     Raises:
       ValueError: they do not fit (where `partial`: none does), or are damaged.
-      OSError: there is nothing at `source`, or the report can not be written.
+      OSError: there is nothing at `source`.
     """
     given = weights_file.load(source).params
     expected = jax.eval_shape(init, jax.random.key(0))
     if not partial:
         remedy = "init_partial=True starts from the arrays that fit"
         weights_file.check_params(given, expected, source, remedy)
-        return given, []
-    params, report = fitting(given, expected, source)
-
-    def write() -> None:
-        with write_whole(run_dir / REPORT_FILE, overwrite=True, text=True) as file:
-            file.write(report.text())
-
-    processes.on_first(write)
-    return params, report.lines()
+        return given, None
+    return fitting(given, expected, source)
 
 
 def _arrays(flat: Mapping[str, Any]) -> dict[str, Array]:

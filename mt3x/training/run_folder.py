@@ -1,34 +1,126 @@
-"""The folder of a training run: one config and one process at a time."""
+"""The folder of a training run: lock, configuration, checkpoints, log and scores.
+
+config.json            what the run is made of; `operative_config.gin` beside it
+checkpoints/STEP/      `mt3x.training.run_checkpoints`
+learning_curve.csv     losses, rates and validation scores (`mt3x.training.run_log`)
+tensorboard/
+lock                   held by the process that trains
+"""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mt3x.files import write_whole
+from mt3x.files import locked, write_whole
 from mt3x.models.weights_file import flatten
+from mt3x.training.run_log import RunLog, read_curve
+
+if TYPE_CHECKING:
+    from mt3x.training.run_checkpoints import RunCheckpoints
+
+Settings = Mapping[str, Any]
+
+
+class RunFolder:
+    """The folder of one run; it is made when the run claims it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run was begun here and has logged something."""
+        return self._config.is_file() and self._curve.is_file()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The contents of `config.json`.
+
+        Raises:
+          ValueError: there is no run yet.
+        """
+        if not self._config.is_file():
+            raise ValueError(
+                f"{self.path} holds no run yet; name a --gin_file to start one"
+            )
+        return json.loads(self._config.read_text(encoding="utf-8"))
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """The rows of the learning curve."""
+        return read_curve(self._curve)
+
+    @contextmanager
+    def claimed(
+        self,
+        config: Settings,
+        free: Sequence[str] = (),
+        read: Callable[[Settings], Settings] | None = None,
+        gin_text: str | None = None,
+    ) -> Iterator[None]:
+        """Hold the folder for this process and this run.
+
+        Args:
+          config, free, read: as for `write_config`.
+          gin_text: the gin file that gives the run, kept as `operative_config.gin`.
+
+        Raises:
+          ValueError: the folder's run has other settings.
+          OSError: another process holds the folder, or it cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked(self.path):
+            write_config(self.path, config, free, read)
+            if gin_text is not None:
+                self.write("operative_config.gin", gin_text)
+            yield
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of text, in place of an earlier one."""
+        with write_whole(self.path / name, overwrite=True, text=True) as file:
+            file.write(text)
+
+    def checkpoints(self, keep: int) -> "RunCheckpoints":
+        """Open the checkpoints; the newest `keep` and the best are kept."""
+        from mt3x.training.run_checkpoints import RunCheckpoints
+
+        return RunCheckpoints(self.path, keep)
+
+    def log(self, first_step: int, last_step: int) -> RunLog:
+        """Open the log; what came after `first_step` is dropped."""
+        return RunLog(self.path, first_step, last_step)
+
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def _curve(self) -> Path:
+        return self.path / "learning_curve.csv"
 
 
 def write_config(
-    run_dir: Path,
-    config: Mapping[str, Any],
+    folder: Path,
+    config: Settings,
     free: Sequence[str] = (),
-    read: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+    read: Callable[[Settings], Settings] | None = None,
 ) -> None:
     """Write `config.json`, or compare with the one of an earlier start.
 
     Args:
-      run_dir: the run's folder, which exists.
+      folder: of the run or evaluation; it exists.
       config: nested dicts; anything JSON.
       free: settings (`a/b`) that may differ from those of an earlier start.
-      read: gives the config of an earlier start the settings that it lacks, as this
-        version has them and that one had not: their defaults.
+      read: gives the config of an earlier start the settings that it lacks: the
+        defaults of this version.
 
     Raises:
       ValueError: the folder's run differs in a setting that is not free.
     """
     given = _as_json(config)
-    path = run_dir / "config.json"
+    path = folder / "config.json"
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         if read is not None:
@@ -41,7 +133,7 @@ def write_config(
         ]
         if differing:
             raise ValueError(
-                f"{run_dir} holds a run with another config "
+                f"{folder} holds a run with another config "
                 f"({'; '.join(differing[:4])}); choose another run folder"
             )
     with write_whole(path, overwrite=True, text=True) as file:
@@ -49,12 +141,5 @@ def write_config(
         file.write("\n")
 
 
-def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(config: Settings) -> dict[str, Any]:
     return json.loads(json.dumps(config))
-
-
-def write_gin(run_dir: Path, text: str) -> None:
-    """Write `operative_config.gin`: what the last start read of its gin files."""
-    path = run_dir / "operative_config.gin"
-    with write_whole(path, overwrite=True, text=True) as file:
-        file.write(text)

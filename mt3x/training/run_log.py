@@ -21,13 +21,15 @@ import numpy as np
 from mt3x.files import write_whole
 
 
-class Journal:
-    """Writes the rows of one run; reopening it drops what came after `first_step`.
+class RunLog:
+    """The rows of one run; reopening it drops what came after `first_step`.
 
     Without a `run_dir`, as in processes that are not the first, it keeps silent.
     """
 
-    def __init__(self, run_dir: Path | None, first_step: int, last_step: int) -> None:
+    def __init__(
+        self, run_dir: Path | None = None, first_step: int = 0, last_step: int = 0
+    ) -> None:
         self._curve = self._board = self._bar = None
         if run_dir is None:
             return

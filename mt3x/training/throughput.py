@@ -56,7 +56,7 @@ def peak_flops(kinds: Sequence[str], dtype: str) -> float | None:
     return total
 
 
-class Meter:
+class Throughput:
     """Rates over the steps since the last reading.
 
     The first batch starts the clock and counts for nothing: its step compiles.

@@ -21,15 +21,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from mt3x.files import locked
 from mt3x.models.platform import use_compilation_cache
-from mt3x.training import initial_weights, partitioning, processes, run_folder
+from mt3x.training import initial_weights, partitioning, processes
+from mt3x.training.initial_weights import REPORT_FILE
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
-from mt3x.training.run_checkpoints import RunCheckpoints
-from mt3x.training.run_log import Journal
+from mt3x.training.run_folder import RunFolder
+from mt3x.training.run_log import RunLog
 from mt3x.training.step import Batches, Objective, StepConfig, make_sharded_step
-from mt3x.training.throughput import Meter, matmul_flops, peak_flops
+from mt3x.training.throughput import Throughput, matmul_flops, peak_flops
 
 # A change of these does not change what a step computes, so a run may go on with it.
 FREE_SETTINGS = (
@@ -127,7 +127,7 @@ def train(
       OSError: another run uses the folder, or it can not be written.
     """
     use_compilation_cache()
-    run_dir = Path(run_dir)
+    folder = RunFolder(run_dir)
     # A cosine ends where the run ends; the other schedules know no end.
     free = FREE_SETTINGS
     if config.optimizer.schedule != "cosine":
@@ -138,18 +138,11 @@ def train(
         "data": dict(data_config or {}),
     }
     with ExitStack() as stack:
-
-        def claim() -> None:
-            run_dir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(run_dir))
-            run_folder.write_config(run_dir, contents, free, read_config)
-            if gin_text is not None:
-                run_folder.write_gin(run_dir, gin_text)
-
-        processes.on_first(claim)
+        claimed = folder.claimed(contents, free, read_config, gin_text)
+        processes.on_first(lambda: stack.enter_context(claimed))
         signals = stack.enter_context(_signals())
         trace = None if trace_dir is None else Path(trace_dir)
-        run = _Run(config, objective, batches, run_dir, evaluate, trace)
+        run = _Run(config, objective, batches, folder, evaluate, trace)
         stack.callback(run.close)
         return run.loop(signals)
 
@@ -162,7 +155,7 @@ class _Run:
         config: TrainConfig,
         objective: Objective,
         batches: Batches,
-        run_dir: Path,
+        folder: RunFolder,
         evaluate: Callable[[Any], Mapping[str, Any]] | None,
         trace_dir: Path | None,
     ) -> None:
@@ -181,7 +174,7 @@ class _Run:
             "sums": {},  # scalars added up since the last row of the learning curve
             "count": 0,
         }
-        self.saver = RunCheckpoints(run_dir, config.keep)
+        self.saver = folder.checkpoints(config.keep)
         self.saved_step = -1
         self.asked_to_stop = False
         self.flags = [partitioning.on_each_device(self.mesh, f) for f in (False, True)]
@@ -198,18 +191,21 @@ class _Run:
             given = None
             if config.init_weights is not None:
                 given, report = initial_weights.load(
-                    config.init_weights, objective.init, run_dir, config.init_partial
+                    config.init_weights, objective.init, config.init_partial
                 )
-                notes += report
+                if report is not None:
+                    notes += report.lines()
+                    text = report.text()
+                    processes.on_first(lambda: folder.write(REPORT_FILE, text))
             self.state = step.init(given)
-        self.journal = Journal(
-            run_dir if processes.is_first() else None, self.step, config.steps
+        self.log = (
+            folder.log(self.step, config.steps) if processes.is_first() else RunLog()
         )
         for line in notes:
-            self.journal.say(line)
+            self.log.say(line)
         kinds = [device.device_kind for device in self.mesh.devices.flat]
         features = getattr(objective.config, "features", None)
-        self.meter = Meter(
+        self.throughput = Throughput(
             peak_flops=peak_flops(kinds, config.dtype),
             sample_rate_hz=getattr(features, "sample_rate_hz", None),
         )
@@ -225,7 +221,7 @@ class _Run:
             range(self.step, config.steps),
             config.prefetch,
         ) as stream:
-            for batch in self.meter.watch(stream):
+            for batch in self.throughput.watch(stream):
                 self._advance(batch, asked_to_stop=bool(signals))
                 stopping = self._all_asked_to_stop(signals)
                 last = self.step == config.steps or stopping
@@ -240,14 +236,14 @@ class _Run:
                 elif last or self.step % config.checkpoint_interval == 0:
                     self._save()
                 if stopping:
-                    self.journal.say(
+                    self.log.say(
                         f"stopped by a signal at step {self.step}; the same command "
                         "goes on from here"
                     )
                     return self._outcome("signal")
                 patience = config.early_stop_patience
                 if patience and self.progress["evaluations_since_best"] >= patience:
-                    self.journal.say(
+                    self.log.say(
                         f"stopped at step {self.step}: no better {config.score} since "
                         f"step {self.progress['best_step']}"
                     )
@@ -257,20 +253,20 @@ class _Run:
     def _advance(self, batch: Mapping[str, jax.Array], asked_to_stop: bool) -> None:
         """Start a step, and read the scalars of the one before."""
         flags = self.flags[asked_to_stop]
-        if self.meter.peak_flops and self.meter.flops_per_step is None:
-            self.meter.flops_per_step = matmul_flops(
+        if self.throughput.peak_flops and self.throughput.flops_per_step is None:
+            self.throughput.flops_per_step = matmul_flops(
                 self.update, self.state, batch, flags
             )
         self._trace()
         with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
             self.state, scalars = self.update(self.state, batch, flags)
         self.step += 1
-        self.meter.count(batch)
+        self.throughput.count(batch)
         # Read a step late: the device works while the host waits.
         self.unread.append((self.step, scalars))
         if len(self.unread) > 1:
             self._record(*self.unread.popleft())
-        self.journal.advance(self.step)
+        self.log.advance(self.step)
 
     def _trace(self) -> None:
         """Begin or end the trace of some steps, where one is asked for."""
@@ -283,9 +279,7 @@ class _Run:
             jax.block_until_ready(self.state)
             jax.profiler.stop_trace()
             self.tracing = False
-            self.journal.say(
-                f"trace of {len(self.traced_steps)} steps: {self.trace_dir}"
-            )
+            self.log.say(f"trace of {len(self.traced_steps)} steps: {self.trace_dir}")
 
     def _all_asked_to_stop(self, signals: list[int]) -> bool:
         """Whether to stop here: the same answer in all processes.
@@ -305,7 +299,7 @@ class _Run:
         if self.tracing:
             jax.profiler.stop_trace()
         self.saver.close()
-        self.journal.close()
+        self.log.close()
 
     def _record(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Check a step's scalars and add them up; write a row at the log interval."""
@@ -328,7 +322,7 @@ class _Run:
         row = {"loss": 0.0} | {k: v / self.progress["count"] for k, v in sums.items()}
         row["learning_rate"] = values["learning_rate"]
         self.progress |= {"sums": {}, "count": 0}
-        self.journal.add(step, row | self.meter.read())
+        self.log.add(step, row | self.throughput.read())
 
     def _read_all(self) -> None:
         while self.unread:
@@ -362,13 +356,13 @@ class _Run:
             self.progress["evaluations_since_best"] = 0
         else:
             self.progress["evaluations_since_best"] += 1
-        self.journal.add(self.step, {f"valid/{k}": v for k, v in scores.items()})
+        self.log.add(self.step, {f"valid/{k}": v for k, v in scores.items()})
         for name, value in results.items():
             if np.ndim(value) == 3:
-                self.journal.add_picture(self.step, f"valid/{name}", value)
-            elif np.ndim(value) == 2 and (rate_hz := self.meter.sample_rate_hz):
-                self.journal.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
-        self.meter.paused(time.perf_counter() - begin_s)
+                self.log.add_picture(self.step, f"valid/{name}", value)
+            elif np.ndim(value) == 2 and (rate_hz := self.throughput.sample_rate_hz):
+                self.log.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
+        self.throughput.paused(time.perf_counter() - begin_s)
 
 
 @contextmanager

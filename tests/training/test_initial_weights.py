@@ -79,8 +79,8 @@ def test_what_fits_is_restored_and_the_rest_drawn_as_without(in_folder, capfd):
         "not used  old/b  float64[2]",
     ]
     # A run folder serves as well.
-    params, lines = load(in_folder / "run", ToyObjective().init, in_folder, True)
-    assert "3 of 3 arrays restored (272 of 272 parameters)" in lines[0]
+    params, report = load(in_folder / "run", ToyObjective().init, True)
+    assert "3 of 3 arrays restored (272 of 272 parameters)" in report.lines()[0]
     assert sorted(params) == ["hidden", "out"]
     # Started again, the run restores its own checkpoint and needs the file no more.
     (in_folder / "w.safetensors").unlink()
@@ -159,7 +159,8 @@ def logits(objective, params):
 def test_started_from_mt3_a_stem_gives_its_logits(tmp_path, mode):
     file = save_small_weights(tmp_path / "mt3.safetensors", SMALL_TOKENS)
     objective = with_stem(mode)
-    params, lines = load(file, objective.init, tmp_path, partial=True)
+    params, report = load(file, objective.init, partial=True)
+    lines = report.lines()
     num_arrays = len(weights_file.flatten(random_params(SMALL_TOKENS)))
     assert f": {num_arrays} of " in lines[0] and len(lines) == 2
     news = {
@@ -187,8 +188,7 @@ def test_running_statistics_are_arrays_like_others():
 MESH = """
 import json, sys
 sys.path.insert(0, {fixtures!r})
-import jax, numpy as np
-from pathlib import Path
+import jax
 from mt3x.training import partitioning
 from mt3x.training.initial_weights import load
 from mt3x.training.partitioning import MeshConfig
@@ -197,7 +197,7 @@ from mt3x.training.train import TrainConfig
 from toy_objective import LargeToy
 
 toy, parts = LargeToy(), MeshConfig(model=2, fully_sharded=True)
-given, _ = load({file!r}, toy.init, Path({run_dir!r}), partial=True)
+given, _ = load({file!r}, toy.init, partial=True)
 mesh = partitioning.make_mesh(parts)
 start = make_sharded_step(TrainConfig(seed=3), parts, toy, mesh).init(given)
 print(json.dumps(jax.tree.map(lambda x: x.tolist(), start["weights"]["params"])))
@@ -209,7 +209,6 @@ def test_partial_start_on_a_mesh(in_folder):
     script = MESH.format(
         fixtures=str(FIXTURES),
         file="w.safetensors",
-        run_dir=str(in_folder),
     )
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     done = subprocess.run(

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 from tiny_models import SMALL_TOKENS
 
 from mt3x.models.objectives import RollsConfig
 from mt3x.training.experiment import Experiment, TaskConfig, ValidationConfig
-from mt3x.training.run_folder import write_config
+from mt3x.training.run_folder import RunFolder, write_config
 from mt3x.training.train import TrainConfig
 
 EXPERIMENT = Experiment(SMALL_TOKENS, TaskConfig(task="a"), TrainConfig(steps=2))
@@ -24,7 +25,7 @@ def write(folder, experiment):
 
 @pytest.fixture
 def older(tmp_path):
-    """A folder that was begun before there were stems, heads and held-out losses."""
+    """A folder that was begun before there were stems, heads and validation losses."""
     config = json.loads(json.dumps(EXPERIMENT.to_dict()))
     del config["train"]["init_partial"]
     del config["data"]["validation"]["loss_batches"]
@@ -60,3 +61,25 @@ def test_a_config_of_no_run_is_told(older):
     (older / "config.json").write_text('{"train": {}}')
     with pytest.raises(ValueError, match=r"does not fit this version .*'data'"):
         write(older, EXPERIMENT)
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
+    """The lock goes with the block; the message names the process that holds it."""
+    folder = RunFolder(tmp_path / "run")
+    assert not folder.has_run
+    with folder.claimed({"a": 1}, gin_text="# gin"):
+        assert folder.config == {"a": 1}
+        with pytest.raises(OSError, match=f"in use by another run .*{os.getpid()}"):
+            with folder.claimed({"a": 1}):
+                pass
+    with pytest.raises(ValueError, match="a 1 -> 2"):
+        with folder.claimed({"a": 2}):
+            pass
+    with folder.claimed({"a": 2}, free=["a"]):
+        assert folder.config == {"a": 2}
+    assert (folder.path / "operative_config.gin").read_text() == "# gin"
+
+
+def test_no_run_yet(tmp_path):
+    with pytest.raises(ValueError, match="holds no run yet; name a --gin_file"):
+        _ = RunFolder(tmp_path).config

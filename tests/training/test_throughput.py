@@ -11,7 +11,7 @@ from tiny_models import SMALL_TOKENS
 from mt3x.models.objectives import TokensObjective
 from mt3x.training import throughput
 from mt3x.training.step import StepConfig, init_state, train_step
-from mt3x.training.throughput import Meter, matmul_flops, peak_flops
+from mt3x.training.throughput import Throughput, matmul_flops, peak_flops
 
 FLOAT = jnp.float32
 
@@ -28,23 +28,23 @@ class Clock:
 
 def test_rates(monkeypatch):
     clock = Clock(monkeypatch)
-    meter = Meter(flops_per_step=6e9, peak_flops=1e10, sample_rate_hz=16000)
+    throughput = Throughput(flops_per_step=6e9, peak_flops=1e10, sample_rate_hz=16000)
     tokens_BxL = np.array([[5, 6, 1, 0], [7, 1, 0, 0]])
     batch = {
         "encoder_input_tokens": np.zeros((2, 10, 128)),
         "decoder_target_tokens": tokens_BxL,
     }
-    assert meter.read() == {}
+    assert throughput.read() == {}
     clock.now_s += 50  # compiles
-    meter.count(batch)
-    assert meter.read() == {}
+    throughput.count(batch)
+    assert throughput.read() == {}
     clock.now_s += 1
-    meter.count(batch)
-    meter.waited(0.5)
+    throughput.count(batch)
+    throughput.waited(0.5)
     clock.now_s += 4
-    meter.count(batch)
-    meter.paused(2.0)
-    rates = meter.read()
+    throughput.count(batch)
+    throughput.paused(2.0)
+    rates = throughput.read()
     assert rates == pytest.approx(
         {
             "step_s": 1.5,
@@ -57,8 +57,8 @@ def test_rates(monkeypatch):
     )
     # From the reading on, and of another kind of batch.
     clock.now_s += 0.5
-    meter.count({"samples": np.zeros((3, 8000))})
-    assert meter.read() == pytest.approx(
+    throughput.count({"samples": np.zeros((3, 8000))})
+    assert throughput.read() == pytest.approx(
         {
             "step_s": 0.5,
             "data_wait_s": 0.0,
@@ -71,18 +71,18 @@ def test_rates(monkeypatch):
 
 def test_waiting_is_counted_where_batches_are_watched(monkeypatch):
     clock = Clock(monkeypatch)
-    meter = Meter()
+    throughput = Throughput()
 
     def slow_batches():
         for _ in range(3):
             clock.now_s += 2
             yield {"samples": np.zeros((1, 8))}
 
-    for batch in meter.watch(slow_batches()):
+    for batch in throughput.watch(slow_batches()):
         clock.now_s += 3
-        meter.count(batch)
+        throughput.count(batch)
     # The first batch only starts the clock.
-    assert meter.read() == pytest.approx(
+    assert throughput.read() == pytest.approx(
         {"step_s": 5.0, "data_wait_s": 2.0, "examples_per_s": 0.2}
     )
 
