@@ -24,6 +24,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "corpus": "Build training data: render MIDI, read MAPS and MAESTRO.",
     "synth": "Render a set of multi-instrument songs in Slakh's layout.",
     "import": "Convert a published checkpoint into mt3x weights.",
+    "info": "Print versions, devices, cache and optional parts.",
 }
 
 
