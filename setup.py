@@ -34,6 +34,12 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
+    "docs": [
+        "furo>=2025.9",
+        "myst-parser>=4",
+        "sphinx>=8.1",
+        "sphinx-click>=6",
+    ],
     "plot": ["matplotlib>=3.8"],
     "train": [
         "filelock>=3.12",
@@ -52,6 +58,7 @@ EXTRAS["dev"] = [
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3.5",
