@@ -34,12 +34,6 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
-    "docs": [
-        "furo>=2025.9",
-        "myst-parser>=4",
-        "sphinx>=8.1",
-        "sphinx-click>=6",
-    ],
     "plot": ["matplotlib>=3.8"],
     "train": [
         "filelock>=3.12",
@@ -51,6 +45,13 @@ EXTRAS = {
         "tensorboardX>=2.6",
     ],
 }
+EXTRAS["docs"] = [
+    *EXTRAS["train"],  # imported for its docstrings
+    "furo>=2025.9",
+    "myst-parser>=4",
+    "sphinx>=8.1",
+    "sphinx-click>=6",
+]
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],

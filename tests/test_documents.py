@@ -117,6 +117,15 @@ def test_gin_files_and_settings_exist(file):
             assert "t5x" in file.name, f"{module} is not a module of {config.HEADER}"
 
 
+def test_code_names_documents_that_exist():
+    for folder in FOLDERS:
+        for file in (ROOT / folder).rglob("*.*"):
+            if file.suffix in (".py", ".gin", ".md"):
+                text = file.read_text(encoding="utf-8")
+                for name in re.findall(r"\bdocs/[\w/]+\.\w+", text):
+                    assert (ROOT / name).exists(), f"{file}: {name}"
+
+
 MODULES = {
     line.split()[-1]: f"{line.split()[1]}.{line.split()[-1]}"
     for line in config.HEADER.splitlines()

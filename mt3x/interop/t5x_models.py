@@ -1,4 +1,4 @@
-"""Our models under T5X (github google-research/t5x); see docs/t5x.md.
+"""Our models under T5X (github google-research/t5x); see docs/how_to/t5x.md.
 
 T5X launches, trains, saves and restores; `gin/t5x/` tells it to use what is here. Of
 mt3x it gets objectives, so that the loss is that of `mt3x.training.train`, and the

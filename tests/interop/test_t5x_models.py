@@ -1,6 +1,6 @@
 """Our models under the real T5X: its trainer, its checkpoints, its commands.
 
-Most of it is skipped where T5X is not installed (docs/t5x.md).
+Most of it is skipped where T5X is not installed (docs/how_to/t5x.md).
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ CONFIGS = {
 
 @pytest.fixture
 def t5x_data():
-    pytest.importorskip("t5x", reason="T5X is not installed: see docs/t5x.md")
+    pytest.importorskip("t5x", reason="T5X is not installed: see docs/how_to/t5x.md")
     from mt3x.interop import t5x_data
 
     return t5x_data
@@ -57,7 +57,7 @@ def t5x_data():
 @pytest.fixture
 def t5x_models():
     """The module; with T5X's ways of mixing dtypes, which are JAX's default."""
-    pytest.importorskip("t5x", reason="T5X is not installed: see docs/t5x.md")
+    pytest.importorskip("t5x", reason="T5X is not installed: see docs/how_to/t5x.md")
     from mt3x.interop import t5x_models
 
     with jax.numpy_dtype_promotion("standard"):

@@ -1,6 +1,6 @@
 """Gin files for T5X, and its commands run with them: train, eval, infer.
 
-Most of it is skipped where T5X is not installed (docs/t5x.md).
+Most of it is skipped where T5X is not installed (docs/how_to/t5x.md).
 """
 
 import ast
@@ -212,7 +212,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    pytest.importorskip("t5x", reason="T5X is not installed: see docs/t5x.md")
+    pytest.importorskip("t5x", reason="T5X is not installed: see docs/how_to/t5x.md")
     return Runs(tmp_path_factory.mktemp("runs"))
 
 
