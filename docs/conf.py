@@ -27,6 +27,7 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "mt3x"
+default_role = "code"
 
 myst_heading_anchors = 3
 
@@ -38,6 +39,7 @@ with mock(autodoc_mock_imports):
     # Lets annotations such as `tf.Tensor | None` be read.
     _mocked = type(seqio.Task).__mro__[-2]
     _mocked.__or__ = _mocked.__ror__ = lambda self, other: self
+autoclass_content = "both"  # the arguments are those of __init__
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

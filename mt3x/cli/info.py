@@ -93,9 +93,9 @@ def _jax() -> dict[str, Any]:
     try:
         import jax
 
-        from mt3x.models import compilation_cache
+        from mt3x.models.platform import use_compilation_cache
 
-        compilation_cache.use()
+        use_compilation_cache()
         folder = jax.config.jax_compilation_cache_dir  # pyright: ignore
         cache = _size(Path(folder)) if folder else "off"
     # A broken installation raises whatever it likes, and the report shall say so.

@@ -111,7 +111,7 @@ class Transcriber:
 
     @property
     def sample_rate_hz(self) -> int:
-        """The rate the model hears at."""
+        """The sample rate that the model hears at."""
         return self.config.features.sample_rate_hz
 
     @property
@@ -121,7 +121,7 @@ class Transcriber:
 
     @property
     def kind(self) -> str:
-        """What the model is: `piano model` or `token model`."""
+        """The kind of model, `piano model` or `token model`."""
         return self.config.kind
 
     @property
@@ -131,7 +131,7 @@ class Transcriber:
 
     @property
     def has_rolls(self) -> bool:
-        """Whether the model gives rolls: a piano model, or one with heads for them."""
+        """Whether the model gives rolls, as piano models and heads for rolls do."""
         return self.roll_decoding is not None
 
     def __call__(
@@ -144,8 +144,7 @@ class Transcriber:
         """Transcribe a recording.
 
         Args:
-          audio: a file (path, bytes or open file; see `mt3x.music.audio`), or its
-          samples:
+          audio: a file (path, bytes or open file; see `mt3x.music.audio`), or
             samples_S or samples_SxC, float in -1..1.
           sample_rate_hz: of the samples; only for those.
           on_rolls: called with the rolls of each part of the recording when it is
