@@ -69,7 +69,15 @@ def _first_sentence(file: Path) -> str:
 
 def help_to_rst(app, ctx, lines: list[str]) -> None:
     """Let help texts, which are plain text, mean the same as reStructuredText."""
-    lines[:] = [_code(line.replace("*", r"\*")) for line in lines]
+    rst: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if not line.startswith("| "):  # of a paragraph that click leaves as it is
+            rst.append(_code(line.replace("*", r"\*")))
+            continue
+        if not before.startswith("| "):
+            rst += [".. code-block:: none", ""]
+        rst.append("   " + line[2:])
+    lines[:] = rst
 
 
 def option_to_rst(app, ctx, lines: list[str]) -> None:
