@@ -40,7 +40,9 @@ def test_readme_is_short_and_begins_with_the_two_commands():
     assert "pip install . && mt3x transcribe tests/data/prelude.ogg --out-dir out" in (
         first_screen
     )
-    assert 'pip install -e ".[dev]" && pytest -n 2' in first_screen
+    assert any(
+        line.startswith('pip install -e ".[dev]" && pytest') for line in first_screen
+    )
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=IDS)
