@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 CORE = [
     "click>=8.1",
     "dacite>=1.9",
+    "filelock>=3.12",
     "flax>=0.10",
     "jax>=0.5",
     "mido>=1.3",
@@ -36,7 +37,6 @@ EXTRAS = {
     ],
     "plot": ["matplotlib>=3.8"],
     "train": [
-        "filelock>=3.12",
         "gin-config>=0.5",
         "matplotlib>=3.8",
         "optax>=0.2.3",
