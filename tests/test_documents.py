@@ -21,7 +21,7 @@ FOLDERS = ("mt3x", "gin", "tasks", "tests", "bench", "docs", "colab")
 
 
 def text_and_commands(file):
-    """The text outside of code, and the shell's lines of code, joined at their ends."""
+    """Split a document into text and lines of code, the continued ones joined."""
     text, code, fenced = [], [], False
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.lstrip().startswith("```"):
@@ -75,7 +75,7 @@ def test_commands_and_options_exist(file):
 
 
 def unknown_words(words):
-    """The subcommand or the options of a command line that do not exist."""
+    """Return the subcommand or the options that do not exist."""
     command, context = group, click.Context(group)
     words = list(words)
     while isinstance(command, click.Group):
