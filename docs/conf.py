@@ -28,6 +28,9 @@ extensions = [
 html_theme = "furo"
 html_title = "mt3x"
 default_role = "code"
+smartquotes = False
+highlight_language = "none"
+maximum_signature_line_length = 88
 
 myst_heading_anchors = 3
 
@@ -89,8 +92,11 @@ def _code(line: str) -> str:
 
 
 def shorten_signature(app, what, name, obj, options, signature, returns):
-    """Write ArrayLike, which is a union of a dozen types, by its name."""
-    return signature and signature.replace(ARRAY_LIKE, "ArrayLike"), returns
+    """Write ArrayLike, a union of a dozen types, by its name; defaults as Python."""
+    if signature:
+        signature = signature.replace(ARRAY_LIKE, "ArrayLike")
+        signature = signature.replace("<factory>", "...")
+    return signature, returns
 
 
 def setup(app) -> None:

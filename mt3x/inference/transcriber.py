@@ -73,9 +73,8 @@ class Transcriber:
           instruments: those that there are; where tokens are decoded. No others can
             then be chosen, and what others play may be taken for theirs. To pick some
             of all that is played, use `Notes.select`.
-          constrain: choose only tokens that make sense (see `mt3x.inference.grammar`);
-          where
-            tokens are decoded.
+          constrain: choose only tokens that make sense, where tokens are decoded (see
+            `mt3x.inference.grammar`).
           beams: width of the beam search where tokens are decoded; by default 1, which
             takes the likeliest token.
           device: where to run; by default JAX's choice, an accelerator if it has one.
