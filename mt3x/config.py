@@ -174,7 +174,7 @@ def load_transcription(
     header = HEADER + "from mt3x.evaluation import task_evaluation\n"
     with _parsed(gin_files, bindings, search_paths, header) as source:
         program = _build(kind, source)
-        objective = gin_tables._CONFIG.get(("", _EXPERIMENT), {}).get("objective")
+        objective = _bound(f"{_EXPERIMENT}.objective")
         with _explained(source):
             objective = copy.deepcopy(objective)  # gin's way to call what it names
         # What the files say of training is not for this command.
@@ -206,7 +206,7 @@ def unset(name: str) -> None:
 
 def unused_bindings() -> list[str]:
     """Parameters and macros that were bound but that nothing has read since."""
-    # Gin has this pair of tables in no public form but text.
+    # Gin gives these tables to the public as text only.
     bound = gin_tables._CONFIG
     read = {
         (_binding_scope(scope, selector, name), selector, name)
@@ -252,13 +252,21 @@ def _is_unset(value: Any) -> bool:
     return repr(value).endswith("/config.unset()")
 
 
+def _bound(parameter: str) -> Any:
+    """Return what a parameter is bound to; None where it is not."""
+    try:
+        return gin.query_parameter(parameter)
+    except ValueError:  # it is not bound, or its class is not imported
+        return None
+
+
 def _is_given(macro: str) -> bool:
-    value = gin_tables._CONFIG.get((macro, _MACRO), {}).get("value")
+    value = _bound(f"{macro}/{_MACRO}.value")
     return value is not None and not _is_unset(value)
 
 
 def _value(macro: str, source: str) -> Any:
-    if (macro, _MACRO) not in gin_tables._CONFIG:
+    if _bound(f"{macro}/{_MACRO}.value") is None:
         unset(macro)
     with _explained(source), gin.config_scope(macro):
         return gin.get_configurable(_MACRO)()
@@ -307,6 +315,7 @@ def _parsed(
     for folder in search_paths:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of gin files")
+    # Gin has no public way to take a search path away.
     before = list(gin_tables._LOCATION_PREFIXES)
     gin.clear_config()
     for folder in (*search_paths, gin_dir()):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,7 +26,7 @@ import click
     multiple=True,
     metavar="NAME=VALUE",
     help="Decoding chosen on validation data after training, such as "
-    "onset_threshold=0.5; may be repeated.",
+    "onset_threshold=0.5 or refine_offsets=false; may be repeated.",
 )
 @click.option(
     "--format",
@@ -51,7 +52,7 @@ def command(
 
     texts = _pairs(notes, "--note")
     decoding = {
-        name: text if name == "onset_refinement" else json.loads(text.lower())
+        name: _json_or_text(text)
         for name, text in _pairs(changes, "--decoding").items()
     }
     if form == "safetensors":
@@ -72,15 +73,23 @@ def command(
         if "decoding" not in config:
             raise ValueError(f"{run_dir}: --decoding is for piano models")
         config["decoding"] = {**config["decoding"], **decoding}
-        PianoConfig.from_dict(config)  # says which name or value is wrong
+        config = PianoConfig.from_dict(config).to_dict()
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite
     )
     click.echo(f"{out}: step {metadata.get('step', '?')} of {run_dir}", err=True)
 
 
+def _json_or_text(text: str) -> Any:
+    """Return the value of JSON; text that is not JSON stands for itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    """NAME=VALUE texts as a dict."""
+    """Return NAME=VALUE texts as a dict."""
     for text in texts:
         if "=" not in text:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)

@@ -59,8 +59,8 @@ def upgraded_decoding(values: Mapping[str, Any]) -> dict[str, Any]:
         "align": values.pop("gather", False),
         "even_keys": values.pop("even_keys", False),
     }
-    if any(switches.values()):
-        values.setdefault("postprocessing", switches)
+    if any(switches.values()) and values.get("postprocessing") is None:
+        values["postprocessing"] = switches
     return values
 
 

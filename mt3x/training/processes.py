@@ -177,7 +177,7 @@ def _check(coordinator: str, processes: int, process_id: int) -> None:
 def _initialize(options: Mapping[str, Any], timeout_s: int) -> None:
     """`jax.distributed.initialize`, which ends the process when it waits in vain."""
     errors: list[Exception] = []
-    named = "coordinator_address" in options
+    named = "coordinator_address" in options or "JAX_COORDINATOR_ADDRESS" in os.environ
 
     def connect() -> None:
         try:
@@ -199,10 +199,11 @@ def _initialize(options: Mapping[str, Any], timeout_s: int) -> None:
     if not errors:
         return
     (error,) = errors
-    late = "must be called before" in str(error)
-    if not named and (late or "coordinator_address should be defined" in str(error)):
-        return  # no launcher is known here: one process
-    if late:
+    # JAX raises plain RuntimeErrors where it has computed already, ValueErrors where
+    # no launcher tells of a job, and others where a job does not come together.
+    if not named and type(error) in (RuntimeError, ValueError):
+        return
+    if type(error) is RuntimeError:
         raise ValueError(
             "processes.start must be called before JAX computes anything"
         ) from error

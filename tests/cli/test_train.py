@@ -175,7 +175,7 @@ def test_export_keeps_what_is_there(run_dir, tmp_path):
 def test_export_with_decoding_chosen_after_training(tmp_path):
     trained = save_small_weights(tmp_path / "small.safetensors")
     out = tmp_path / "w.safetensors"
-    change = ("--decoding", "onset_threshold=0.5", "--decoding", "refine_offsets=False")
+    change = ("--decoding", "onset_threshold=0.5", "--decoding", "refine_offsets=false")
     assert invoke(export_command, trained, out, *change).exit_code == 0
     before, after = weights_file.load(trained).config, weights_file.load(out).config
     assert after["decoding"].pop("onset_threshold") == 0.5 != 0.4
@@ -183,7 +183,7 @@ def test_export_with_decoding_chosen_after_training(tmp_path):
     for name in ("onset_threshold", "refine_offsets"):
         del before["decoding"][name]
     assert after == before
-    for wrong in ("onset_thresold=0.5", "onset_threshold=2"):
+    for wrong in ("onset_thresold=0.5", "onset_threshold=2", "refine_offsets=No"):
         result = invoke(export_command, trained, tmp_path / "v", "--decoding", wrong)
         assert isinstance(result.exception, ValueError)
     tokens = save_small_weights(tmp_path / "tokens.safetensors", SMALL_TOKENS)
