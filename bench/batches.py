@@ -20,7 +20,7 @@ CONFIG = BatchConfig(batch_size=8, clip_samples=128_000)
 
 
 def rate(source: Batches | WorkerBatches, seconds: float) -> float:
-    """Seconds of sound a second."""
+    """Return seconds of sound a second."""
     source.batch(0)  # starts the processes
     start_s = time.perf_counter()
     for step in itertools.count(1):

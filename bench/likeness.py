@@ -40,21 +40,21 @@ Rows = list[tuple[float, ...]]
 
 
 def touched(notes: Notes, index: int, start_s: float, end_s: float) -> bool:
-    """Whether notes that sound in a span reach this one's fundamental."""
+    """Return whether notes that sound in a span reach this one's fundamental."""
     inside = (notes.onset_s < end_s) & (notes.offset_s > start_s)
     inside[index] = False
     return bool(np.isin(notes.pitch[index] - notes.pitch[inside], TOUCHING).any())
 
 
 def own_bins(db_TxF: np.ndarray, pitch: int, partial: int = 1) -> np.ndarray:
-    """Level of a partial over time; empty where it is off the spectrogram."""
+    """Return a partial's level over time; empty where it is off the spectrogram."""
     first = 4 * (pitch - 21) + round(48 * np.log2(partial))
     own_TxF = db_TxF[:, first : first + 4]
     return own_TxF.max(axis=1) if own_TxF.shape[1] == 4 else np.zeros(0)
 
 
 def levels(db_TxF: np.ndarray, notes: Notes) -> Rows:
-    """Key, velocity, level."""
+    """Return rows of key, velocity, level."""
     rows = []
     for n, onset_s in enumerate(notes.onset_s):
         frame, pitch = round(onset_s * COARSE.frame_rate_hz), int(notes.pitch[n])
@@ -70,7 +70,7 @@ def levels(db_TxF: np.ndarray, notes: Notes) -> Rows:
 
 
 def rises(db_TxF: np.ndarray, notes: Notes) -> Rows:
-    """Frequency in Hz, milliseconds."""
+    """Return rows of frequency in Hz, milliseconds."""
     rows, rate = [], FINE.frame_rate_hz
     for n, onset_s in enumerate(notes.onset_s):
         frame = round(onset_s * rate)
@@ -93,7 +93,7 @@ def falls(
     times_s: tuple[float, ...] = FALL_S,
     before_s: float = 0.08,
 ) -> Rows:
-    """Key, then the level at times after the offset, relative to that before it."""
+    """Return rows of key and levels after the offset, relative to that before it."""
     rows, rate = [], COARSE.frame_rate_hz
     which_N = np.ones(len(notes), bool) if which_N is None else which_N
     for n in np.flatnonzero(which_N):
@@ -111,14 +111,14 @@ def falls(
 
 
 def fit(columns: list[np.ndarray], level_N: np.ndarray) -> tuple[float, float]:
-    """Weight of the first column, and the standard deviation of what is left."""
+    """Return the first column's weight, and the standard deviation of what is left."""
     matrix = np.stack(columns, axis=1)
     weights = np.linalg.lstsq(matrix, level_N)[0]
     return float(weights[0]), float(np.std(level_N - matrix @ weights))
 
 
 def each(values_N: np.ndarray) -> list[np.ndarray]:
-    """A column for each value, 1 where it stands."""
+    """Return a column for each value, 1 where it stands."""
     return [(values_N == value).astype(float) for value in np.unique(values_N)]
 
 
@@ -135,7 +135,7 @@ def report_levels(rows: Rows) -> None:
 
 
 def report_medians(title: str, edges: tuple[int, ...], rows: Rows, unit: str) -> None:
-    """Medians of all columns but the first, between each two edges of that."""
+    """Print medians of all columns except the first, between each two edges of that."""
     values = np.array(rows, float)
     for low, high in itertools.pairwise(edges):
         inside = values[(values[:, 0] >= low) & (values[:, 0] < high), 1:]

@@ -6,10 +6,10 @@
     python bench/pipeline.py mt3 RECORDS
 
 Pieces are 4 minutes of 8 instruments, 40 notes a second: a dense Slakh mix. Both read
-whole records, choose a chunk of 256 frames in each block of 2000 and give inputs and
-tokens; MT3's computes its spectrograms too (mt3x does so in the model), which
-`mt3 --no-spectrograms` leaves out. With `--cached` the work up to the random chunks is
-done before the clock runs, as where SeqIO has cached a task.
+whole records, choose a segment of 256 frames in each block of 2000 and give inputs
+and tokens; MT3's computes its spectrograms too (mt3x does so in the model), which
+`mt3 --no-spectrograms` leaves out. With `--cached` the work up to the random segments
+is done before the clock runs, as where SeqIO has cached a task.
 """
 
 import argparse
@@ -38,7 +38,7 @@ MT3_NAME = "slakh_multi_full_subsets_10_train_all_inst.tfrecord-{:05d}-of-02307"
 
 
 def random_piece(number: int):
-    """Notes of each instrument, and the mix."""
+    """Return notes of each instrument, and the mix."""
     rng = np.random.default_rng(number)
     parts = []
     for rate in CLASSES.values():
@@ -152,7 +152,7 @@ def mt3_dataset(folder: Path, spectrograms: bool, cached: bool):
 
 
 def unshuffled(task, cached: bool):
-    """Without the last shuffle, whose filling would hide the speed."""
+    """Read a task without the last shuffle: filling its buffer would hide the speed."""
     lengths = {"inputs": 256, "targets": 1024}
     if not cached:
         task = task.replace(shuffle_buffer_size=1)
@@ -164,7 +164,7 @@ def unshuffled(task, cached: bool):
 
 
 def measure(dataset, seconds: float) -> None:
-    """Examples per second, once the first ones are there."""
+    """Print examples per second, once the first ones are there."""
     examples = dataset.as_numpy_iterator()
     for _ in range(16):
         next(examples)
@@ -181,7 +181,7 @@ def measure(dataset, seconds: float) -> None:
 
 
 def compare(arguments: list[str]) -> None:
-    """Both, in processes of their own: they register tasks of one name."""
+    """Measure both, in processes of their own: they register tasks of one name."""
     found = []
     for what in ("mt3x", "mt3"):
         command = [sys.executable, __file__, what, *arguments]

@@ -1,7 +1,7 @@
 """MAPS (Emiya et al. 2010): pianos, two of them real, which are the test set.
 
 MT3 has no task for it and published no records; its splits are the two that everyone
-uses, so chunks of the training pieces stand in for validation.
+uses, so segments of the training pieces stand in for validation.
 """
 
 from mt3x.data.pipeline import add_roll_task, add_task

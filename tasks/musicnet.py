@@ -1,6 +1,6 @@
 """MusicNet (Thickstun et al. 2017): classical recordings with labels from scores.
 
-MusicNet-EM has the same recordings with labels aligned anew (Maman & Bermano 2022).
+MusicNet-EM has the same recordings with labels aligned again (Maman & Bermano 2022).
 """
 
 from mt3x.data.pipeline import add_task

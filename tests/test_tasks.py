@@ -293,7 +293,7 @@ def test_missing_records_say_what_to_do(monkeypatch, tmp_path):
 
 
 BAD_RECORDS = {
-    "damaged": "can not be used: truncated record",
+    "damaged": "cannot be used: truncated record",
     "other layout": "record 'x' has no audio .* another layout",
     "unknown instrument": "record x: unknown instrument 'Theremin'",
 }
@@ -338,7 +338,7 @@ def test_wrong_arguments():
         TaskBatches("slakh_notes", 1)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         TaskBatches(TASK, 0)
-    with pytest.raises(ValueError, match="can not be packed"):
+    with pytest.raises(ValueError, match="cannot be packed"):
         pipeline.TokensFeatureConverter(pack=True)
 
 

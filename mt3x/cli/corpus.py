@@ -44,7 +44,7 @@ _SEED = click.option("--seed", default=0, show_default=True)
 def command() -> None:
     """Build training corpora: folders of audio with the notes played in it.
 
-    Nothing is overwritten; a command that was stopped goes on when it is run again.
+    Nothing is overwritten. A command that was stopped resumes when it is run again.
     """
 
 

@@ -11,7 +11,7 @@ from rich.progress import (
 
 
 def counted(unit: str, console: Console | None = None) -> Progress:
-    """How many of how many units are done, and the time that remains, on stderr."""
+    """Show on stderr how many units are done, and the time that remains."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Makes a clean recording sound like another room, microphone and recorder.
+"""Make a clean recording sound like another room, microphone and recorder.
 
 Everything linear (equaliser, microphone, room) is one filter applied in the
 frequency domain, and noise is drawn there, so that a clip costs a few transforms.
@@ -55,15 +55,15 @@ def augment(
     sample_rate_hz: int = 16000,
     lead_samples: int = 0,
 ) -> np.ndarray:
-    """A random recording condition for a clip.
+    """Make a clip sound as recorded in random conditions.
 
     Args:
       samples_S: float samples in -1..1.
       rng: decides everything.
       config: how much.
       sample_rate_hz: their rate.
-      lead_samples: samples in front of the clip that only feed the room's echo; they
-        are cut off.
+      lead_samples: samples before the clip that only feed the room's echo; they are
+        cut off.
 
     Returns:
       float32 samples of length S - lead_samples, within -1..1.
@@ -101,7 +101,7 @@ def augment(
 def _response(
     rng: np.random.Generator, config: AugmentConfig, hz_K: np.ndarray, size: int
 ) -> np.ndarray:
-    """Piano, microphone and recorder, but the room."""
+    """Return the response of piano, microphone and recorder, without the room."""
     response_K = _equaliser(rng, config, hz_K)
     if rng.random() < config.rough_prob:
         rough_db = float(rng.uniform(*config.rough_db))
@@ -114,7 +114,7 @@ def _response(
 def _equaliser(
     rng: np.random.Generator, config: AugmentConfig, hz_K: np.ndarray
 ) -> np.ndarray:
-    """Amplitude response: shelves, peaks, high-pass and low-pass, on a coarse grid."""
+    """Return an amplitude response: shelves, peaks, high-pass and low-pass."""
     octave_G = np.linspace(np.log2(10), np.log2(max(hz_K[-1], 20)), 256)
     db_G = np.zeros(256)
     if rng.random() < config.eq_prob:
@@ -141,7 +141,7 @@ def _equaliser(
 def _rough(
     rng: np.random.Generator, hz_K: np.ndarray, size: int, level_db: float
 ) -> np.ndarray:
-    """The uneven response of a place in a room, with minimum phase.
+    """Return the uneven response of a place in a room, with minimum phase.
 
     Partials that lie next to each other reach a microphone some decibels apart: its
     place and the soundboard decide. Such narrow filters ring, and with zero phase they
@@ -158,7 +158,7 @@ def _rough(
 
 
 def _slow(rng: np.random.Generator, hz_K: np.ndarray, delay_s: float) -> np.ndarray:
-    """An all-pass filter that delays what lies below a corner of 300 to 2500 Hz.
+    """Return an all-pass filter that delays what is below a corner of 300 to 2500 Hz.
 
     Its group delay is delay / (1 + (f / corner)^2). In recordings low partials reach
     their level up to 20 ms later than the hammer's noise and the high ones, in samples
@@ -172,7 +172,7 @@ def _slow(rng: np.random.Generator, hz_K: np.ndarray, delay_s: float) -> np.ndar
 def _room(
     rng: np.random.Generator, config: AugmentConfig, sample_rate_hz: int
 ) -> np.ndarray:
-    """An impulse response: direct sound, some reflections, decaying noise.
+    """Return an impulse response: direct sound, some reflections, decaying noise.
 
     The tail is Gaussian noise that falls by 60 dB in rt60 (J. A. Moorer, "About this
     reverberation business", 1979), the high notes of it faster than the low ones.
@@ -204,7 +204,7 @@ def _room(
 def _with_strings(
     spectrum_K: np.ndarray, strings_K: np.ndarray, level_db: float
 ) -> np.ndarray:
-    """A sound and the strings that it excites, which have a level relative to it."""
+    """Add the strings that a sound excites, at a level relative to it."""
     along_K = spectrum_K * strings_K
     energy = float(np.vdot(spectrum_K, spectrum_K).real)
     along = float(np.vdot(along_K, along_K).real)
@@ -214,7 +214,7 @@ def _with_strings(
 
 @functools.lru_cache(maxsize=4 * _NUM_STRING_SETS)
 def _strings(piano: int, size: int, sample_rate_hz: int) -> np.ndarray:
-    """Frequency response of the strings of one of a few imagined pianos.
+    """Return the frequency response of the strings of one of a few imagined pianos.
 
     With the sustain pedal down, the string of every key answers at its partials: a sum
     of damped sinusoids, one per partial, at stretched harmonics and with decay times
@@ -251,7 +251,7 @@ def _noise(
     rms: float,
     size: int,
 ) -> np.ndarray | None:
-    """Spectrum of coloured noise and hum at a random level below rms."""
+    """Return the spectrum of coloured noise and hum at a random level below rms."""
     if rng.random() >= config.noise_prob:
         return None
     noise_K = rng.standard_normal((len(hz_K), 2), dtype=np.float32).view(np.complex64)
@@ -275,6 +275,6 @@ def _noise(
 
 
 def _fast_size(num: int) -> int:
-    """The next length of the form 2^a, 3 * 2^a or 5 * 2^a."""
+    """Return the next length of the form 2^a, 3 * 2^a or 5 * 2^a."""
     power = 1 << max(num - 1, 1).bit_length()
     return min(size for size in (power, power * 5 // 8, power * 3 // 4) if size >= num)

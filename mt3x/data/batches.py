@@ -27,7 +27,7 @@ class BatchConfig:
     detune_prob: float = 0.3  # how often a clip is played faster or slower
     max_detune_semitones: float = 0.3
     noise_only_prob: float = 0.02  # how often a clip is noise without notes
-    lead_s: float = 0.5  # audio in front of a clip that feeds its reverberation
+    lead_s: float = 0.5  # audio before a clip that feeds its reverberation
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -44,10 +44,10 @@ class BatchConfig:
 
 
 def rows_of(shard: tuple[int, int], batch_size: int) -> range:
-    """The examples of a batch that process `shard[0]` of `shard[1]` makes.
+    """Return the examples of a batch that process `shard[0]` of `shard[1]` makes.
 
     Raises:
-      ValueError: they can not have as many each.
+      ValueError: they cannot have as many each.
     """
     number, count = shard
     if batch_size % count:
@@ -79,7 +79,7 @@ class Batches:
         seed: int = 0,
         shard: tuple[int, int] = (0, 1),
     ):
-        """Sets up the draw.
+        """Prepare the draw.
 
         Args:
           corpora: at least one, all at one sample rate.
@@ -125,7 +125,7 @@ class Batches:
         ]
 
     def batch(self, step: int) -> Batch:
-        """This process's part of the batch of a step.
+        """Return this process's part of the batch of a step.
 
         Returns:
           {"samples": float32 BxS, "onset", "frame", "offset", "velocity": float32
@@ -135,7 +135,7 @@ class Batches:
         return {key: np.stack([e[key] for e in examples]) for key in examples[0]}
 
     def ids(self, step: int) -> list[str]:
-        """Which piece each example of the batch is of, and where it begins."""
+        """Return each example's piece and where it begins."""
         return [self._id(step, row) for row in self._rows]
 
     def _id(self, step: int, row: int) -> str:
@@ -172,7 +172,7 @@ class Batches:
         return _Place(corpus, index, start, speed)
 
     def _clip(self, rng: np.random.Generator) -> tuple[np.ndarray, Notes]:
-        """Samples of a random clip, and its notes in seconds from its start."""
+        """Return samples of a random clip, and its notes in seconds from its start."""
         config, rate_hz = self.config, self.sample_rate_hz
         corpus, index, start, speed = self._draw(rng)
         lead = round(config.lead_s * rate_hz) if config.augment else 0
@@ -197,7 +197,7 @@ class Batches:
         return samples_S[-config.clip_samples :], notes
 
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
-        """A clip without music: silence, or noise of a random colour and level."""
+        """Return a clip without music: silence, or noise of a random colour."""
         config = self.config
         level = float(10 ** (rng.uniform(-80, -25) / 20)) * (rng.random() < 0.8)
         noise_S = rng.standard_normal(config.clip_samples, dtype=np.float32)

@@ -5,7 +5,7 @@ A corpus is a folder with three files:
   notes.npz   onset_s, offset_s (float64, from the piece's start), pitch, velocity
               (int32), all pieces one after the other
   index.json  sample rate, and for each piece its name, place in the two and origin
-While it is written it is `NAME.part`, which a later run goes on with.
+While it is written it is called `NAME.part`, and a later run resumes there.
 """
 
 import json
@@ -44,7 +44,7 @@ class Corpus:
     """A finished corpus, opened for reading."""
 
     def __init__(self, folder: str | os.PathLike[str]):
-        """Opens a folder written by `CorpusWriter`.
+        """Open a folder written by `CorpusWriter`.
 
         Raises:
           FileNotFoundError: where there is none, or it is not finished.
@@ -87,18 +87,18 @@ class Corpus:
         return len(self._audio_S) / self.sample_rate_hz
 
     def samples(self, index: int) -> np.ndarray:
-        """int16 samples_S of a piece, a view of the mapped file."""
+        """Return int16 samples_S of a piece, a view of the mapped file."""
         piece = self.pieces[index]
         return self._audio_S[
             piece.start_sample : piece.start_sample + piece.num_samples
         ]
 
     def notes(self, index: int) -> Notes:
-        """All notes of a piece."""
+        """Return all notes of a piece."""
         return self.notes_between(index, -np.inf, np.inf)
 
     def notes_between(self, index: int, start_s: float, end_s: float) -> Notes:
-        """Notes of a piece that sound in a time span; times stay the piece's."""
+        """Return the notes that sound in a time span; times stay the piece's."""
         piece = self.pieces[index]
         span = slice(piece.first_note, piece.first_note + piece.num_notes)
         onset_s, offset_s = self._onset_s[span], self._offset_s[span]
@@ -114,9 +114,9 @@ class Corpus:
 class CorpusWriter:
     """Writes a corpus piece by piece; use it as a context manager.
 
-    An exception inside the `with` block leaves `NAME.part`; a writer opened later
-    for the same folder goes on after its last whole piece (`len(writer)` pieces are
-    there already).
+    An exception inside the `with` block leaves `NAME.part`. A writer opened later for
+    the same folder resumes after its last whole piece (`len(writer)` pieces are there
+    already).
 
     Raises:
       FileExistsError: where the finished folder exists.
@@ -171,7 +171,7 @@ class CorpusWriter:
         notes: Notes,
         info: dict[str, Any] | None = None,
     ) -> None:
-        """Adds a piece.
+        """Add a piece.
 
         Args:
           name: for people.
@@ -211,7 +211,7 @@ class CorpusWriter:
         return last.first_note + last.num_notes if last else 0
 
     def _read_pieces(self) -> list[Entry]:
-        """Whole lines of the log; a line cut short by a crash is dropped."""
+        """Read the whole lines of the log; a line cut short by a crash is dropped."""
         path = self._part / "pieces.jsonl"
         if not path.exists():
             return []
@@ -220,7 +220,7 @@ class CorpusWriter:
         return [Entry(**json.loads(line)) for line in lines]
 
     def _open(self, name: str, num_bytes: int) -> Any:
-        """A binary file cut back to what the log vouches for, open at its end."""
+        """Open a binary file at its end, cut back to what the log vouches for."""
         path = self._part / name
         path.touch()
         file = path.open("r+b")
@@ -276,7 +276,7 @@ def write_corpus(
 
 
 def _npy_header(num_samples: int) -> bytes:
-    """The header of a one-dimensional int16 .npy file (format 1.0), 128 bytes."""
+    """Return the 128 bytes at the head of a one-dimensional int16 .npy file."""
     text = f"{{'descr': '<i2', 'fortran_order': False, 'shape': ({num_samples},), }}"
     text = text.ljust(_HEADER_BYTES - 11) + "\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()

@@ -18,7 +18,7 @@ def task_name(
     sample_rate_hz: int = 16000,
     hop_samples: int = 128,
 ) -> str:
-    """MT3's name of a task, such as `slakh_notes_ties_vb1_train`.
+    """Return MT3's name of a task, such as `slakh_notes_ties_vb1_train`.
 
     Args:
       task_prefix: data set and what is written of it: `slakh_notes_ties`,
@@ -42,7 +42,7 @@ def task_name(
 
 
 def _abbreviated(**parts: tuple[float, float]) -> str:
-    """Of values with their defaults, those that differ."""
+    """Return the values that differ from their defaults, as letters and numbers."""
     return "".join(
         f"{letters}{value:g}"
         for letters, (value, default) in parts.items()
@@ -51,7 +51,7 @@ def _abbreviated(**parts: tuple[float, float]) -> str:
 
 
 def feature_length(lengths: Mapping[str, int], feature: str) -> int:
-    """One of TASK_FEATURE_LENGTHS, `{'inputs': frames, 'targets': tokens}`.
+    """Return one of TASK_FEATURE_LENGTHS, `{'inputs': frames, 'targets': tokens}`.
 
     Raises:
       ValueError: it is not there.
@@ -65,5 +65,5 @@ def feature_length(lengths: Mapping[str, int], feature: str) -> int:
 
 
 def num_embeddings(vocab: VocabConfig) -> int:
-    """Rows of a model's embedding for a vocabulary."""
+    """Return the rows of a model's embedding for a vocabulary."""
     return Codec(vocab).num_embeddings

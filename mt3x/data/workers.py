@@ -21,7 +21,7 @@ _AHEAD = 2
 
 @contextmanager
 def in_workers(batches: Batches, workers: int) -> Iterator["WorkerBatches"]:
-    """The same batches, made by so many processes, which end with the block."""
+    """Make the same batches in so many processes, which end with the block."""
     # A fork would inherit the threads and the device of JAX.
     context = multiprocessing.get_context("spawn")
     pipes = []
@@ -50,7 +50,7 @@ class WorkerBatches:
         self._asked: int | None = None
 
     def batch(self, step: int) -> Batch:
-        """As of `Batches`; processes go on with the next steps.
+        """Return a batch as `Batches` does; processes make the next ones meanwhile.
 
         Raises:
           ChildProcessError: a process died.
@@ -65,14 +65,14 @@ class WorkerBatches:
         except (EOFError, ConnectionError) as error:
             raise ChildProcessError(
                 f"a process that made the batch of step {step} or a later one died, "
-                "perhaps for want of memory: set fewer DataConfig.workers"
+                "perhaps out of memory: set fewer DataConfig.workers"
             ) from error
         if isinstance(made, Exception):
             raise made
         return made
 
     def ids(self, step: int) -> Sequence[str]:
-        """As of `Batches`."""
+        """Return the examples as `Batches` does."""
         return self._batches.ids(step)
 
 

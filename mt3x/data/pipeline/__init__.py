@@ -1,7 +1,7 @@
 """SeqIO tasks for transcription: data sets, tasks, batches. The one door to them.
 
 `add_task` registers what MT3 registers for a data set (Gardner et al. 2022), under the
-same names: `slakh_notes_ties_vb1_train` gives random chunks
+same names: `slakh_notes_ties_vb1_train` gives random segments
 (`mt3x.data.pipeline.steps`), with splits `train` and `eval`;
 `slakh_notes_ties_vb1_validation` and the like give whole pieces as consecutive
 segments, and `slakh_notes_ties_vb1_eval` is their mixture. Outputs of a task are

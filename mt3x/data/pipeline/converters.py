@@ -20,11 +20,12 @@ class TokensFeatureConverter(seqio.FeatureConverter):
     encoder_input_tokens: float32 TxW frames, padded with zeros.
     encoder_num_frames: int32, how many frames are not padding.
     decoder_target_tokens: int32 L model ids with EOS, padded with PAD.
-    decoder_input_tokens: the same behind one PAD.
+    decoder_input_tokens: the same after one PAD.
     decoder_loss_weights: int32 L, 1 for all but padding.
 
-    With labels, of tasks whose `TrainOptions` have them, also the rolls of all pitched
-    instruments together (`mt3x.music.rolls.on_one_keyboard`), 0 where audio is padding:
+    With labels, which the task must have in its `TrainOptions`, too, also the rolls of
+    all pitched instruments together (`mt3x.music.rolls.on_one_keyboard`), 0 where audio
+    is padding:
 
     onset, frame, offset, velocity: float32 TxP.
     """
@@ -48,13 +49,13 @@ class TokensFeatureConverter(seqio.FeatureConverter):
         labels: RollLabelConfig | None = None,
         **options: Any,
     ):
-        """Takes SeqIO's options, and how rolls are drawn (None: no rolls).
+        """Take SeqIO's options, and how rolls are drawn (None: no rolls).
 
         Raises:
-          ValueError: for `pack`, which whole segments of audio do not allow.
+          ValueError: for `pack`; segments of audio cannot be packed.
         """
         if pack:
-            raise ValueError("audio segments can not be packed; set pack=False")
+            raise ValueError("audio segments cannot be packed; set pack=False")
         super().__init__(pack=False, **options)
         self._labels = labels
         if labels is not None:
@@ -141,13 +142,13 @@ class RollsFeatureConverter(seqio.FeatureConverter):
     PACKING_FEATURE_DTYPES: ClassVar = {}
 
     def __init__(self, pack: bool = False, hop_samples: int = 320, **options: Any):
-        """Takes SeqIO's options, and the samples of a frame.
+        """Take SeqIO's options, and the samples of a frame.
 
         Raises:
-          ValueError: for `pack`, which clips of audio do not allow.
+          ValueError: for `pack`; clips of audio cannot be packed.
         """
         if pack:
-            raise ValueError("audio clips can not be packed; set pack=False")
+            raise ValueError("audio clips cannot be packed; set pack=False")
         super().__init__(pack=False, **options)
         self._hop_samples = hop_samples
 

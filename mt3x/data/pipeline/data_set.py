@@ -19,7 +19,7 @@ MANIFEST_NAME = "manifest.json"
 
 @dataclass(frozen=True)
 class EvalSplit:
-    """A split whose whole pieces are transcribed: one evaluation task."""
+    """A split for one evaluation task: its whole pieces are transcribed."""
 
     name: str
     suffix: str  # of the task's name
@@ -44,7 +44,7 @@ class RecordSource(seqio.FileDataSource):
     """Parsed records of a data set, looked for when they are read."""
 
     def __init__(self, data: DataSet, splits: Mapping[str, str]):
-        """Takes SeqIO's names of splits and the data set's own behind them."""
+        """Take SeqIO's names of splits, each with the data set's own."""
         self._data, self._own_splits = data, splits
         parse = parse_record(data.layout)
         super().__init__(
@@ -61,7 +61,7 @@ class RecordSource(seqio.FileDataSource):
         return find_records(self._data, self._own_splits[split])
 
     def num_blocks(self) -> int:
-        """How many blocks, each a training example per epoch, the train split has.
+        """Return the number of blocks of the train split: its examples per epoch.
 
         Raises:
           ValueError: the records have no manifest.
@@ -81,7 +81,7 @@ class RecordSource(seqio.FileDataSource):
 
 
 def find_records(data: DataSet, split: str) -> list[str]:
-    """The files of a split.
+    """Return the files of a split.
 
     Below the folder that MT3X_DATA_DIR names, those that `mt3x prepare` wrote
     (`slakh/train-00000-of-00010.tfrecord`; of a `_subset` the first), or MT3's as they

@@ -15,7 +15,7 @@ with warnings.catch_warnings():
 def read_sequences(
     sequences: Sequence[bytes], instruments: Sequence[tuple[int, bool]] | None
 ) -> Notes:
-    """The notes of serialized NoteSequences, with the sustain pedal applied.
+    """Return the notes of serialized NoteSequences, with the sustain pedal applied.
 
     Pitch bends have no effect, and notes that last no time or have velocity 0 are left
     out (MT3 stops at both in some data sets).

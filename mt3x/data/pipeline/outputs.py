@@ -67,7 +67,7 @@ def postprocess(
     is_target: bool,
     frame_rate_hz: float,
 ) -> dict[str, Any]:
-    """A segment's codec ids, or its reference, with what puts it in its place.
+    """Return a segment's codec ids or its reference, and its place.
 
     Reference notes are those of the whole piece; segments but the first have None.
     """
@@ -86,7 +86,7 @@ def postprocess(
 def postprocess_rolls(
     rolls_Tx4xP: np.ndarray, example: Mapping[str, Any], is_target: bool
 ) -> dict[str, Any]:
-    """A segment's rolls without those of padding, or its reference as `postprocess`."""
+    """Return a segment's rolls without padding or its reference, and its place."""
     unique_id, first_frame = (
         int(example["unique_id"][0]),
         int(example["first_frame"][0]),
@@ -106,7 +106,7 @@ def roll_metrics(
     predictions: Sequence[Mapping[str, Any]],
     frame_rate_hz: float,
 ) -> dict[str, float]:
-    """A SeqIO metric function: `metrics` of the decoded rolls, means over pieces.
+    """Return mean note scores of the decoded rolls, as a SeqIO metric function does.
 
     Args:
       targets, predictions: what `postprocess_rolls` gave for the same segments.
@@ -145,7 +145,7 @@ def transcription_metrics(
     tokenizer: Tokenizer,
     tracks: Mapping[str, Instruments] | None = None,
 ) -> dict[str, float]:
-    """A SeqIO metric function: `instrument_metrics`, the mean over the pieces.
+    """Return mean scores by instrument, as a SeqIO metric function does.
 
     Args:
       targets, predictions: what `postprocess` gave for the same segments.

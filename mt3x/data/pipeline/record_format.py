@@ -138,8 +138,8 @@ def parse_record(layout: RecordLayout) -> Callable[[tf.Tensor], Example]:
     return parse
 
 
-def example_id(data_set: str, chunk: Example, frame_rate_hz: float) -> tf.Tensor:
+def example_id(data_set: str, segment: Example, frame_rate_hz: float) -> tf.Tensor:
     """Return a name for people, such as "slakh Track00001 at 12.30 s"."""
-    start_s = tf.cast(chunk["first_frame"], tf.float64) / frame_rate_hz
+    start_s = tf.cast(segment["first_frame"], tf.float64) / frame_rate_hz
     time = tf.strings.as_string(start_s, precision=2)
-    return tf.strings.join([data_set, " ", chunk["id"], " at ", time, " s"])
+    return tf.strings.join([data_set, " ", segment["id"], " at ", time, " s"])

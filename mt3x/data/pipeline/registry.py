@@ -1,4 +1,4 @@
-"""Tasks: registering and finding them, what they write, what is set at run time."""
+"""Tasks: registering, finding and checking them, and setting the options of a run."""
 
 import contextlib
 import difflib
@@ -33,7 +33,7 @@ class FrameConfig:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What is set in gin files for tasks that are registered already."""
+    """Options of a run for tasks that are registered already."""
 
     max_examples_per_mix: int | None = None  # mix 1 to this many examples; None: none
     program_granularity: str | None = None  # instead of the task's
@@ -70,14 +70,14 @@ def register(
     metric_fn: Callable[..., Any],
     shuffle_buffer_size: int = seqio.SHUFFLE_BUFFER_SIZE,
 ) -> None:
-    """Registers a data set's training task, evaluation tasks and their mixture.
+    """Register a data set's training task, evaluation tasks and their mixture.
 
     Args:
       name: suffix -> name of a task.
       data: the records.
       frames: how audio is cut.
       features: SeqIO's output features.
-      train_steps: preprocessors behind the reading of pieces.
+      train_steps: preprocessors after the reading of pieces.
       eval_steps: likewise, of whole pieces.
       postprocess_fn, metric_fn: of the evaluation tasks.
       shuffle_buffer_size: examples held back by the training task.
@@ -125,7 +125,7 @@ def register(
 
 
 def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
-    """A task or mixture by its name, once the module that registers it is imported.
+    """Return a task or mixture by its name; import the module that registers it.
 
     Raises:
       ValueError: there is none of that name, or no such module.
@@ -194,22 +194,18 @@ def register_again(provider: seqio.Task | seqio.Mixture) -> None:
 
 @contextlib.contextmanager
 def reading(task: str) -> Iterator[None]:
-    """TensorFlow's errors about records as a ValueError of one line."""
+    """Raise ValueError of one line where TensorFlow complains about a record."""
     try:
         yield
     except tf.errors.OpError as error:
-        # The first line has the reason, behind the names of TensorFlow's nodes.
+        # The first line has the reason, after the names of TensorFlow's nodes.
         reason = (error.message or str(error)).strip().splitlines()[0]
         reason = re.sub(r".*(\}\} |Iterator::\S+: )", "", reason)
-        raise ValueError(f"{task}: a record can not be used: {reason}") from error
+        raise ValueError(f"{task}: a record cannot be used: {reason}") from error
 
 
 def check_rates(frames: FrameConfig, labels: RollLabelConfig) -> None:
-    """Whether rolls have a row for each frame of audio.
-
-    Raises:
-      ValueError: they do not.
-    """
+    """Raise ValueError where rolls do not have a row for each frame of audio."""
     if frames.frame_rate_hz != labels.frame_rate_hz:
         raise ValueError(
             f"{frames} has {frames.frame_rate_hz} frames per second and labels "
@@ -218,12 +214,9 @@ def check_rates(frames: FrameConfig, labels: RollLabelConfig) -> None:
 
 
 def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
-    """Whether a task writes the tokens that a model is made for.
+    """Raise ValueError where a task does not write the tokens of a model.
 
     Programs may be told apart in another way: training tasks are given the model's.
-
-    Raises:
-      ValueError: it does not; says how they differ.
     """
     for part in parts(find_task(task, module)):
         written = _writes(part) or tokens  # others' tasks: their owner knows
@@ -237,11 +230,7 @@ def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
 
 
 def check_rolls(task: str, module: str, frames: FrameConfig) -> None:
-    """Whether a task gives clips with rolls, in the frames that a model is made for.
-
-    Raises:
-      ValueError: it does not; says how they differ.
-    """
+    """Raise ValueError where a task does not write rolls in the frames of a model."""
     for part in parts(find_task(task, module)):
         written = _writes(part) or frames
         if isinstance(written, TokenizerConfig):
@@ -264,11 +253,7 @@ def _writes(task: seqio.Task) -> TokenizerConfig | FrameConfig | None:
 def check_data(
     provider: seqio.Task | seqio.Mixture, split: str, use_cached: bool = False
 ) -> None:
-    """Whether the records of a task's split are there, or its cache.
-
-    Raises:
-      FileNotFoundError: they are not; says where they are looked for.
-    """
+    """Raise FileNotFoundError where a split has no records, or the task no cache."""
     for part in parts(provider):
         if not use_cached:
             if split in part.splits:
@@ -283,18 +268,18 @@ def check_data(
 
 
 def add_cache_dir(folder: str) -> None:
-    """Where else to look for tasks that seqio_cache_tasks has cached."""
+    """Add a folder to those where SeqIO looks for cached tasks."""
     if folder not in seqio.get_global_cache_dirs():
         seqio.add_global_cache_dirs([folder])
 
 
 def parts(provider: seqio.Task | seqio.Mixture) -> Sequence[seqio.Task]:
-    """The tasks of a mixture; a task by itself."""
+    """Return the tasks of a mixture; a task by itself."""
     return provider.tasks if isinstance(provider, seqio.Mixture) else [provider]
 
 
 def mixing_rate(task: seqio.Task, temperature: float = 1.0) -> float:
-    """The share of a task in a mixture: its training examples ** (1 / temperature).
+    """Return a task's share in a mixture: its training examples ** (1 / temperature).
 
     They are counted by SeqIO's cache of the task, or by what `mt3x prepare` wrote.
 

@@ -30,10 +30,10 @@ def add_roll_notes(
     sequence_length: Mapping[str, int],
     labels: RollLabelConfig | None,
 ) -> tf.data.Dataset:
-    """Chunks -> the same with ROLL_NOTES, the pitched notes that are heard in them.
+    """Add ROLL_NOTES to segments: the pitched notes that are heard in them.
 
-    The end of a chunk that is shorter than is asked for is the end of its notes. None
-    for `labels` leaves the chunks as they are.
+    The end of a segment that is shorter than is asked for is the end of its notes. None
+    for `labels` leaves the segments as they are.
     """
     if labels is None:
         return dataset
@@ -49,13 +49,13 @@ def add_roll_notes(
             notes = notes.clip(-np.inf, duration_s)
         return pack_notes(notes)
 
-    def add(chunk: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-        num_frames = tf.shape(chunk["inputs"])[0]
+    def add(segment: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        num_frames = tf.shape(segment["inputs"])[0]
         notes = tf.numpy_function(
-            choose, [chunk["notes"], chunk["first_frame"], num_frames], tf.string
+            choose, [segment["notes"], segment["first_frame"], num_frames], tf.string
         )
         notes.set_shape([])
-        return {**chunk, ROLL_NOTES: notes}
+        return {**segment, ROLL_NOTES: notes}
 
     return dataset.map(add, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -66,7 +66,7 @@ def draw_rolls(
     length: int,
     labels: RollLabelConfig,
 ) -> tf.Tensor:
-    """Rolls 4xTxP of all pitched instruments together (`rolls.on_one_keyboard`).
+    """Draw rolls 4xTxP of all pitched instruments together (`rolls.on_one_keyboard`).
 
     Args:
       packed: an example's ROLL_NOTES.
@@ -90,7 +90,7 @@ def draw_rolls(
 def write_rolls(
     dataset: tf.data.Dataset, labels: RollLabelConfig, data_set: str = ""
 ) -> tf.data.Dataset:
-    """Clips -> `inputs` and `targets`, rolls Tx4xP in the order of `ROLL_NAMES`."""
+    """Turn clips into `inputs` and `targets`, rolls Tx4xP in `ROLL_NAMES`' order."""
 
     def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
         start_s = first / labels.frame_rate_hz

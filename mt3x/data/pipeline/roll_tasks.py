@@ -49,7 +49,7 @@ def add_roll_task(
     labels: RollLabelConfig | None = None,
     frames: FrameConfig | None = None,
 ) -> None:
-    """Registers `<data set>_rolls_train`, the evaluation tasks and their mixture.
+    """Register `<data set>_rolls_train`, the evaluation tasks and their mixture.
 
     `inputs` are audio frames_TxW, `targets` the rolls Tx4xP (`mt3x.music.rolls`):
     onset, frame, offset and velocity. Training clips are exactly as long as is asked
@@ -92,10 +92,10 @@ def add_roll_task(
 def random_clips(
     dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
 ) -> tf.data.Dataset:
-    """Clips of each piece, as many as fit into it side by side, at random places.
+    """Cut clips of each piece at random, as many as fit into it side by side.
 
     They begin at a frame and have exactly `sequence_length["inputs"]` frames; a piece
-    that is shorter is padded behind.
+    that is shorter is padded at its end.
     """
     length = sequence_length["inputs"]
 

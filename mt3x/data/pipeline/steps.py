@@ -1,12 +1,12 @@
-"""Steps from a record to an example, as SeqIO runs them: tf.data around NumPy.
+"""Preprocessors from a record to an example, as SeqIO runs them: tf.data around NumPy.
 
 A training example takes this way, in brackets what happens once where a task is cached:
 
     [record -> piece: frames_TxW and packed notes -> blocks of at most 2000 frames]
-    -> a random chunk of each block -> its tokens -> mix of several, where wanted
+    -> a random segment of each block -> its tokens -> mix of several, where wanted
     -> model ids with EOS
 
-which is MT3's (Gardner et al. 2022), chunk for chunk, except that blocks keep the
+which is MT3's (Gardner et al. 2022), segment for segment, except that blocks keep the
 notes that matter to them instead of tokens, so that a cache serves every vocabulary.
 An example's `first_frame` counts from the beginning of its piece; its `id` says what it
 is, for people.
@@ -49,7 +49,7 @@ def read_pieces(
     hop_samples: int,
     trim: bool,
 ) -> tf.data.Dataset:
-    """Fields of records -> `inputs` (frames_TxW), `notes` (packed) and `id`.
+    """Turn fields of records into `inputs` (frames_TxW), `notes` (packed) and `id`.
 
     The last frame is filled up with zeros; a recording of whole frames gets one more,
     as MT3's do. With `trim`, overlaps of one program and pitch are trimmed.
@@ -97,7 +97,7 @@ def read_pieces(
 def _instruments(
     layout: RecordLayout, names: np.ndarray, id: bytes
 ) -> list[tuple[int, bool]] | None:
-    """Program and is_drum of each track of a record."""
+    """Return program and is_drum of each track of a record."""
     if layout.instruments is None:
         return None
     if layout.names is None:
@@ -113,7 +113,7 @@ def _instruments(
 
 
 def split_into_blocks(dataset: tf.data.Dataset, frame_rate_hz: float) -> Any:
-    """Pieces -> blocks of at most BLOCK_FRAMES with the notes that matter to them."""
+    """Split pieces into blocks of at most BLOCK_FRAMES with the notes they need."""
 
     def split(packed: bytes, num_frames: int) -> np.ndarray:
         notes = unpack_notes(packed)
@@ -151,7 +151,7 @@ def block_notes(
     frame_rate_hz: float,
     length: int = BLOCK_FRAMES,
 ) -> Notes:
-    """The notes of a piece that the tokens of any chunk of a block depend on.
+    """Return the notes of a piece that a block's segments need for their tokens.
 
     They are those that sound in the block, those before that overlap with them on their
     key (their ends end what sounds), and those that the piece ends with (MT3's tie
@@ -181,14 +181,14 @@ def block_notes(
     return notes[sounds_N | overlaps_N]
 
 
-def random_chunks(
+def random_segments(
     dataset: tf.data.Dataset, sequence_length: Mapping[str, int]
 ) -> tf.data.Dataset:
-    """A chunk of every block, at most `sequence_length["inputs"]` frames.
+    """Cut a segment of each block, at most `sequence_length["inputs"]` frames.
 
-    Every frame is as likely as any other to be in it: chunks begin from length - 1
+    Every frame is as likely as any other to be in it: segments begin from length - 1
     frames before the block to its last frame, and what lies outside is cut off, as T5's
-    select_random_chunk does.
+    select_random_segment does.
     """
     length = sequence_length["inputs"]
 
@@ -215,7 +215,7 @@ def tokenize(
     frame_rate_hz: float,
     data_set: str = "",
 ) -> tf.data.Dataset:
-    """Chunks -> `inputs` and `targets`, the chunk's codec ids; ROLL_NOTES stay."""
+    """Turn segments into `inputs` and `targets`, their codec ids; ROLL_NOTES stay."""
 
     def encode(packed: bytes, first: int, length: int, num_frames: int) -> np.ndarray:
         notes, place = unpack_notes(packed), (int(first), int(num_frames))
@@ -223,16 +223,18 @@ def tokenize(
         events = tokenizer.events(notes, int(num_frames), frame_rate_hz)
         return tokenizer.segment(events, int(first), int(length))
 
-    def to_example(chunk: Example) -> Example:
-        length = tf.shape(chunk["inputs"])[0]
+    def to_example(segment: Example) -> Example:
+        length = tf.shape(segment["inputs"])[0]
         (ids_L,) = tf.numpy_function(
             encode,
-            [chunk["notes"], chunk["first_frame"], length, chunk["num_frames"]],
+            [segment["notes"], segment["first_frame"], length, segment["num_frames"]],
             [tf.int32],
         )
         ids_L.set_shape([None])
-        kept = {name: chunk[name] for name in ("inputs", ROLL_NOTES) if name in chunk}
-        id = example_id(data_set, chunk, frame_rate_hz)
+        kept = {
+            name: segment[name] for name in ("inputs", ROLL_NOTES) if name in segment
+        }
+        id = example_id(data_set, segment, frame_rate_hz)
         return {**kept, "targets": ids_L, "id": id}
 
     return dataset.map(to_example, num_parallel_calls=_AUTOTUNE)
@@ -241,7 +243,7 @@ def tokenize(
 def mix_examples(
     dataset: tf.data.Dataset, tokenizer: Tokenizer, max_examples: int | None
 ) -> tf.data.Dataset:
-    """Mixes of 1 to `max_examples` examples, every number as often as any other.
+    """Mix 1 to `max_examples` examples, every number as often as any other.
 
     Audio is added and scaled to a peak of 1 (also that of a single example), tokens are
     merged, as MT3 does; ROLL_NOTES are those of all. None leaves the examples as they
@@ -276,8 +278,8 @@ def mix_examples(
             mixed[ROLL_NOTES] = tf.strings.reduce_join(group[ROLL_NOTES])
         return mixed
 
-    # Neighbours are of one piece: shuffle what is mixed. SeqIO tells its seed to maps
-    # alone.
+    # Neighbours are of one piece: shuffle what is mixed. SeqIO gives seeds to maps
+    # alone; there is no public way to one for a shuffle.
     dataset = dataset.shuffle(
         seqio.SHUFFLE_BUFFER_SIZE // max_examples, seed=seqio.utils._NEXT_MAP_SEED
     )
@@ -304,7 +306,7 @@ def mix_examples(
 def drop_or_refuse_too_long(
     dataset: tf.data.Dataset, sequence_length: Mapping[str, int], skip: bool
 ) -> tf.data.Dataset:
-    """Examples whose tokens and EOS do not fit are left out, or stop the run."""
+    """Leave out examples with too many tokens for their length, or stop the run."""
     max_tokens = sequence_length["targets"] - 1
 
     def fits(example: Example) -> tf.Tensor:
@@ -319,7 +321,7 @@ def drop_or_refuse_too_long(
 
 
 def to_model_ids(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Codec ids -> model ids with EOS."""
+    """Turn codec ids into model ids with EOS."""
 
     def convert(example: Example) -> Example:
         ids_L = example["targets"] + NUM_SPECIAL_IDS
@@ -333,7 +335,7 @@ def split_into_segments(
     sequence_length: Mapping[str, int],
     targets: np.ndarray = EOS_ALONE,
 ) -> tf.data.Dataset:
-    """Pieces -> consecutive segments with what evaluation needs.
+    """Split pieces into consecutive segments with what evaluation needs.
 
     `unique_id` (of the piece, counted from 0), its `id`, `first_frame`, and `notes`
     (packed; of the piece's first segment alone, empty in the others). `targets` are EOS

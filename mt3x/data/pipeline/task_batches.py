@@ -21,8 +21,8 @@ from mt3x.data.pipeline.registry import (
 class TaskBatches:
     """Training batches of a task or mixture: a function of the seed and the step.
 
-    The stream of batches begins anew, with another seed, every `span_steps` steps: a
-    run that goes on at a step reads no more than a span to find its place. That takes
+    The stream of batches begins again, with another seed, every `span_steps` steps: a
+    run that resumes at a step reads no more than a span to find its place. That takes
     as long as reading for training.
 
     Of several processes each reads pieces of its own: its share of the files or, where
@@ -44,22 +44,22 @@ class TaskBatches:
         module: str = "mt3x.tasks",
         shard: tuple[int, int] = (0, 1),
     ):
-        """Finds the task and its records; they are read for the first batch.
+        """Find the task and its records; they are read for the first batch.
 
         Args:
           task: name of a task or mixture.
           batch_size: examples per batch, B, of all processes together.
           num_frames: length of `inputs`, T.
-          max_tokens: length of `targets`, L, with EOS; None for a roll task, whose
-            targets are as long as its inputs.
+          max_tokens: length of `targets`, L, with EOS; None for a roll task:
+            its targets are as long as its inputs.
           seed: with the step, decides every batch.
-          split: "train", or "eval" for chunks of validation pieces.
-          options: sub-mixes and the like. With labels, a token task's batches have
-            rolls, too.
+          split: "train", or "eval" for segments of validation pieces.
+          options: sub-mixes and the like. With labels, the batches of a token task
+            have rolls, too.
           use_cached: read what SeqIO has cached (`seqio.add_global_cache_dirs`).
           shuffle_buffer: examples that are held back (of each task) to be shuffled;
             the first batch, and each span's, waits for them. None: the task's own.
-          span_steps: how often the stream begins anew.
+          span_steps: how often the stream begins again.
           module: registers the task when it is imported.
           shard: this process and how many there are.
 
@@ -100,7 +100,7 @@ class TaskBatches:
         weakref.finalize(self, self._streams.clear)
 
     def batch(self, step: int) -> dict[str, np.ndarray]:
-        """This process's part of the batch of a step, as the converter describes it.
+        """Return this process's part of a step's batch, as the converter describes it.
 
         Steps in rising order cost nothing extra.
 
@@ -115,10 +115,10 @@ class TaskBatches:
         return batch
 
     def ids(self, step: int) -> list[str]:
-        """What each example of the batch is: data set, piece and where it begins.
+        """Return each example's data set, piece and where it begins.
 
-        The examples of a mix stand together. The stream is read anew up to the step, so
-        this takes as long as to go on with a run there.
+        The examples of a mix stand together. The stream is read again up to the step,
+        so this takes as long as resuming a run there.
         """
         return [id.decode() for id in self._next(self._stream(step, only_ids=True))]
 

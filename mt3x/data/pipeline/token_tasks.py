@@ -28,7 +28,7 @@ def task_name(
     suffix: str = "",
     frames: FrameConfig | None = None,
 ) -> str:
-    """MT3's name of a task, such as `slakh_notes_ties_vb1_train`."""
+    """Return MT3's name of a task, such as `slakh_notes_ties_vb1_train`."""
     frames = frames or FrameConfig()
     kind = "onsets" if tokens.onsets_only else "notes"
     prefix = f"{data_set}_{kind}_ties" if tokens.use_ties else f"{data_set}_{kind}"
@@ -39,7 +39,7 @@ def task_name(
 
 @dataclass(frozen=True)
 class WriteTokens(WritingStep):
-    """Chunks -> examples with their codec ids, mixed where the options say so."""
+    """Segments -> examples with their codec ids, mixed where the options say so."""
 
     tokens: TokenizerConfig
     # SeqIO fills it in.
@@ -51,7 +51,7 @@ class WriteTokens(WritingStep):
         return self.tokens
 
     def __call__(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Return the examples of chunks."""
+        """Return the examples of segments."""
         options, rate_hz = self.options, self.frames.frame_rate_hz
         if options.labels is not None:
             registry.check_rates(self.frames, options.labels)
@@ -70,7 +70,7 @@ def add_task(
     frames: FrameConfig | None = None,
     skip_too_long: bool = True,
 ) -> None:
-    """Registers the training task, the evaluation tasks and their mixture.
+    """Register the training task, the evaluation tasks and their mixture.
 
     Args:
       data: the records.
@@ -99,7 +99,7 @@ def add_task(
                 steps.split_into_blocks, frame_rate_hz=frames.frame_rate_hz
             ),
             seqio.CacheDatasetPlaceholder(),
-            steps.random_chunks,
+            steps.random_segments,
             WriteTokens(data.name, frames, tokens),
             functools.partial(steps.drop_or_refuse_too_long, skip=skip_too_long),
             steps.to_model_ids,

@@ -63,7 +63,7 @@ class Shard:
 def plan_shards(
     sources: Iterable[Source], folder: str, pieces_per_shard: int = PIECES_PER_SHARD
 ) -> list[Shard]:
-    """The files of all splits; pieces are dealt out in turn, so that shards are alike.
+    """Return the files of all splits; pieces are dealt out, so that shards are alike.
 
     Raises:
       ValueError: two pieces of a split have one id, or pieces_per_shard is not 1 or
@@ -96,7 +96,7 @@ def prepare(
     beam_arguments: Sequence[str] = (),
     report: Callable[[int, int], None] = lambda finished, total: None,
 ) -> dict[str, Any]:
-    """Write the records of a data set; goes on where a stopped run ended.
+    """Write the records of a data set; resume where a stopped run ended.
 
     Args:
       name: of the data set, for the manifest.
@@ -120,7 +120,7 @@ def prepare(
     others = set(tf.io.gfile.glob(os.path.join(folder, "*.tfrecord"))) - ours
     if others:
         raise ValueError(
-            f"{min(others)} is none of the files that are to be made; name another "
+            f"{min(others)} is not one of the files that are to be made; name another "
             "folder, or remove it"
         )
     missing = [shard for shard in shards if not is_finished(shard, options)]
@@ -164,7 +164,7 @@ def _watched(
 
 
 def is_finished(shard: Shard, options: RecordOptions) -> bool:
-    """Whether the shard was written, with these options and pieces.
+    """Return whether the shard is there, written with these options and pieces.
 
     Raises:
       ValueError: it was written with others.
@@ -177,7 +177,7 @@ def is_finished(shard: Shard, options: RecordOptions) -> bool:
         if about.get(key) != value:
             raise ValueError(
                 f"{shard.path} was made with other {key}; name another folder, or "
-                "remove it to make it anew"
+                "remove it to make it again"
             )
     return True
 
@@ -206,7 +206,7 @@ def write_shard(shard: Shard, options: RecordOptions) -> None:
 def make_manifest(
     name: str, shards: Sequence[Shard], options: RecordOptions
 ) -> dict[str, Any]:
-    """What finished shards hold: counts, hours, checksums and problems."""
+    """Return what finished shards hold: counts, hours, checksums and problems."""
     splits: dict[str, dict[str, Any]] = {}
     problems: list[dict[str, str]] = []
     files = {}
@@ -236,7 +236,7 @@ def make_manifest(
 
 
 def num_left_out(manifest: dict[str, Any]) -> int:
-    """How many problems made something be left out."""
+    """Return the number of problems for which something was left out."""
     counts = manifest["problem_counts"]
     return sum(number for kind, number in counts.items() if kind not in MINOR)
 
@@ -270,7 +270,7 @@ def _count(piece: Piece) -> dict[str, Any]:
 
 
 def _identity(shard: Shard, options: RecordOptions) -> dict[str, Any]:
-    """What a shard must have been made of to be kept."""
+    """Return what a shard must have been made of to be kept."""
     return {"options": asdict(options), "sources": [s.id for s in shard.sources]}
 
 

@@ -66,13 +66,13 @@ def arrange(
     groove: Groove | None = None,
     semitones: int = 0,
 ) -> dict[str, Notes]:
-    """An excerpt of a song, as a band plays it.
+    """Return part of a song, as a band plays it.
 
     Args:
       lead: the song.
       programs: parts that play (of `PARTS`) and the program of each.
-      rng: decides where the excerpt begins (at a bar), bass lines and drum patterns.
-      duration_s: length of the excerpt, or less where the song is shorter.
+      rng: decides where the part begins (at a bar), bass lines and drum patterns.
+      duration_s: length of the part; less where the song is shorter.
       groove: what the drums play; a pattern is made up without it.
       semitones: transposition of all parts but the drums.
 
@@ -105,7 +105,7 @@ def arrange(
 
 
 def bass_line(lead: LeadSheet, rng: np.random.Generator) -> Notes:
-    """Roots under the chords: the lowest key that the piano holds in each half bar.
+    """Return roots under the chords: the piano's lowest key in each half bar.
 
     The song has two patterns that take turns every eight bars. A bass note begins with
     the piano's note near it where there is one, and is as loud as the piano there.
@@ -145,7 +145,7 @@ def bass_line(lead: LeadSheet, rng: np.random.Generator) -> Notes:
 
 
 def _half_bars(lead: LeadSheet) -> list[tuple[int, int, int]]:
-    """(first beat, number of beats, index of its bar) of spans of one or two beats."""
+    """Return (first beat, number of beats, index of its bar) of half bars."""
     spans = []
     ends = np.append(lead.bars, len(lead.beats_s) - 1)[1:]
     for bar, (first, last) in enumerate(zip(lead.bars, ends, strict=True)):
@@ -156,7 +156,7 @@ def _half_bars(lead: LeadSheet) -> list[tuple[int, int, int]]:
 def _with_the_piano(
     onset_s: np.ndarray, piano: Notes, rng: np.random.Generator
 ) -> np.ndarray:
-    """Onsets moved to the nearest one of the piano within 40 ms, and a little off."""
+    """Move onsets to the nearest one of the piano within 40 ms, and a little off."""
     strokes_s = piano.onset_s
     after = np.searchsorted(strokes_s, onset_s).clip(0, len(strokes_s) - 1)
     before = (after - 1).clip(0)
@@ -167,7 +167,7 @@ def _with_the_piano(
 
 
 def one_voice(melody: Notes, filler: Notes) -> Notes:
-    """A melody with another one in its rests, one note at a time.
+    """Return a melody with another one in its rests, one note at a time.
 
     A note ends where the next one begins; of notes that begin within 30 ms of each
     other the highest stays.
@@ -191,12 +191,12 @@ def one_voice(melody: Notes, filler: Notes) -> Notes:
 
 
 def pitch_range(program: int) -> tuple[int, int]:
-    """The lowest and highest pitch that an instrument is asked for."""
+    """Return the lowest and highest pitch that an instrument is asked for."""
     return _PROGRAM_RANGES.get(program) or _FAMILY_RANGES[program // 8]
 
 
 def fit_range(notes: Notes, low: int, high: int) -> Notes:
-    """Notes moved by the octaves that bring most into a range; others are left out."""
+    """Move notes by the octaves that bring most into a range; drop the others."""
     shifts = sorted(range(-4, 5), key=abs)
     inside = [
         ((notes.pitch + 12 * s >= low) & (notes.pitch + 12 * s <= high)).sum()
@@ -209,7 +209,7 @@ def fit_range(notes: Notes, low: int, high: int) -> Notes:
 
 
 def _start(lead: LeadSheet, rng: np.random.Generator, duration_s: float) -> float:
-    """Where an excerpt begins: shortly before a bar, early enough to fill it."""
+    """Return where a part begins: shortly before a bar, early enough to fill it."""
     bars_s = lead.beats_s[lead.bars] - _LEAD_IN_S
     played = [part for part in (lead.melody, lead.bridge, lead.piano) if len(part)]
     begin_s = min((float(part.onset_s[0]) for part in played), default=0.0)

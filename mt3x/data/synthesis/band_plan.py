@@ -2,7 +2,7 @@
 
 No song, groove or soundfont of the test split is in another one; training and
 validation share soundfonts, not songs. A set is recorded in its folder, so that a run
-that goes on with it can not mix it with another.
+that resumes it cannot mix it with another.
 """
 
 import functools
@@ -102,10 +102,10 @@ class Track:
 
 
 def plan(config: SynthConfig, material: Material) -> list[Track]:
-    """The tracks of a set, numbered on from split to split as Slakh's.
+    """Return the tracks of a set, numbered through all splits as Slakh's.
 
     Raises:
-      ValueError: there is too little material, or it can not be kept apart.
+      ValueError: there is too little material, or it cannot be kept apart.
     """
     _check(config, material)
     songs = _split(config, material.songs, "songs")
@@ -128,7 +128,7 @@ def plan(config: SynthConfig, material: Material) -> list[Track]:
 
 
 def begin(out: Path, config: SynthConfig, material: Material) -> None:
-    """Makes a set's folder and records what it is made of.
+    """Make a set's folder and record what it is made of.
 
     Raises:
       ValueError: the folder holds another set, or other things.
@@ -148,7 +148,7 @@ def begin(out: Path, config: SynthConfig, material: Material) -> None:
                 )
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is no set of mt3x: name another --out")
+        raise ValueError(f"{out} exists and is not a set of mt3x: name another --out")
     out.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         if getattr(config, split):
@@ -159,14 +159,14 @@ def begin(out: Path, config: SynthConfig, material: Material) -> None:
 
 @functools.lru_cache(maxsize=32)
 def presets_of(font: Path) -> frozenset[tuple[int, int]]:
-    """`read_presets`, once per soundfont."""
+    """Return `read_presets`, read once per soundfont."""
     return read_presets(font)
 
 
 def _split(
     config: SynthConfig, songs: Sequence[SongFile], what: str
 ) -> dict[str, list[SongFile]]:
-    """Songs for each split, in proportion to its tracks and one at least."""
+    """Return songs for each split, in proportion to its tracks, at least one."""
     counts = {s: getattr(config, s) for s in SPLITS if getattr(config, s)}
     if len(songs) < len(counts):
         raise ValueError(
@@ -226,7 +226,7 @@ def _digest(path: Path) -> str:
 
 
 def _record(config: SynthConfig, material: Material) -> dict[str, Any]:
-    """The configuration as JSON, with what decides the bytes of the tracks."""
+    """Return the configuration as JSON, with what decides the bytes of the tracks."""
 
     def songs(files: Sequence[SongFile]) -> list[list[str]]:
         return [[song.name, song.md5] for song in files]

@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 def render_all(
     tracks: Sequence[Track], config: SynthConfig, out: Path, workers: int
 ) -> Iterator[Outcome]:
-    """Renders the tracks that are not there yet, in any order.
+    """Render the tracks that are not there yet, in any order.
 
     Raises:
       OSError: the disk is full, the synthesiser fails, ...
@@ -64,7 +64,7 @@ def render_all(
 
 
 def _end_with_parent() -> None:
-    """Ends this worker when its parent is killed: it would wait for work for ever.
+    """End this worker when its parent is killed; else it would wait for ever.
 
     An interrupt from the keyboard is the parent's alone: it lets tracks be finished.
     """
@@ -80,7 +80,7 @@ def _end_with_parent() -> None:
 
 
 def render_track(track: Track, config: SynthConfig, out: Path) -> Outcome:
-    """Writes one track's folder; what is wrong with its song is in the outcome."""
+    """Write one track's folder; what is wrong with its song is in the outcome."""
     rng = np.random.default_rng(track.seed)
     try:
         parts = _parts(track, config, rng)
@@ -94,7 +94,7 @@ def render_track(track: Track, config: SynthConfig, out: Path) -> Outcome:
 
 
 def _parts(track: Track, config: SynthConfig, rng: np.random.Generator) -> list[Notes]:
-    """The notes of each stem."""
+    """Return the notes of each stem."""
     if track.song.is_lead:
         lead = read_lead_sheet(track.song)
         programs = {p: int(rng.choice(config.programs[p])) for p in config.programs}
@@ -113,7 +113,7 @@ def _parts(track: Track, config: SynthConfig, rng: np.random.Generator) -> list[
 
 
 def _some(notes: Notes, seconds: float, rng: np.random.Generator) -> Notes:
-    """A random excerpt, from just before one of the song's notes on."""
+    """Return a random part, from just before one of the song's notes."""
     if not len(notes):
         return notes
     latest_s = float(notes.offset_s.max()) - seconds
@@ -123,7 +123,7 @@ def _some(notes: Notes, seconds: float, rng: np.random.Generator) -> Notes:
 
 
 def _by_instrument(notes: Notes, fonts: Sequence[Path]) -> list[Notes]:
-    """The notes of each program, and of each drum kit that a soundfont has.
+    """Return the notes of each program, and of each drum kit that a soundfont has.
 
     The standard kit stands in for others, as in a synthesiser.
     """
@@ -142,7 +142,7 @@ def _play(
     rng: np.random.Generator,
     duration_s: float,
 ) -> list[RenderedStem]:
-    """The parts as sound, each played by a random one of the soundfonts that can."""
+    """Play each part with a random one of the soundfonts that can."""
     chosen = [_soundfont(notes, track.soundfonts, rng) for notes in parts]
     gains_db = rng.uniform(-config.max_gain_db, config.max_gain_db, len(parts))
     samples: dict[int, np.ndarray] = {}
@@ -168,7 +168,7 @@ def _play(
 def _play_in_turn(
     parts: list[Notes], font: Path, duration_s: float
 ) -> list[np.ndarray]:
-    """Each part's samples at PLAY_RATE_HZ; a synthesiser is slow to start."""
+    """Return each part's samples at PLAY_RATE_HZ, played in one go."""
     slot_s = int(np.ceil(duration_s)) + _GAP_S
     joined = Notes.concatenate([p.shift(i * slot_s) for i, p in enumerate(parts)])
     samples_S = play(joined, font)

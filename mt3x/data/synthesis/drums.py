@@ -28,7 +28,7 @@ class Groove:
 def groove_drums(
     groove: Groove, beats_s: np.ndarray, bars: np.ndarray, rng: np.random.Generator
 ) -> Notes:
-    """A groove over a whole song: bar upon bar of it, on the song's beats.
+    """Lay a groove over a whole song, bar by bar, on the song's beats.
 
     Where the hit lies between two beats, and its velocity, stay the drummer's. The
     groove is repeated; a bar of other than four beats has as much of a bar as it holds.
@@ -58,7 +58,7 @@ def groove_drums(
 def pattern_drums(
     beats_s: np.ndarray, bars: np.ndarray, rng: np.random.Generator
 ) -> Notes:
-    """A made-up part: kick, snare and cymbals of one pattern, fills and crashes.
+    """Make up a part: kick, snare and cymbals of one pattern, fills and crashes.
 
     Args:
       beats_s: times of the song's beats.
@@ -92,13 +92,13 @@ def pattern_drums(
 
 
 def _bars(beats_s: np.ndarray, bars: np.ndarray) -> list[tuple[int, int]]:
-    """The first beat of each bar, and its number of beats."""
+    """Return the first beat of each bar, and its number of beats."""
     ends = np.append(bars, len(beats_s))[1:]
     return [(int(a), int(b - a)) for a, b in zip(bars, ends, strict=True)]
 
 
 def _notes(hits_Nx3: np.ndarray, beats_s: np.ndarray) -> Notes:
-    """Hits (place counted in beats, pitch, velocity) as notes of one short length."""
+    """Return hits (place in beats, pitch, velocity) as notes of one short length."""
     onset_s = times_of(hits_Nx3[:, 0], beats_s)
     inside = onset_s >= 0
     onset_s, hits_Nx3 = onset_s[inside], hits_Nx3[inside]
@@ -112,7 +112,7 @@ def _notes(hits_Nx3: np.ndarray, beats_s: np.ndarray) -> Notes:
 
 
 def times_of(beat_N: np.ndarray, beats_s: np.ndarray) -> np.ndarray:
-    """Seconds of places counted in beats; before and after, the tempo goes on."""
+    """Return seconds of places counted in beats; outside, the tempo stays the same."""
     beat_N = np.asarray(beat_N, np.float64)
     index = np.clip(np.floor(beat_N).astype(int), 0, len(beats_s) - 2)
     length_s = beats_s[index + 1] - beats_s[index]

@@ -1,7 +1,7 @@
 """Scores as a pianist might play them.
 
 A score's MIDI file is exact and even. Added is what performances have: swings of tempo,
-a melody that is louder than its accompaniment and a little in front of it, phrases that
+a melody that is louder than its accompaniment and a little before it, phrases that
 swell, hands that are not exact, legato and staccato, and a pedal that changes with the
 bass. The amounts are drawn for each piece.
 """
@@ -18,7 +18,7 @@ _MIDDLE_C = 60
 
 
 def humanize(score: Notes, rng: np.random.Generator) -> Performance:
-    """Plays a score.
+    """Play a score.
 
     Args:
       score: notes as long as they are written; drums are left out. Where some have
@@ -64,7 +64,7 @@ def humanize(score: Notes, rng: np.random.Generator) -> Performance:
 
 
 def _chords(onset_s: np.ndarray) -> np.ndarray:
-    """A number for each note that all notes of its chord share."""
+    """Return a number for each note that all notes of its chord share."""
     order = np.argsort(onset_s, kind="stable")
     number_N = np.zeros(len(onset_s), int)
     number_N[order[1:]] = np.cumsum(np.diff(onset_s[order]) > _CHORD_S)
@@ -72,7 +72,7 @@ def _chords(onset_s: np.ndarray) -> np.ndarray:
 
 
 def _highest(pitch: np.ndarray, chord_N: np.ndarray) -> np.ndarray:
-    """The highest pitch of each note's chord."""
+    """Return the highest pitch of each note's chord."""
     highest = np.zeros(chord_N.max() + 1, int)
     np.maximum.at(highest, chord_N, pitch)
     return highest[chord_N]
@@ -81,7 +81,7 @@ def _highest(pitch: np.ndarray, chord_N: np.ndarray) -> np.ndarray:
 def _wander(
     rng: np.random.Generator, end_s: float, period_s: float
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A smooth random function of time, of mean 0 and deviation of about 1."""
+    """Return a smooth random function of time, of mean 0 and deviation of about 1."""
     knots_s = np.arange(0.0, end_s + 2 * period_s, period_s / 2)
     values = rng.normal(0, 1, len(knots_s))
     fine_s = np.linspace(0.0, knots_s[-1], 8 * len(knots_s))
@@ -90,7 +90,7 @@ def _wander(
 
 
 def _pedal(rng: np.random.Generator, notes: Notes) -> np.ndarray:
-    """Up as a new bass is struck, down again when it sounds; K x 2 seconds."""
+    """Lift the pedal as a new bass is struck, press it after; K x 2 seconds."""
     bass_s = np.unique(notes.onset_s[notes.pitch < _MIDDLE_C])
     least_s = rng.uniform(0.3, 1.5)
     changes = [0.0]

@@ -68,7 +68,7 @@ class CorpusSpec:
 
     @property
     def unit_pieces(self) -> int:
-        """Pieces rendered in one go: a synthesiser is slow to start."""
+        """The number of pieces rendered in one go; a synthesiser is slow to start."""
         return 12 if self.is_soundfont else 2
 
 
@@ -88,7 +88,7 @@ def read_recipe(
     midi_folder: str | os.PathLike[str] | None = None,
     scores_folder: str | os.PathLike[str] | None = None,
 ) -> list[CorpusSpec]:
-    """The corpora of a recipe file.
+    """Read the corpora of a recipe file.
 
     Raises:
       ValueError: naming the recipe and its faulty entry.
@@ -122,13 +122,13 @@ def read_recipe(
 
 
 def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
-    """All .mid and .midi files under a folder, sorted."""
+    """Return all .mid and .midi files under a folder, sorted."""
     paths = sorted(Path(folder).rglob("*"))
     return tuple(str(p) for p in paths if p.suffix.lower() in (".mid", ".midi"))
 
 
 def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
-    """Composes or varies, and renders, the pieces of one unit of a corpus."""
+    """Compose or vary, and render, the pieces of one unit of a corpus."""
     first = unit * spec.unit_pieces
     rngs = [_rng(spec, i) for i in range(first, first + spec.unit_pieces)]
     scores = [_score(spec, rng) for rng in rngs]
@@ -169,7 +169,7 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
 
 
 def units(spec: CorpusSpec, first_piece: int = 0) -> Iterator[int]:
-    """Unit numbers from the one that holds a piece on, without end."""
+    """Yield the numbers of the unit that holds a piece and of all after it."""
     unit = first_piece // spec.unit_pieces
     while True:
         yield unit

@@ -72,7 +72,7 @@ class SampledPiano:
             raise ValueError(f"piano {self.name} has no samples: check its folder")
 
     def note(self, key: int, velocity: int, gamma: float = 2.0) -> np.ndarray:
-        """The sound of a held key.
+        """Return the sound of a held key.
 
         Args:
           key: MIDI key, 21 to 108.
@@ -88,7 +88,7 @@ class SampledPiano:
         return samples_S * np.float32(gain)
 
     def release(self, key: int) -> np.ndarray | None:
-        """The noise of the damper and key going back, or None where not recorded."""
+        """Return the noise of the damper and key going back, if it was recorded."""
         if not self.releases:
             return None
         nearest = min(self.releases, key=lambda recorded: abs(recorded - key))
@@ -101,7 +101,7 @@ class SampledPiano:
         return self._release_notes[nearest]
 
     def _region(self, key: int, velocity: int) -> Region:
-        """The region that fits best: its velocities first, then its keys."""
+        """Return the region that fits best: its velocities first, then its keys."""
         if key not in self._layers:
             regions = sorted(
                 self.regions, key=lambda region: _outside(key, region.keys)
@@ -120,7 +120,7 @@ class SampledPiano:
         )
 
     def _note(self, region: Region, key: int) -> tuple[np.ndarray, float]:
-        """(samples_S from the attack on, level in dB) of a region at a key.
+        """Return a region's samples_S from the attack, and its level in dB, at a key.
 
         Decoding costs more than shifting, so all keys of the region are made at once.
         """
@@ -144,7 +144,7 @@ class SampledPiano:
         return self._notes[region, key]
 
     def _target_db(self, key: int) -> float:
-        """Level of a key at velocity 127: a parabola through the loudest layer."""
+        """Return a key's level at velocity 127: a parabola over the loudest layer."""
         if self._level_curve is None:
             top = max(region.velocities[1] for region in self.regions)
             loudest = [r for r in self.regions if r.velocities[1] == top]
@@ -156,7 +156,7 @@ class SampledPiano:
 
 
 def velocity_gain(velocity: int, gamma: float = 2.0) -> float:
-    """Amplitude of a velocity relative to 127: ((v + 10) / 137) ** gamma.
+    """Return the amplitude of a velocity relative to 127: ((v + 10) / 137) ** gamma.
 
     Gamma 2 spans 43 dB, close to the square law that synthesisers follow (R. B.
     Dannenberg, "The interpretation of MIDI velocity", ICMC 2006).
@@ -170,7 +170,7 @@ def load_piano(
     match: str = "",
     sample_rate_hz: int = 16000,
 ) -> SampledPiano | SoundFont:
-    """A piano from an .sfz, .sf2 or .sf3 file or a folder of velocity packages.
+    """Load a piano from an .sfz, .sf2 or .sf3 file or a folder of velocity packages.
 
     Args:
       path: the file; or the folder that holds `piano-velocity1` ... `16`.
@@ -197,7 +197,7 @@ def load_piano(
 
 
 def read_salamander(folder: str | Path, sample_rate_hz: int = 16000) -> SampledPiano:
-    """The Salamander Grand from its npm packages, one folder for each velocity layer.
+    """Read the Salamander Grand from its npm packages, a folder per velocity layer.
 
     Raises:
       FileNotFoundError: where the folder holds no such packages.
@@ -229,7 +229,7 @@ def read_salamander(folder: str | Path, sample_rate_hz: int = 16000) -> SampledP
 def read_sfz(
     path: str | Path, match: str = "", sample_rate_hz: int = 16000
 ) -> SampledPiano:
-    """A piano from an SFZ file.
+    """Read a piano from an SFZ file.
 
     Read: `#define`, `#include`, the headers control, global, master, group and
     region, and the opcodes sample, default_path, key, lokey, hikey, lovel, hivel,
@@ -264,7 +264,7 @@ def read_sfz(
 
 
 def trim_attack(samples_S: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """The samples from the attack on, with a fade-in of 1 ms in front of it.
+    """Cut samples at the attack, with a fade-in of 1 ms.
 
     The attack is where the 1 ms envelope first reaches 7 % (-23 dB) of its maximum
     over the first half second.
@@ -282,7 +282,7 @@ def trim_attack(samples_S: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 
 def _decode(region: Region, max_s: float) -> tuple[np.ndarray, int]:
-    """Mono float32 samples of a region's file, and their rate."""
+    """Return mono float32 samples of a region's file, and their rate."""
     with soundfile.SoundFile(region.path) as file:
         file.seek(min(region.skip_samples, file.frames))
         samples_SxC = file.read(
@@ -294,7 +294,7 @@ def _decode(region: Region, max_s: float) -> tuple[np.ndarray, int]:
 
 
 def _check_soundfont(path: Path) -> None:
-    """Synthesisers may play another soundfont instead of a damaged one: look first."""
+    """Raise ValueError for a damaged soundfont: synthesisers may play another one."""
     with path.open("rb") as file:
         head = file.read(12)
     size = int.from_bytes(head[4:8], "little") + 8
@@ -307,7 +307,7 @@ def _check_soundfont(path: Path) -> None:
 def _resample(
     samples_S: np.ndarray, in_rate_hz: float, out_rate_hz: int, max_s: float
 ) -> np.ndarray:
-    """Resampled and cut to a length; the end is faded, so that it does not click."""
+    """Resample and cut to a length; fade the end, so that it does not click."""
     samples_S = resample(samples_S, in_rate_hz, out_rate_hz)
     samples_S = samples_S[: int(max_s * out_rate_hz)].copy()
     fade = len(samples_S) // 4
@@ -316,7 +316,7 @@ def _resample(
 
 
 def _level_db(samples_S: np.ndarray, sample_rate_hz: int) -> float:
-    """RMS of the first 0.3 s in dB."""
+    """Return the RMS of the first 0.3 s in dB."""
     head_S = samples_S[: int(0.3 * sample_rate_hz)].astype(np.float64)
     return 10 * float(np.log10(np.mean(head_S**2) + 1e-12))
 
@@ -326,7 +326,7 @@ def _outside(value: int, bounds: tuple[int, int]) -> int:
 
 
 def _spread(centers: Sequence[int]) -> list[tuple[int, int]]:
-    """Key ranges that meet half way between sampled keys and cover the keyboard."""
+    """Return key ranges that meet half way between sampled keys."""
     edges = [(a + b) // 2 for a, b in itertools.pairwise(centers)]
     lows = [LOWEST_KEY, *(edge + 1 for edge in edges)]
     highs = [*edges, HIGHEST_KEY]

@@ -54,7 +54,7 @@ def render(
     config: RenderConfig | None = None,
     sample_rate_hz: int = 16000,
 ) -> np.ndarray:
-    """Renders notes on a piano.
+    """Render notes on a piano.
 
     Args:
       notes: piano notes; offsets hold the sustain pedal. Pitches outside 21..108
@@ -94,7 +94,7 @@ def render_many(
     config: RenderConfig | None = None,
     sample_rate_hz: int = 16000,
 ) -> list[np.ndarray]:
-    """Renders several pieces; a soundfont plays them in one go, which saves its start.
+    """Render several pieces; a soundfont plays them in one go, which saves its start.
 
     The arguments and results are those of `render`.
     """
@@ -119,14 +119,14 @@ def render_many(
 
 
 def damper_fade_s(key: int) -> float:
-    """Seconds that a damper takes to silence a key: 0.25 in the bass, 0.09 on top."""
+    """Return the seconds in which a damper silences a key: 0.25 to 0.09."""
     keys = [21, 45, 75, HIGHEST_DAMPED_KEY]
     return float(np.interp(key, keys, [0.25, 0.18, 0.16, 0.09]))
 
 
 @functools.lru_cache(maxsize=256)
 def _fade(num: int) -> np.ndarray:
-    """An exponential fade by 60 dB, brought to exactly zero at its end."""
+    """Return an exponential fade by 60 dB, brought to exactly zero at its end."""
     fade_S = 10 ** (-3 * np.arange(num) / num)
     return (fade_S - fade_S[-1]).astype(np.float32)
 
@@ -134,7 +134,7 @@ def _fade(num: int) -> np.ndarray:
 def _damped(
     sound_S: np.ndarray, length: int, fade_s: float, ratio: float, rate_hz: int
 ) -> np.ndarray:
-    """A sound whose damper falls after `length` samples, in the bass `ratio` slower."""
+    """Let the damper fall after `length` samples, in the bass `ratio` slower."""
     fade_S = _fade(max(2, round(fade_s * rate_hz)))
     if ratio == 1.0:
         sound_S = sound_S[: length + len(fade_S)]
@@ -221,7 +221,7 @@ def _render_soundfont(
 
 @functools.cache
 def _soundfont_latency_s(piano: SoundFont) -> float:
-    """Median delay from a note's label to its attack, over keys and velocities."""
+    """Return the median delay from label to attack, over keys and velocities."""
     pitch, velocity = np.meshgrid(np.arange(24, 108, 6), [40, 70, 100])
     onset_s = 0.2 + 1.5 * np.arange(pitch.size)
     program = np.full(pitch.size, piano.program)

@@ -41,7 +41,7 @@ def _expand_text(
 
 
 def read_regions(path: Path) -> Iterator[dict[str, str]]:
-    """The opcodes of each region, with those of the headers around it."""
+    """Yield the opcodes of each region, with those of the headers around it."""
     levels = ("control", "global", "master", "group", "region")
     scopes: dict[str, dict[str, str]] = {level: {} for level in levels}
     header = ""
@@ -59,7 +59,7 @@ def read_regions(path: Path) -> Iterator[dict[str, str]]:
 
 
 def plays_at_rest(opcodes: dict[str, str]) -> bool:
-    """Whether a region plays with every controller at its initial value."""
+    """Return whether a region plays with every controller at its initial value."""
     for name, value in opcodes.items():
         found = re.fullmatch(r"(lo|hi)cc(\d+)", name)
         if not found:
@@ -73,7 +73,7 @@ def plays_at_rest(opcodes: dict[str, str]) -> bool:
 
 
 def key_of_name(name: str) -> int:
-    """MIDI key of a note name such as `C#4` (60 is C4) or of a number."""
+    """Return the MIDI key of a note name such as `C#4` (60 is C4) or of a number."""
     found = re.fullmatch(r"([A-Ga-g])([#b]?)(-?\d+)", name)
     if not found:
         return int(name)

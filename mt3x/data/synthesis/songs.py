@@ -36,7 +36,7 @@ class SongFile:
 
 
 def find_songs(folder: Path, is_lead: bool) -> list[SongFile]:
-    """The MIDI files below a folder, by name; of equal files the first.
+    """Return the MIDI files below a folder, by name; of equal files the first.
 
     Of lead sheets, folders `versions` are left out: they hold other takes of the songs.
 
@@ -56,7 +56,7 @@ def find_songs(folder: Path, is_lead: bool) -> list[SongFile]:
 
 
 def find_grooves(folder: Path) -> list[SongFile]:
-    """The grooves in 4/4 below a folder, by name.
+    """Return the grooves in 4/4 below a folder, by name.
 
     Raises:
       FileNotFoundError: there is no such folder, or none of Groove's names in it.
@@ -75,21 +75,21 @@ def find_grooves(folder: Path) -> list[SongFile]:
 
 
 def groove_bpm(song: SongFile) -> float:
-    """The tempo in the name of a groove."""
+    """Return the tempo in the name of a groove."""
     found = _GROOVE_NAME.fullmatch(Path(song.name).stem)
     assert found is not None
     return float(found[2])
 
 
 def read_groove(song: SongFile) -> Groove:
-    """A groove of `find_grooves`."""
+    """Read a groove of `find_grooves`."""
     return Groove(song.name, groove_bpm(song), Notes.from_midi(song.path))
 
 
 def nearest_groove(
     grooves: Iterable[SongFile], bpm: float, rng: np.random.Generator
 ) -> SongFile:
-    """One of the grooves that are within 15 % of a tempo, or else the nearest."""
+    """Return one of the grooves within 15 % of a tempo, or else the nearest."""
     grooves = list(grooves)
     ratio_N = np.log([groove_bpm(song) / bpm for song in grooves])
     near = np.flatnonzero(np.abs(ratio_N) < np.log(1.15))
@@ -99,7 +99,7 @@ def nearest_groove(
 
 
 def read_lead_sheet(song: SongFile) -> LeadSheet:
-    """A lead sheet of `find_songs`.
+    """Read a lead sheet of `find_songs`.
 
     Raises:
       OSError, ValueError: not such a file; names it.
@@ -125,7 +125,7 @@ def read_lead_sheet(song: SongFile) -> LeadSheet:
 
 
 def find_beats(notes: Notes, quarters_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The beats of music that was recorded at a file's tempo, but not from its start.
+    """Return the beats of music recorded at a file's tempo, but not from its start.
 
     The onsets say where the sixteenths lie between the file's quarters; the beats and
     the bars (of four) are where most of the low notes begin.
@@ -152,7 +152,7 @@ def find_beats(notes: Notes, quarters_s: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _read_beat_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """POP909's beats: seconds, whether a bar begins there in simple, compound metre."""
+    """Read POP909's beats: seconds, whether a bar begins in simple, compound metre."""
     try:
         table = np.loadtxt(path, ndmin=2)
     except ValueError as error:

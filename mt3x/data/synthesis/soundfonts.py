@@ -14,11 +14,11 @@ _PRESET_BYTES = 38
 
 
 def read_presets(path: str | os.PathLike[str]) -> frozenset[tuple[int, int]]:
-    """The (bank, program) of each preset of a soundfont; drum kits are bank 128.
+    """Return (bank, program) of each preset of a soundfont; drum kits are bank 128.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no soundfont, or cut short.
+      ValueError: it is not a soundfont, or it is cut short.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,7 +42,7 @@ def read_presets(path: str | os.PathLike[str]) -> frozenset[tuple[int, int]]:
 
 
 def _find(file: IO[bytes], start: int, end: int, name: bytes) -> bytes | None:
-    """The contents of the first chunk of a name between two places of a file."""
+    """Return the contents of the first chunk of a name between two places of a file."""
     while start + 8 <= end:
         file.seek(start)
         kind, length = struct.unpack("<4sI", file.read(8))

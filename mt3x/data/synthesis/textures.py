@@ -67,7 +67,7 @@ def random_section(rng: np.random.Generator, character: float) -> Section:
 def random_rubato(
     rng: np.random.Generator, section: Section
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A smooth, increasing map of time: small swings of tempo."""
+    """Return a smooth, increasing map of time: small swings of tempo."""
     depth = rng.uniform(0, 0.12)
     period_s = rng.uniform(2, 8)
     phase = rng.uniform(0, 2 * np.pi)
@@ -81,7 +81,7 @@ def random_rubato(
 
 
 def random_pedal(rng: np.random.Generator, section: Section) -> np.ndarray:
-    """K x 2 times of pedal down and up within a section."""
+    """Return K x 2 times of pedal down and up within a section."""
     style = rng.choice(["none", "bars", "long", "flutter"], p=[0.27, 0.45, 0.18, 0.1])
     if style == "none":
         return np.zeros((0, 2))
@@ -100,7 +100,7 @@ def random_pedal(rng: np.random.Generator, section: Section) -> np.ndarray:
 
 
 def random_textures(rng: np.random.Generator, section: Section) -> list[Rows]:
-    """The parts of a section: a whole-keyboard texture or a left and a right hand."""
+    """Return the parts of a section: a whole-keyboard texture, or two hands."""
     kind = rng.choice(
         ["hands", "counterpoint", "run", "sparse", "uniform", "hymn"],
         p=[0.62, 0.1, 0.08, 0.07, 0.07, 0.06],
@@ -142,7 +142,7 @@ def _rows(
 def _grid(
     rng: np.random.Generator, section: Section, steps: tuple[float, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Onsets and lengths that fill a section in random runs of beat fractions."""
+    """Fill a section in random runs of beat fractions; return onsets and lengths."""
     lengths: list[float] = []
     while sum(lengths) < section.length_s:
         step = float(rng.choice(steps)) * section.beat_s
@@ -239,7 +239,7 @@ def _alberti(rng: np.random.Generator, section: Section, center: float) -> Rows:
 
 
 def _bass(rng: np.random.Generator, section: Section, center: float) -> Rows:
-    """Low notes or octaves on the bar with chords after them."""
+    """Play low notes or octaves on the bar with chords after them."""
     bars_s = np.arange(len(section.chords)) * section.bar_s
     parts = [EMPTY]
     octave = rng.random() < 0.6
@@ -295,7 +295,7 @@ def _runs(
 
 
 def _trill(rng: np.random.Generator, section: Section, center: float) -> Rows:
-    """Trills on neighbours of the scale and tremolos on wider intervals."""
+    """Play trills on neighbours of the scale and tremolos on wider intervals."""
     time_s, parts = 0.0, [EMPTY]
     while time_s < section.length_s:
         rate_hz = rng.uniform(7, 15)
@@ -340,7 +340,7 @@ def _octaves(rng: np.random.Generator, section: Section, center: float) -> Rows:
 
 
 def _sparse(rng: np.random.Generator, section: Section) -> Rows:
-    """Single notes anywhere on the keyboard, long and short, soft and loud."""
+    """Play single notes anywhere on the keyboard, long and short, soft and loud."""
     onset_s = np.cumsum(rng.uniform(0.15, 1.4, 2 * int(section.length_s) + 2))
     num = len(onset_s)
     held_s = rng.exponential(0.9, num) + 0.05
@@ -349,7 +349,7 @@ def _sparse(rng: np.random.Generator, section: Section) -> Rows:
 
 
 def _uniform(rng: np.random.Generator, section: Section) -> Rows:
-    """Independent notes at random times, up to 20 in a second, and clusters."""
+    """Play independent notes at random times, up to 20 in a second, and clusters."""
     num = int(rng.uniform(1, 20) * section.length_s)
     onset_s = np.sort(rng.uniform(0, section.length_s, num))
     held_s = rng.exponential(0.4, num) + 0.04

@@ -46,8 +46,8 @@ def layouts():
     }
 
 
-def check_chunks(expected, tokenizer):
-    """Reads each record and compares the chunks' frames and tokens, and their mix."""
+def check_segments(expected, tokenizer):
+    """Reads each record and compares the segments' frames and tokens, and their mix."""
     mixed = []
     for name, layout in layouts().items():
         record = expected[f"{name}/record"].tobytes()
@@ -60,13 +60,13 @@ def check_chunks(expected, tokenizer):
         for number, (first, end) in enumerate(expected[f"{name}/chunks"].tolist()):
             block = blocks[first // steps.BLOCK_FRAMES]
             begin = first - block["first_frame"]
-            chunk = {
+            segment = {
                 **block,
                 "inputs": block["inputs"][begin : begin + end - first],
                 "first_frame": np.int32(first),
             }
             tokenized = steps.tokenize(
-                tf.data.Dataset.from_tensors(chunk), tokenizer, 125.0
+                tf.data.Dataset.from_tensors(segment), tokenizer, 125.0
             )
             (example,) = tokenized.as_numpy_iterator()
             np.testing.assert_array_equal(
@@ -80,22 +80,22 @@ def check_chunks(expected, tokenizer):
     np.testing.assert_array_equal(merged, expected["mixed/ids"])
 
 
-def test_chunks_are_mt3s():
+def test_segments_are_mt3s():
     """All record layouts, against what MT3 made of the same records."""
     expected = dict(np.load(GOLDEN / "mt3_chunks.npz"))
-    check_chunks(expected, Tokenizer(TokenizerConfig(mt3_ties=True)))
+    check_segments(expected, Tokenizer(TokenizerConfig(mt3_ties=True)))
 
 
 @pytest.mark.filterwarnings("ignore")  # MT3's own
 @pytest.mark.parametrize("num_velocity_bins", [1, 127])
-def test_chunks_are_mt3s_live(num_velocity_bins, monkeypatch):
+def test_segments_are_mt3s_live(num_velocity_bins, monkeypatch):
     pytest.importorskip("mt3.preprocessors", reason="the mt3 package is not installed")
     monkeypatch.syspath_prepend(GOLDEN)
     from make_mt3_chunks import make
 
     expected = make(1, noise=0.1, num_velocity_bins=num_velocity_bins)
     vocab = VocabConfig(num_velocity_bins=num_velocity_bins)
-    check_chunks(expected, Tokenizer(TokenizerConfig(vocab=vocab, mt3_ties=True)))
+    check_segments(expected, Tokenizer(TokenizerConfig(vocab=vocab, mt3_ties=True)))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -120,12 +120,12 @@ def test_block_notes_give_the_tokens_of_all_notes(seed):
         end = min(block + steps.BLOCK_FRAMES, num_frames)
         for first in [block, *rng.integers(block, end, 5).tolist(), end - 1]:
             length = min(256, end - first)
-            of_chunk = tokenizer.events(
+            of_segment = tokenizer.events(
                 steps.block_notes(kept, first, num_frames, 125.0, length),
                 num_frames,
             )
             expected = tokenizer.segment(events, first, length)
-            for found in (of_block, of_chunk):
+            for found in (of_block, of_segment):
                 ids = tokenizer.segment(found, first, length)
                 np.testing.assert_array_equal(ids, expected)
 
@@ -135,7 +135,7 @@ def test_block_notes_of_nothing():
 
 
 def examples(number, rng):
-    """Chunks of different lengths with tokens of a note or two."""
+    """Segments of different lengths with tokens of a note or two."""
     tokenizer = Tokenizer(TokenizerConfig())
     for index in range(number):
         length = int(rng.integers(20, 40))
@@ -149,7 +149,7 @@ def examples(number, rng):
         }
 
 
-def chunk_dataset(made):
+def segment_dataset(made):
     signature = {
         "inputs": tf.TensorSpec([None, 4], tf.float32),
         "targets": tf.TensorSpec([None], tf.int32),
@@ -165,7 +165,7 @@ def test_mixes_are_exact_sums_of_1_to_n_examples(rng):
     made = list(examples(60, rng))
     tokenizer = Tokenizer(TokenizerConfig())
     with seqio.utils.map_seed_manager(5):
-        dataset = steps.mix_examples(chunk_dataset(made), tokenizer, 3)
+        dataset = steps.mix_examples(segment_dataset(made), tokenizer, 3)
     mixes = list(dataset.as_numpy_iterator())
     first_pitch = tokenizer.codec.ranges["pitch"][0]
     sizes = []
@@ -193,7 +193,7 @@ def test_silence_stays_silence(rng):
     made = [{"inputs": np.zeros((5, 4), np.float32), "targets": np.zeros(0, np.int32)}]
     with seqio.utils.map_seed_manager(5):
         dataset = steps.mix_examples(
-            chunk_dataset(made), Tokenizer(TokenizerConfig(use_ties=False)), 1
+            segment_dataset(made), Tokenizer(TokenizerConfig(use_ties=False)), 1
         )
     (mix,) = dataset.as_numpy_iterator()
     assert not mix["inputs"].any() and len(mix["targets"]) == 0
@@ -208,25 +208,25 @@ def test_too_long_is_left_out_or_refused():
         for n in (5, 8, 7)
     ]
     lengths = {"inputs": 2, "targets": 8}
-    dataset = steps.drop_or_refuse_too_long(chunk_dataset(made), lengths, skip=True)
+    dataset = steps.drop_or_refuse_too_long(segment_dataset(made), lengths, skip=True)
     kept = [len(e["targets"]) for e in dataset.as_numpy_iterator()]
     assert kept == [5, 7]  # and EOS
-    dataset = steps.drop_or_refuse_too_long(chunk_dataset(made), lengths, skip=False)
+    dataset = steps.drop_or_refuse_too_long(segment_dataset(made), lengths, skip=False)
     with pytest.raises(tf.errors.InvalidArgumentError, match="more than 7 tokens"):
         list(dataset)
 
 
-def test_chunks_cover_every_frame_alike():
+def test_segments_cover_every_frame_alike():
     block = {
         "inputs": np.arange(50, dtype=np.float32)[:, None],
         "first_frame": np.int32(100),
     }
     dataset = tf.data.Dataset.from_tensors(block).repeat(2000)
     with seqio.utils.map_seed_manager(1):
-        dataset = steps.random_chunks(dataset, {"inputs": 20})
+        dataset = steps.random_segments(dataset, {"inputs": 20})
     counts = np.zeros(50)
-    for chunk in dataset.as_numpy_iterator():
-        inside = chunk["inputs"][:, 0].astype(int)
-        assert chunk["first_frame"] == 100 + inside[0] and 1 <= len(inside) <= 20
+    for segment in dataset.as_numpy_iterator():
+        inside = segment["inputs"][:, 0].astype(int)
+        assert segment["first_frame"] == 100 + inside[0] and 1 <= len(inside) <= 20
         counts[inside] += 1
     assert counts.min() > 0.8 * counts.mean() and counts.max() < 1.2 * counts.mean()

@@ -1,4 +1,4 @@
-"""Token tasks with rolls: of the same chunk, of all that is heard in it."""
+"""Token tasks with rolls: of the same segment, of all that is heard in it."""
 
 import itertools
 import json
@@ -82,7 +82,7 @@ def check_rolls(batch, row, labels):
     heard = notes.offset_s > -(labels.onset_radius_frames + 1) / 125
     notes = on_one_keyboard(notes[heard], 125.0)
     rolls = notes_to_rolls(notes, length, labels)
-    # What begins behind the end of a short chunk is not heard in it.
+    # What begins behind the end of a short segment is not heard in it.
     inside = num_frames if num_frames == length else num_frames - 2
     for name in ROLL_NAMES:
         roll_TxP = batch[name][row]
@@ -93,7 +93,7 @@ def check_rolls(batch, row, labels):
 
 
 @pytest.mark.parametrize("labels", [LABELS, SOFT])
-def test_rolls_are_those_of_the_chunk(labels):
+def test_rolls_are_those_of_the_segment(labels):
     batches, plain = make(labels), make(None)
     padding = []
     for step in range(4):
@@ -117,7 +117,7 @@ def test_without_labels_examples_carry_nothing():
         TokensFeatureConverter(labels=LABELS)(dataset, {"inputs": 200, "targets": 256})
 
 
-def chunks(*places):
+def segments(*places):
     """Of pieces, from a frame on, so many frames of silence."""
     for number, first, length in places:
         yield {
@@ -139,7 +139,7 @@ def test_mixes_have_the_rolls_of_all_that_sounds():
         **dict.fromkeys(("first_frame", "num_frames"), tf.TensorSpec([], tf.int32)),
     }
     dataset = tf.data.Dataset.from_generator(
-        lambda: chunks(*places), output_signature=signature
+        lambda: segments(*places), output_signature=signature
     )
     dataset = add_roll_notes(dataset, {"inputs": 100}, LABELS)
     dataset = steps.tokenize(dataset, tokenizer, 125.0)

@@ -115,7 +115,7 @@ def test_evaluation_decodes_and_scores_whole_pieces():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="can not be packed"):
+    with pytest.raises(ValueError, match="cannot be packed"):
         RollsFeatureConverter(pack=True)
     data = seqio.get_mixture_or_task(TASK).source._data
     with pytest.raises(ValueError, match=r"50\.0 frames per second and labels 100"):

@@ -104,7 +104,7 @@ def test_other_options_refuse_the_folder(prepared):
     other = [replace(sources[0], id="Track00003"), *sources[1:]]
     with pytest.raises(ValueError, match="made with other sources"):
         prepare("slakh", other, out, options, pieces_per_shard=1)
-    with pytest.raises(ValueError, match=r"tfrecord is none of the files"):
+    with pytest.raises(ValueError, match=r"tfrecord is not one of the files"):
         prepare("slakh", sources, out, options, pieces_per_shard=2)
 
 

@@ -129,7 +129,7 @@ def test_another_configuration_is_refused(material, tmp_path):
 
 def test_folders_of_others_are_left_alone(material, tmp_path):
     (tmp_path / "mine").write_text("notes")
-    with pytest.raises(ValueError, match="is no set of mt3x"):
+    with pytest.raises(ValueError, match="is not a set of mt3x"):
         begin(tmp_path, SMALL, material)
     out = tmp_path / "out"
     out.mkdir()
