@@ -72,7 +72,9 @@ def command(
     if decoding:
         if "decoding" not in config:
             raise ValueError(f"{run_dir}: --decoding is for piano models")
-        config["decoding"] = {**config["decoding"], **decoding}
+        # Options of an older version get their present names first.
+        config = PianoConfig.from_dict(config).to_dict()
+        config["decoding"] |= decoding
         config = PianoConfig.from_dict(config).to_dict()
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite

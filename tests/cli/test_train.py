@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny_models import SMALL_TOKENS, save_small_weights
+from tiny_models import SMALL, SMALL_TOKENS, random_params, save_small_weights
 from toy_objective import ToyBatches, ToyObjective
 
 from mt3x.cli.export import command as export_command
 from mt3x.cli.train import command as train_command
 from mt3x.models import weights_file
+from mt3x.models.objectives import PianoConfig
 from mt3x.training.experiment import Experiment
 from mt3x.training.train import Outcome, TrainConfig, train
 
@@ -191,3 +192,16 @@ def test_export_with_decoding_chosen_after_training(tmp_path):
     assert isinstance(result.exception, ValueError)
     assert "piano models" in str(result.exception)
     assert not (tmp_path / "v").exists()
+
+
+def test_export_switches_the_postprocessing_of_older_weights_off(tmp_path):
+    """Two switches stood for it: they must not come back."""
+    old = SMALL.to_dict()
+    del old["decoding"]["postprocessing"]
+    old["decoding"] |= {"gather": True, "even_keys": True}
+    weights_file.save_weights(tmp_path / "old", random_params(), old)
+    off = ("--decoding", "postprocessing=null")
+    result = invoke(export_command, tmp_path / "old", tmp_path / "new", *off)
+    assert result.exit_code == 0, result.output
+    config = weights_file.load(tmp_path / "new").config
+    assert PianoConfig.from_dict(config) == SMALL
