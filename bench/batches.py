@@ -11,7 +11,7 @@ import itertools
 import statistics
 import time
 
-from mt3x.data.batches import BatchConfig, Batches
+from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.corpus import Corpus
 from mt3x.data.workers import WorkerBatches, in_workers
 
@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ = 16000
 CONFIG = BatchConfig(batch_size=8, clip_samples=128_000)
 
 
-def rate(source: Batches | WorkerBatches, seconds: float) -> float:
+def rate(source: CorpusBatches | WorkerBatches, seconds: float) -> float:
     """Return seconds of sound a second."""
     source.batch(0)  # starts the processes
     start_s = time.perf_counter()
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0)
     args = parser.parse_args()
-    batches = Batches([Corpus(folder) for folder in args.corpora], config=CONFIG)
+    batches = CorpusBatches([Corpus(folder) for folder in args.corpora], config=CONFIG)
     rates: dict[str, list[float]] = {"thread": [], "workers": []}
     for _ in range(3):
         rates["thread"].append(rate(batches, args.seconds))

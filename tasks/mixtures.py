@@ -5,18 +5,22 @@ import functools
 import seqio
 from mt3x.tasks import cerberus4, guitarset, maestro, musicnet, slakh, urmp
 
-from mt3x.data.pipeline import mixing_rate, task_name
+from mt3x.data.pipeline import mixing_rate, token_task_name
 from mt3x.music.vocabulary import TokenizerConfig
 
 MEGA = (
-    *(maestro.MAESTRO_V3, guitarset.GUITARSET, urmp.URMP),
-    *(musicnet.MUSICNET_EM, cerberus4.CERBERUS4, slakh.SLAKH),
+    maestro.MAESTRO_V3,
+    guitarset.GUITARSET,
+    urmp.URMP,
+    musicnet.MUSICNET_EM,
+    cerberus4.CERBERUS4,
+    slakh.SLAKH,
 )
 TEMPERATURE = 10 / 3
 
 for _suffix, _of_each in {"train": "train", "eval": "validation"}.items():
     seqio.MixtureRegistry.add(
-        task_name("mega", TokenizerConfig(), _suffix),
-        [task_name(data.name, TokenizerConfig(), _of_each) for data in MEGA],
+        token_task_name("mega", TokenizerConfig(), _suffix),
+        [token_task_name(data.name, TokenizerConfig(), _of_each) for data in MEGA],
         default_rate=functools.partial(mixing_rate, temperature=TEMPERATURE),
     )

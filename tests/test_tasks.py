@@ -16,7 +16,7 @@ from seqio.scripts import cache_tasks_main
 
 from mt3x.data import pipeline
 from mt3x.data.pieces import Piece, Stem
-from mt3x.data.pipeline import TaskBatches, TrainOptions, mixing_rate, task_name
+from mt3x.data.pipeline import TaskBatches, TrainOptions, mixing_rate, token_task_name
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
 from mt3x.data.pipeline.record_format import ROLL_NOTES, encode_piece
 from mt3x.music.notes import Notes
@@ -48,7 +48,7 @@ def piece(number):
 
 @pytest.fixture(scope="module", autouse=True)
 def data_dir(tmp_path_factory):
-    """Records of all data sets of `mega`, the same in each."""
+    """Write records of all data sets of `mega`, the same in each."""
     folder = tmp_path_factory.mktemp("records")
     for name in MEGA:
         (folder / name).mkdir()
@@ -82,7 +82,7 @@ def test_task_name_of_other_vocabularies():
     vocab = VocabConfig(steps_per_second=50, max_shift_steps=204, num_velocity_bins=127)
     tokens = TokenizerConfig(vocab, use_ties=False, onsets_only=True)
     frames = pipeline.FrameConfig(sample_rate_hz=8000, hop_samples=64)
-    name = task_name("x", tokens, "test", frames)
+    name = token_task_name("x", tokens, "test", frames)
     assert name == "x_onsets_sr8000hw64_ss50ms4.08_test"
 
 

@@ -16,7 +16,7 @@ _NUM_STRING_SETS = 8
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often and how much. Ranges are drawn from uniformly."""
+    """Options of `augment`: how often and how much; ranges are drawn from uniformly."""
 
     eq_prob: float = 0.8
     eq_db: float = 8.0  # largest gain of a shelf or peak
@@ -161,7 +161,7 @@ def _slow(rng: np.random.Generator, hz_K: np.ndarray, delay_s: float) -> np.ndar
     """Return an all-pass filter that delays what is below a corner of 300 to 2500 Hz.
 
     Its group delay is delay / (1 + (f / corner)^2). In recordings low partials reach
-    their level up to 20 ms later than the hammer's noise and the high ones, in samples
+    their level up to 20 ms later than the hammer's noise and the high ones. In samples
     that are cut at their attack they do not.
     """
     corner_hz = float(np.exp(rng.uniform(np.log(300), np.log(2500))))
@@ -175,7 +175,7 @@ def _room(
     """Return an impulse response: direct sound, some reflections, decaying noise.
 
     The tail is Gaussian noise that falls by 60 dB in rt60 (J. A. Moorer, "About this
-    reverberation business", 1979), the high notes of it faster than the low ones.
+    reverberation business", 1979), in the treble faster than in the bass.
     """
     if rng.random() >= config.reverb_prob:
         return np.ones(1, np.float32)

@@ -17,7 +17,7 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """The shape of a batch and what is done to its clips."""
+    """Options of batches: their shape and what is done to their clips."""
 
     batch_size: int = 8  # B
     clip_samples: int = 81920  # S, a multiple of hop_samples
@@ -68,7 +68,7 @@ class _Place(NamedTuple):
     speed: float  # at which it is played
 
 
-class Batches:
+class CorpusBatches:
     """Random clips of weighted corpora with their label rolls."""
 
     def __init__(

@@ -112,7 +112,7 @@ class Corpus:
 
 
 class CorpusWriter:
-    """Writes a corpus piece by piece; use it as a context manager.
+    """A corpus that is written piece by piece; use it as a context manager.
 
     An exception inside the `with` block leaves `NAME.part`. A writer opened later for
     the same folder resumes after its last whole piece (`len(writer)` pieces are there
@@ -120,7 +120,7 @@ class CorpusWriter:
 
     Raises:
       FileExistsError: where the finished folder exists.
-      ValueError: where an unfinished one was begun with another sample rate.
+      ValueError: where an unfinished one was begun at another sample rate.
     """
 
     def __init__(self, folder: str | os.PathLike[str], sample_rate_hz: int = 16000):

@@ -2,9 +2,9 @@
 
 A step of a GPU may take less time than one core needs to make its batch. Batches are
 pure functions of the step, so that several processes can make those of different steps.
-Each has a pipe of its own: one that dies, even in the middle of a batch, closes it, and
-the others end with the training process. (A `ProcessPoolExecutor` waits forever for
-the rest of such a batch.)
+Each has its own pipe. A process that dies, even in the middle of a batch, closes its
+pipe, and the others end with the training process. (A `ProcessPoolExecutor` waits
+forever for the rest of such a batch.)
 """
 
 import multiprocessing
@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 
-from mt3x.data.batches import Batch, Batches
+from mt3x.data.batches import Batch, CorpusBatches
 
 _AHEAD = 2
 """Batches that each process is asked for ahead of their use."""
 
 
 @contextmanager
-def in_workers(batches: Batches, workers: int) -> Iterator["WorkerBatches"]:
+def in_workers(batches: CorpusBatches, workers: int) -> Iterator["WorkerBatches"]:
     """Make the same batches in so many processes, which end with the block."""
     # A fork would inherit the threads and the device of JAX.
     context = multiprocessing.get_context("spawn")
@@ -41,16 +41,16 @@ def in_workers(batches: Batches, workers: int) -> Iterator["WorkerBatches"]:
 
 
 class WorkerBatches:
-    """As `Batches`, asked for one step after the other."""
+    """The batches of `CorpusBatches`, asked for one step after the other."""
 
-    def __init__(self, batches: Batches, pipes: Sequence[Connection]) -> None:
+    def __init__(self, batches: CorpusBatches, pipes: Sequence[Connection]) -> None:
         self._batches = batches
         self._pipes = pipes
         # The first step that no process was asked for; None: none was.
         self._asked: int | None = None
 
     def batch(self, step: int) -> Batch:
-        """Return a batch as `Batches` does; processes make the next ones meanwhile.
+        """Return a batch as `CorpusBatches` does; processes make the next ones.
 
         Raises:
           ChildProcessError: a process died.
@@ -72,11 +72,11 @@ class WorkerBatches:
         return made
 
     def ids(self, step: int) -> Sequence[str]:
-        """Return the examples as `Batches` does."""
+        """Return the examples as `CorpusBatches` does."""
         return self._batches.ids(step)
 
 
-def _serve(batches: Batches, pipe: Connection) -> None:
+def _serve(batches: CorpusBatches, pipe: Connection) -> None:
     """Make what the training process asks for, until it closes the pipe."""
     # Ctrl-C is for the training process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

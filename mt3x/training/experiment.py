@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mt3x.data.batches import BatchConfig, Batches
+from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
 from mt3x.data.workers import in_workers
@@ -87,7 +87,7 @@ class DataConfig:
 
     def make_batches(
         self, objective: ModelConfig, shard: tuple[int, int] = (0, 1)
-    ) -> Batches:
+    ) -> CorpusBatches:
         """Return training batches for a model, or a process's part of them.
 
         Raises:
@@ -99,7 +99,7 @@ class DataConfig:
             raise ValueError("no corpora to train on; set DataConfig.corpora")
         corpora = [Corpus(folder) for folder in self.corpora]
         batches = self.fitted(objective).batches
-        return Batches(corpora, self.weights, batches, self.seed, shard)
+        return CorpusBatches(corpora, self.weights, batches, self.seed, shard)
 
     @contextmanager
     def opened(self, objective: ModelConfig, shard: tuple[int, int]) -> Iterator[Any]:

@@ -54,7 +54,7 @@ def perform(rng: np.random.Generator) -> Notes:
 
 
 def main() -> None:
-    """Writes both files beside this one."""
+    """Write both files beside this one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("piano", help="Splendid Grand Piano.sfz")
     piano = load_piano(parser.parse_args().piano, sample_rate_hz=RATE_HZ)

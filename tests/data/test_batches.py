@@ -7,7 +7,7 @@ import pytest
 from toy_corpus import PLAIN, write
 
 from mt3x.data.augment import AugmentConfig
-from mt3x.data.batches import BatchConfig, Batches
+from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.corpus import Corpus, CorpusWriter
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import RollLabelConfig
@@ -20,7 +20,7 @@ def corpora(tmp_path_factory):
 
 
 def test_shapes_and_types(corpora):
-    batch = Batches(corpora, config=replace(PLAIN, batch_size=2)).batch(0)
+    batch = CorpusBatches(corpora, config=replace(PLAIN, batch_size=2)).batch(0)
     assert {key: array.shape for key, array in batch.items()} == {
         "samples": (2, 16000),
         "onset": (2, 50, 88),
@@ -36,7 +36,7 @@ def test_shapes_and_types(corpora):
 )
 def test_labels_fit_the_audio(corpora, config):
     """Bursts in the audio and ones in the frame roll, also where time is scaled."""
-    batches = Batches(corpora, config=config)
+    batches = CorpusBatches(corpora, config=config)
     for step in range(8):
         batch = batches.batch(step)
         # Frame t lies at t * hop: from half a hop before it to half a hop after.
@@ -52,27 +52,27 @@ def test_labels_fit_the_audio(corpora, config):
 
 def test_a_step_is_the_same_again(corpora):
     config = BatchConfig(batch_size=2, clip_samples=16000)
-    once, again = (Batches(corpora, config=config, seed=7) for _ in range(2))
+    once, again = (CorpusBatches(corpora, config=config, seed=7) for _ in range(2))
     once.batch(0)
     for key, array in once.batch(5).items():
         np.testing.assert_array_equal(array, again.batch(5)[key])
-    other = Batches(corpora, config=config, seed=8).batch(5)
+    other = CorpusBatches(corpora, config=config, seed=8).batch(5)
     assert (other["samples"] != once.batch(5)["samples"]).any()
     assert (once.batch(6)["samples"] != once.batch(5)["samples"]).any()
 
 
 def test_batch_size_does_not_change_examples(corpora):
-    small = Batches(corpora, config=replace(PLAIN, batch_size=1)).batch(3)
-    large = Batches(corpora, config=PLAIN).batch(3)
+    small = CorpusBatches(corpora, config=replace(PLAIN, batch_size=1)).batch(3)
+    large = CorpusBatches(corpora, config=PLAIN).batch(3)
     np.testing.assert_array_equal(small["samples"][0], large["samples"][0])
 
 
 def test_processes_share_a_batch(corpora):
     """Their parts, one behind the other, are the batch of one process."""
     config = replace(PLAIN, batch_size=6, noise_only_prob=0.2)
-    whole = Batches(corpora, config=config)
+    whole = CorpusBatches(corpora, config=config)
     assert len(whole.ids(0)) == 6
-    parts = [Batches(corpora, config=config, shard=(n, 3)) for n in range(3)]
+    parts = [CorpusBatches(corpora, config=config, shard=(n, 3)) for n in range(3)]
     for step in (0, 7):
         batch = whole.batch(step)
         for name, array in batch.items():
@@ -80,7 +80,7 @@ def test_processes_share_a_batch(corpora):
             np.testing.assert_array_equal(made, array)
         assert [id for part in parts for id in part.ids(step)] == whole.ids(step)
     with pytest.raises(ValueError, match=r"6 does not divide over 4 .* multiple of 4"):
-        Batches(corpora, config=config, shard=(0, 4))
+        CorpusBatches(corpora, config=config, shard=(0, 4))
 
 
 def test_ids_say_where_clips_come_from(tmp_path):
@@ -93,7 +93,7 @@ def test_ids_say_where_clips_come_from(tmp_path):
                 writer.add(f"piece{number}", samples_S, Notes.empty())
     corpora = [Corpus(tmp_path / name) for name in ("a", "b")]
     config = replace(PLAIN, batch_size=8, noise_only_prob=0.3, detune_prob=0.5)
-    batches = Batches(corpora, config=config)
+    batches = CorpusBatches(corpora, config=config)
     seen = set()
     for step in range(3):
         samples_BxS = batches.batch(step)["samples"]
@@ -115,14 +115,14 @@ def pitches(batches, steps=60):
 
 
 def test_weights_decide_the_corpus(corpora):
-    assert pitches(Batches(corpora, [1, 0], PLAIN), 10)[1] == 0
-    low, high = pitches(Batches(corpora, [1, 3], PLAIN))
+    assert pitches(CorpusBatches(corpora, [1, 0], PLAIN), 10)[1] == 0
+    low, high = pitches(CorpusBatches(corpora, [1, 3], PLAIN))
     assert low == pytest.approx(0.25, abs=0.1) and high == pytest.approx(0.75, abs=0.1)
 
 
 def test_short_pieces_are_padded(tmp_path):
     corpus = write(tmp_path / "c", 50, seconds=(1,))
-    batch = Batches([corpus], config=replace(PLAIN, clip_samples=32000)).batch(0)
+    batch = CorpusBatches([corpus], config=replace(PLAIN, clip_samples=32000)).batch(0)
     assert batch["samples"].shape == (3, 32000)
     assert not batch["samples"][:, 16000:].any()
     assert not batch["frame"][:, 50:].any() and batch["frame"][:, :50].any()
@@ -131,7 +131,7 @@ def test_short_pieces_are_padded(tmp_path):
 def test_noise_only_clips_have_no_labels(corpora):
     for config in (PLAIN, replace(PLAIN, augment=AugmentConfig())):
         config = replace(config, noise_only_prob=1.0, batch_size=8)
-        batch = Batches(corpora, config=config).batch(0)
+        batch = CorpusBatches(corpora, config=config).batch(0)
         assert not any(batch[k].any() for k in ("onset", "frame", "offset", "velocity"))
         assert np.abs(batch["samples"]).max() <= 1
         assert batch["samples"].any()
@@ -139,8 +139,8 @@ def test_noise_only_clips_have_no_labels(corpora):
 
 def test_augmented_clips_keep_their_labels(corpora):
     augmented = replace(PLAIN, augment=AugmentConfig())
-    changed = Batches(corpora, config=augmented).batch(0)
-    plain = Batches(corpora, config=PLAIN).batch(0)
+    changed = CorpusBatches(corpora, config=augmented).batch(0)
+    plain = CorpusBatches(corpora, config=PLAIN).batch(0)
     np.testing.assert_array_equal(changed["onset"], plain["onset"])
     assert (changed["samples"] != plain["samples"]).any()
 
@@ -149,8 +149,8 @@ def test_the_lead_does_not_move_a_clip(corpora):
     """With an augmentation that does nothing, clips are those without one."""
     probs = [f.name for f in fields(AugmentConfig) if f.name.endswith("_prob")]
     nothing = AugmentConfig(**dict.fromkeys(probs, 0.0), gain_db=(0.0, 0.0))
-    led = Batches(corpora, config=replace(PLAIN, augment=nothing))
-    plain = Batches(corpora, config=PLAIN)
+    led = CorpusBatches(corpora, config=replace(PLAIN, augment=nothing))
+    plain = CorpusBatches(corpora, config=PLAIN)
     for step in range(4):
         np.testing.assert_allclose(
             led.batch(step)["samples"], plain.batch(step)["samples"], atol=1e-6
@@ -159,16 +159,16 @@ def test_the_lead_does_not_move_a_clip(corpora):
 
 def test_faulty_arguments(corpora, tmp_path):
     with pytest.raises(ValueError, match="must hold a piece"):
-        Batches([])
+        CorpusBatches([])
     with pytest.raises(ValueError, match="expected 2 weights"):
-        Batches(corpora, [1.0])
+        CorpusBatches(corpora, [1.0])
     with pytest.raises(ValueError, match="all weights are 0"):
-        Batches(corpora, [0, 0])
+        CorpusBatches(corpora, [0, 0])
     with pytest.raises(ValueError, match="multiple of hop_samples"):
         BatchConfig(clip_samples=1000)
     with pytest.raises(ValueError, match=r"50\.0 frames/s"):
         labels = RollLabelConfig(frame_rate_hz=100.0)
-        Batches(corpora, config=replace(PLAIN, labels=labels))
+        CorpusBatches(corpora, config=replace(PLAIN, labels=labels))
     other = write(tmp_path / "c", 50, rate_hz=8000)
     with pytest.raises(ValueError, match="different sample rates"):
-        Batches([corpora[0], other])
+        CorpusBatches([corpora[0], other])

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from toy_corpus import PLAIN, write
 
-from mt3x.data.batches import Batches
+from mt3x.data.batches import CorpusBatches
 from mt3x.data.workers import in_workers
 
 
 @pytest.fixture(scope="module")
 def batches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
-    return Batches([write(folder / "a", 40)], config=PLAIN, seed=3)
+    return CorpusBatches([write(folder / "a", 40)], config=PLAIN, seed=3)
 
 
 def test_a_pickled_corpus_is_a_name(batches):

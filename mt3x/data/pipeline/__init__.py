@@ -30,7 +30,7 @@ from mt3x.data.pipeline.registry import (
 )
 from mt3x.data.pipeline.roll_tasks import add_roll_task
 from mt3x.data.pipeline.task_batches import TaskBatches
-from mt3x.data.pipeline.token_tasks import add_task, task_name
+from mt3x.data.pipeline.token_tasks import add_task, token_task_name
 
 __all__ = [
     "EventVocabulary",
@@ -48,6 +48,6 @@ __all__ = [
     "mixing_rate",
     "reading",
     "register_again",
-    "task_name",
+    "token_task_name",
     "with_options",
 ]

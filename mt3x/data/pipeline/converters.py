@@ -1,4 +1,4 @@
-"""Feature converters: what a task gives -> the batch of a model, by SeqIO's rules."""
+"""Feature converters, by SeqIO's rules: what a task gives -> the batch of a model."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -35,10 +35,6 @@ def read_sequences(
             else:
                 program, is_drum = instruments[index]
             if note.start_time < note.end_time and note.velocity > 0:
-                rows.append(
-                    (
-                        *(note.start_time, note.end_time),
-                        *(note.pitch, note.velocity, program, is_drum),
-                    )
-                )
+                times = note.start_time, note.end_time
+                rows.append((*times, note.pitch, note.velocity, program, is_drum))
     return Notes(*zip(*rows, strict=True)) if rows else Notes.empty()

@@ -69,7 +69,7 @@ def postprocess(
 ) -> dict[str, Any]:
     """Return a segment's codec ids or its reference, and its place.
 
-    Reference notes are those of the whole piece; segments but the first have None.
+    Reference notes are those of the whole piece; only its first segment has them.
     """
     unique_id = int(example["unique_id"][0])
     if is_target:

@@ -43,7 +43,7 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class WritingStep(ABC):
-    """The step of a training task that writes targets, by the options of a run."""
+    """The step of a training task that writes targets, with the options of a run."""
 
     data_set: str
     frames: FrameConfig

@@ -1,6 +1,6 @@
-"""The notes that go with an example of tokens, and the rolls that are drawn of them.
+"""Rolls as targets, and the notes from which they are drawn beside tokens.
 
-Rolls are large (1.4 kB a frame), so that examples carry notes as long as they wait to
+Rolls are large (1.4 kB a frame). So examples of tokens carry notes while they wait to
 be shuffled, and rolls are drawn for the batch.
 """
 
@@ -32,8 +32,8 @@ def add_roll_notes(
 ) -> tf.data.Dataset:
     """Add ROLL_NOTES to segments: the pitched notes that are heard in them.
 
-    The end of a segment that is shorter than is asked for is the end of its notes. None
-    for `labels` leaves the segments as they are.
+    The notes of a segment that is shorter than is asked for end with it. None for
+    `labels` leaves the segments as they are.
     """
     if labels is None:
         return dataset

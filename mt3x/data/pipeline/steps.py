@@ -6,8 +6,8 @@ A training example takes this way, in brackets what happens once where a task is
     -> a random segment of each block -> its tokens -> mix of several, where wanted
     -> model ids with EOS
 
-which is MT3's (Gardner et al. 2022), segment for segment, except that blocks keep the
-notes that matter to them instead of tokens, so that a cache serves every vocabulary.
+This is MT3's way (Gardner et al. 2022), segment for segment. But blocks keep the notes
+that matter to them instead of tokens, so that a cache serves every vocabulary.
 An example's `first_frame` counts from the beginning of its piece; its `id` says what it
 is, for people.
 """
@@ -154,8 +154,8 @@ def block_notes(
     """Return the notes of a piece that a block's segments need for their tokens.
 
     They are those that sound in the block, those before that overlap with them on their
-    key (their ends end what sounds), and those that the piece ends with (MT3's tie
-    sections name the notes before the last event, `TokenizerConfig.mt3_ties`).
+    key (their ends end what sounds), and those that the piece ends with: MT3's tie
+    sections name the notes before the last event (`TokenizerConfig.mt3_ties`).
 
     Args:
       notes: the piece's.
@@ -188,7 +188,7 @@ def random_segments(
 
     Every frame is as likely as any other to be in it: segments begin from length - 1
     frames before the block to its last frame, and what lies outside is cut off, as T5's
-    select_random_segment does.
+    select_random_chunk does.
     """
     length = sequence_length["inputs"]
 

@@ -22,7 +22,7 @@ from mt3x.music.tokens import Tokenizer
 from mt3x.music.vocabulary import TokenizerConfig
 
 
-def task_name(
+def token_task_name(
     data_set: str,
     tokens: TokenizerConfig,
     suffix: str = "",
@@ -90,7 +90,7 @@ def add_task(
     }
 
     registry.register(
-        name=functools.partial(task_name, data.name, tokens, frames=frames),
+        name=functools.partial(token_task_name, data.name, tokens, frames=frames),
         data=data,
         frames=frames,
         features=features,

@@ -1,9 +1,9 @@
-"""Pieces of a data set -> sharded TFRecords and a manifest, as an Apache Beam pipeline.
+"""Pieces of a data set -> sharded TFRecords and a manifest, by Apache Beam.
 
 A folder that `prepare` fills holds, per split, `train-00000-of-00010.tfrecord` and so
 on, beside each `....tfrecord.json` with what is in it, and at the end `manifest.json`.
-A shard takes its name when it is whole, its JSON after it; a run that was stopped makes
-those that have none. All paths may be of any file system that TensorFlow knows.
+A shard takes its name when it is whole, and then gets its JSON. A run that resumes
+makes those that have none. Paths may be of any file system that TensorFlow knows.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ POLL_S = 0.5
 
 @dataclass(frozen=True)
 class RecordOptions:
-    """What is written of a piece."""
+    """Options of records: what is written of a piece."""
 
     read: ReadOptions = field(default_factory=ReadOptions)
     form: str = "FLAC"  # or "WAV": twice the size, faster to read

@@ -41,7 +41,7 @@ class Loaded(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What is read of a piece."""
+    """Options of reading: what is read of a piece."""
 
     sample_rate_hz: int = 16000
     stem_audio: bool = False  # read the audio of stems, too

@@ -18,16 +18,18 @@ PARTS = ("drums", "bass", "chords", "melody")
 
 # Lowest and highest pitch that an instrument is asked for, by General MIDI family (of
 # 8 programs) and for programs that differ from their family.
+# fmt: off
 _FAMILY_RANGES = (
-    *((21, 108), (48, 96), (36, 96), (40, 86), (28, 55), (36, 96)),
-    *((36, 91), (46, 84), (49, 80), (60, 96), (43, 96), (36, 91)),
-    *[(0, 127)] * 4,  # sound effects and the like
+    (21, 108), (48, 96), (36, 96), (40, 86), (28, 55), (36, 96), (36, 91), (46, 84),
+    (49, 80), (60, 96), (43, 96), (36, 91),
+    (0, 127), (0, 127), (0, 127), (0, 127),  # sound effects and the like
 )
 _PROGRAM_RANGES = {
-    **{40: (55, 96), 41: (48, 86), 42: (36, 76), 43: (28, 60), 57: (40, 72)},
-    **{58: (28, 58), 60: (41, 77), 64: (56, 88), 66: (44, 76), 67: (36, 69)},
-    **{68: (58, 91), 69: (52, 81), 70: (34, 72), 71: (50, 91), 72: (74, 108)},
+    40: (55, 96), 41: (48, 86), 42: (36, 76), 43: (28, 60), 57: (40, 72), 58: (28, 58),
+    60: (41, 77), 64: (56, 88), 66: (44, 76), 67: (36, 69), 68: (58, 91), 69: (52, 81),
+    70: (34, 72), 71: (50, 91), 72: (74, 108),
 }
+# fmt: on
 _BASS_LOW = 28  # E1, the lowest string
 _CHORDS_LOW = 45  # below it the bass plays
 _LEAD_IN_S = 0.2
@@ -74,7 +76,7 @@ def arrange(
       rng: decides where the part begins (at a bar), bass lines and drum patterns.
       duration_s: length of the part; less where the song is shorter.
       groove: what the drums play; a pattern is made up without it.
-      semitones: transposition of all parts but the drums.
+      semitones: transposition of all parts except the drums.
 
     Returns:
       The notes of each part, from time 0 on.

@@ -24,22 +24,24 @@ from mt3x.files import write_whole
 SPLITS = ("train", "validation", "test")
 FORMAT = "mt3x-synth-1"
 CONFIG_NAME = "synth.json"
+# fmt: off
 PROGRAMS: Mapping[str, tuple[int, ...]] = {
     "drums": (0, 8, 16, 25, 32, 40),
     "bass": tuple(range(32, 40)),
     "chords": (0, 1, 2, 4, 5, 6, 11, 16, 17, 24, 25, 26, 27, 28, 48, 49, 50),
     "melody": (
-        *(0, 11, 22, 26, 30, 40, 41, 42, 52, 56, 57, 59, 60, 64, 65, 66, 68, 71),
-        *(73, 74, 75, 80, 81),
+        0, 11, 22, 26, 30, 40, 41, 42, 52, 56, 57, 59, 60, 64, 65, 66, 68, 71, 73, 74,
+        75, 80, 81,
     ),
 }
+# fmt: on
 """What plays a part where nothing else is said: General MIDI programs (drums: kits)."""
 NUM_RENDERED = 96  # programs that Slakh was rendered with: the first ones
 
 
 @dataclass(frozen=True)
 class SynthConfig:
-    """What a set is like."""
+    """Options of a set."""
 
     train: int = 240  # tracks of each split
     validation: int = 24

@@ -1,8 +1,8 @@
-"""Renders multi-instrument training sets: songs played by soundfonts, as Slakh2100.
+"""Multi-instrument training sets in Slakh2100's layout: songs played by soundfonts.
 
 Songs are MIDI files as they are, or lead sheets that are arranged for a band. A track
-is a function of the configuration, its songs' and its soundfonts' bytes and its number:
-not of the workers, nor of when it is made.
+is a function of the configuration, the bytes of its song and soundfonts, and its
+number; it does not depend on the workers, or on when it is made.
 """
 
 import concurrent.futures

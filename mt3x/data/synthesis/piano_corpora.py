@@ -31,7 +31,7 @@ from mt3x.music.samples import to_int16
 
 # Composed; performances, as they are; scores, played by `mt3x.data.synthesis.humanize`.
 MUSIC = ("random", "midi", "score")
-# By how much dampers are ahead of the pedal, with the standard deviation of each time:
+# How much earlier than the pedal dampers move, and the standard deviation of each time:
 # as on MAPS's Disklavier (docs/results/piano.md).
 PEDAL_EARLY_S = 0.05
 PEDAL_JITTER_S = 0.015

@@ -26,10 +26,11 @@ from mt3x.music.samples import resample
 HIGHEST_DAMPED_KEY = 89
 
 # Upper velocity of each of the 16 Salamander layers.
+# fmt: off
 _SALAMANDER_VELOCITIES = (
-    *(26, 34, 36, 43, 46, 50, 56, 64),
-    *(72, 80, 88, 96, 104, 112, 120, 127),
+    26, 34, 36, 43, 46, 50, 56, 64, 72, 80, 88, 96, 104, 112, 120, 127,
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Region:
     keys: tuple[int, int]  # lowest and highest MIDI key, inclusive
     velocities: tuple[int, int]  # lowest and highest velocity, inclusive
     center: float  # MIDI pitch at which the sample sounds as recorded
-    skip_samples: int = 0  # samples of the file to leave out in front
+    skip_samples: int = 0  # samples of the file to skip
 
 
 @dataclass(frozen=True)

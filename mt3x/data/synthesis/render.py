@@ -17,14 +17,14 @@ from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ, play
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
-# Dampers stop the high partials of bass strings first: how many times as long as theirs
-# the sound below `_BASS_HZ` takes, by key.
+# Dampers stop the high partials of bass strings first. The sound below `_BASS_HZ` takes
+# so many times as long, by key.
 _FUNDAMENTAL, _BASS_HZ = ([21, 52], [8.0, 1.0]), 180
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """How notes sound."""
+    """Options of rendering: how notes sound."""
 
     tuning_cents: float = 0.0  # the whole piano sharp or flat, at most +-50
     gamma: float = 2.0  # exponent of the velocity curve of sampled pianos

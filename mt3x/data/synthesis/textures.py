@@ -366,12 +366,23 @@ def _uniform(rng: np.random.Generator, section: Section) -> Rows:
 
 _Texture = Callable[[np.random.Generator, Section, float], Rows]
 _LEFT: tuple[_Texture, ...] = (
-    *(_arpeggio, _chords, _bass, _alberti),
-    *(_repeated, _trill, _melody, _runs),
+    _arpeggio,
+    _chords,
+    _bass,
+    _alberti,
+    _repeated,
+    _trill,
+    _melody,
+    _runs,
 )
 _LEFT_WEIGHTS = (0.26, 0.16, 0.15, 0.12, 0.11, 0.05, 0.09, 0.06)
 _RIGHT: tuple[_Texture, ...] = (
-    *(_melody, _chords, _arpeggio, _runs),
-    *(_trill, _repeated, _octaves),
+    _melody,
+    _chords,
+    _arpeggio,
+    _runs,
+    _trill,
+    _repeated,
+    _octaves,
 )
 _RIGHT_WEIGHTS = (0.35, 0.13, 0.14, 0.12, 0.07, 0.11, 0.08)

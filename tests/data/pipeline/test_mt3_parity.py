@@ -47,7 +47,7 @@ def layouts():
 
 
 def check_segments(expected, tokenizer):
-    """Reads each record and compares the segments' frames and tokens, and their mix."""
+    """Read each record and compare the segments' frames and tokens, and their mix."""
     mixed = []
     for name, layout in layouts().items():
         record = expected[f"{name}/record"].tobytes()

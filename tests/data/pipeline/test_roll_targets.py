@@ -70,12 +70,12 @@ def make(labels, task=TASK, length=200, **options):
 
 
 def place(frames_TxW):
-    """Number of the piece and first frame."""
+    """Return number of the piece and first frame."""
     return divmod(int(np.rint(frames_TxW[0, 0] * 32768)) - 1, 4000)
 
 
 def check_rolls(batch, row, labels):
-    """The rolls of a row against those of its piece; how many frames are padding."""
+    """Compare a row's rolls with its piece's; return the frames of padding."""
     number, first = place(batch["encoder_input_tokens"][row])
     length, num_frames = batch["onset"].shape[1], batch["encoder_num_frames"][row]
     notes = trim_overlaps(piece(number).notes).shift(-first / 125)

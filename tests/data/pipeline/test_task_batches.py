@@ -44,7 +44,7 @@ def places(batch):
 
 
 def read_by(shards, steps=6):
-    """The pieces that each process reads."""
+    """Return the pieces that each process reads."""
     return [
         {piece for step in range(steps) for piece, _ in places(shard.batch(step))}
         for shard in shards

@@ -23,7 +23,7 @@ from mt3x.music.audio import decode_audio, load_audio
 
 
 def read_records(folder, split):
-    """Example protos of a split by id."""
+    """Return example protos of a split by id."""
     found = {}
     for path in sorted(folder.glob(f"{split}-*.tfrecord")):
         for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():

@@ -21,7 +21,7 @@ ROWS = [
 
 @pytest.fixture(params=["csv", "json rows", "json columns"])
 def maestro(tmp_path, request):
-    """The table as v1 to v3 come: CSV, JSON of rows, JSON of columns."""
+    """Write the table as v1 to v3 come: CSV, JSON of rows, JSON of columns."""
     names = ["canonical_composer", "canonical_title", "split", "year"]
     names += ["midi_filename", "audio_filename", "duration"]
     rows = []

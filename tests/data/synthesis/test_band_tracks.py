@@ -25,7 +25,7 @@ CONFIG = SynthConfig(
 
 @pytest.fixture
 def played(monkeypatch):
-    """What the stand-in was given: (notes, soundfont)."""
+    """Return what the stand-in was given: (notes, soundfont)."""
     calls = []
 
     def play(notes, soundfont):

@@ -10,7 +10,7 @@ BEATS = np.arange(0.0, 60.0, 0.5)
 
 
 def song():
-    """A melody over chords of three keys, one chord a beat, all equally loud."""
+    """Return a melody over chords of three keys, one chord a beat, all equally loud."""
     melody = 72 + np.arange(len(BEATS)) % 5
     pitch = np.stack([melody, *(np.full(len(BEATS), key) for key in (48, 52, 55))])
     onset_s = np.broadcast_to(BEATS, pitch.shape)
