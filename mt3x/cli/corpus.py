@@ -121,7 +121,7 @@ def render(
     seed: int,
     jobs: int,
 ) -> None:
-    """Render varied excerpts of a folder of MIDI files into the corpus OUT."""
+    """Render varied parts of a folder of MIDI files into the corpus OUT."""
     paths = find_midi(midi)
     spec = CorpusSpec(out.name, piano, "midi", hours, seed, program, match, paths)
     with _pool(jobs) as pool:

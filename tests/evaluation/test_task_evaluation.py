@@ -218,7 +218,7 @@ def test_records_that_can_not_be_read(folder, tmp_path, monkeypatch):
     record = "band/validation-00000-of-00001.tfrecord"
     whole = (folder / "records" / record).read_bytes()
     (tmp_path / "records" / record).write_bytes(whole[:1000])
-    with pytest.raises(ValueError, match="a record can not be used: truncated"):
+    with pytest.raises(ValueError, match="a record cannot be used: truncated"):
         raise run(folder, tmp_path / "out").exception
     assert not (tmp_path / "out").exists()
 
