@@ -81,7 +81,7 @@ Program = TypeVar("Program")
 
 
 class Training(NamedTuple):
-    """What `mt3x train` runs."""
+    """The run of `mt3x train`."""
 
     experiment: Experiment
     run_dir: Path
@@ -89,7 +89,7 @@ class Training(NamedTuple):
 
 
 class Transcription(NamedTuple):
-    """What `mt3x eval` and `mt3x infer` run."""
+    """The run of `mt3x eval` and `mt3x infer`."""
 
     program: Any
     # The model that the gin files describe; None: they leave it to the checkpoint.
@@ -101,7 +101,7 @@ class MissingMacro(ValueError):
 
 
 def gin_dir() -> Path:
-    """The folder of the library's gin files, in a checkout or an installation."""
+    """Return the folder of the library's gin files, in a checkout or installed."""
     package = Path(__file__).resolve().parent
     # Installed: inside the package. Checkout and editable installation: beside it.
     for folder in (package / "gin", package.parent / "gin"):
@@ -121,7 +121,7 @@ def load(
     ones and then the bindings win. The call leaves no trace in gin's global state.
 
     Raises:
-      ValueError: a file or binding can not be parsed, names something unknown, has a
+      ValueError: a file or binding cannot be parsed, names something unknown, has a
         value that its config refuses, or has no effect; a macro has no value.
       OSError: a file is missing.
     """
@@ -139,7 +139,7 @@ def load_training(
     search_paths: Sequence[str | Path] = (),
     run_dir: Path | None = None,
 ) -> Training:
-    """As `load`, with the folder to run in: MODEL_DIR or `run_dir`.
+    """Load as `load` does, with the folder to run in: MODEL_DIR or `run_dir`.
 
     Raises:
       ValueError: neither is given, or both and they differ.
@@ -187,7 +187,7 @@ _EXPERIMENT = "mt3x.training.experiment.Experiment"
 
 
 def find_file(name: str | Path, search_paths: Sequence[str | Path] = ()) -> Path:
-    """A gin file as named, in a folder of `search_paths`, or in the library's."""
+    """Find a gin file as named, in a folder of `search_paths`, or in the library's."""
     for folder in (Path(), *map(Path, search_paths), gin_dir()):
         if (folder / name).is_file():
             return folder / name
@@ -196,16 +196,16 @@ def find_file(name: str | Path, search_paths: Sequence[str | Path] = ()) -> Path
 
 
 def unset(name: str) -> None:
-    """Stands where a value is required that nobody gave."""
+    """Raise MissingMacro: stands where a value is required that nobody gave."""
     example = MACROS.get(name, "VALUE")
     raise MissingMacro(
         f'{name} is not set: give --gin.{name}="{example}" or the like, or a gin file '
-        "that sets it, behind the others"
+        "that sets it, after the others"
     )
 
 
 def unused_bindings() -> list[str]:
-    """Parameters and macros that were bound but that nothing has read since."""
+    """Return parameters and macros that were bound and that nothing has read since."""
     # Gin gives these tables to the public as text only.
     bound = gin_tables._CONFIG
     read = {
@@ -224,7 +224,7 @@ def unused_bindings() -> list[str]:
 
 
 def _binding_scope(scope: str, selector: str, name: str) -> str:
-    """The scope of the binding that holds in a scope: its own or one around it."""
+    """Return the scope of the binding that holds in a scope: its own or an outer."""
     parts = scope.split("/")
     while parts:
         if name in gin_tables._CONFIG.get(("/".join(parts), selector), {}):
@@ -273,13 +273,13 @@ def _value(macro: str, source: str) -> Any:
 
 
 def _is_own(name: str, bindings: Sequence[str]) -> bool:
-    """Whether a binding must have an effect on `mt3x eval` and `mt3x infer`."""
+    """Return whether a binding must have an effect on `mt3x eval` and `mt3x infer`."""
     own = "." not in name or "mt3x.evaluation.task_evaluation." in name
     return own or any(_binds(binding, name) for binding in bindings)
 
 
 def _binds(binding: str, name: str) -> bool:
-    """Whether a binding (`a.B.c=1`) is that of a full name (`mt3x.a.B.c`)."""
+    """Return whether a binding (`a.B.c=1`) is that of a full name (`mt3x.a.B.c`)."""
     scope, _, selector = binding.partition("=")[0].strip().rpartition("/")
     full_scope, _, full = name.rpartition("/")
     return scope == full_scope and f".{full}".endswith(f".{selector}")
@@ -311,7 +311,7 @@ def _parsed(
     search_paths: Sequence[str | Path],
     header: str = HEADER,
 ) -> Iterator[str]:
-    """Gin's state from files and bindings alone, and the files' names for messages."""
+    """Parse files and bindings alone; yield the files' names for messages."""
     for folder in search_paths:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of gin files")
@@ -341,7 +341,7 @@ def _parsed(
 
 
 def _quoting_hint(binding: str) -> str:
-    """What to do about a text without quotes, where a binding's value is one."""
+    """Return what to do about a text without quotes, where a binding's value is one."""
     name, _, value = binding.partition("=")
     literals = ("True", "False", "None")
     if re.fullmatch(r"[A-Za-z/.~][^'\"()\[\]{}]*", value) and value not in literals:
@@ -369,17 +369,24 @@ def _mark_unset() -> None:
         )
 
 
+_GIN_ERRORS = (
+    AttributeError,
+    ImportError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+)
+
+
 @contextlib.contextmanager
 def _explained(source: str) -> Iterator[None]:
-    """Gin's errors as one line that names the file or binding."""
+    """Raise gin's errors as one line that names the file or binding."""
     try:
         yield
     except MissingMacro as error:
         raise MissingMacro(str(error).splitlines()[0]) from error
-    except (
-        *(ValueError, TypeError, AttributeError),
-        *(SyntaxError, tokenize.TokenError, ImportError),
-    ) as error:
+    except _GIN_ERRORS as error:
         lines = [line.strip() for line in str(error).splitlines()]
         lines = [line for line in lines if line and not line.startswith("In call to")]
         raise ValueError(f"{source}: {'; '.join(lines[:2])}") from error

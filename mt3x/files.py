@@ -41,7 +41,7 @@ def check_local(path: str | os.PathLike[str]) -> None:
 
 
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Fail early, before long work, where `write_whole(path)` would fail.
+    """Raise early, before long work, where `write_whole(path)` would.
 
     Raises:
       OSError: as `write_whole` does, naming `path` and the remedy.

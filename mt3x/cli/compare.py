@@ -48,9 +48,9 @@ def command(
         mt3x compare runs/mt3_s0 runs/mt3_s1 scores/slakh.json --score note_f1
 
     Takes run folders of `mt3x train`, output folders of `mt3x eval`, and files of
-    `mt3x evaluate --json`. Runs whose configs differ in nothing but seeds are one row:
-    means, lowest and highest values. Scores belong to the run in whose folder they lie
-    (such as RUN/eval/TASK.json), or whose weights `mt3x eval` read.
+    `mt3x evaluate --json`. Runs that differ in nothing but seeds are one row: means,
+    lowest and highest values. Scores belong to the run in the same folder (such as
+    RUN/eval/TASK.json), or to the one that gave `mt3x eval` its weights.
     """
     from mt3x.evaluation import run_comparison
 

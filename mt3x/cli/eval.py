@@ -13,8 +13,8 @@ HELP = """Transcribe and score the pieces of an evaluation task.
 
 Instead of the model's gin file, that of an experiment or the operative_config.gin of a
 run will do. All scores of `mt3x evaluate --integrated` are printed and
-written to EVAL_OUTPUT_DIR, as JSON and CSV. The same command goes on with a run that
-was stopped. --gin.NAME=VALUE sets one parameter (text values in quotes)."""
+written to EVAL_OUTPUT_DIR, as JSON and CSV. The same command resumes a run that was
+stopped. --gin.NAME=VALUE sets one parameter (text values in quotes)."""
 
 
 @click.command("eval", help=HELP, context_settings=gin_options.CONTEXT)

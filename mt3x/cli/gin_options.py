@@ -15,7 +15,7 @@ CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 def gin_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--gin_file and --gin_search_paths, as T5X has them."""
+    """Add --gin_file and --gin_search_paths, as T5X has them."""
     command = click.option(
         "--gin_search_paths",
         "search_paths",
@@ -36,7 +36,7 @@ def gin_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gin_bindings(arguments: list[str]) -> list[str]:
-    """`NAME=VALUE` of arguments `--gin.NAME=VALUE`; others raise UsageError."""
+    """Return `NAME=VALUE` of `--gin.NAME=VALUE`; others raise UsageError."""
     prefix = "--gin."
     for argument in arguments:
         if not argument.startswith(prefix) or "=" not in argument:
@@ -47,7 +47,7 @@ def gin_bindings(arguments: list[str]) -> list[str]:
 def load_program(
     name: str, gin_files: tuple[str, ...], search_paths: list[str], arguments: list[str]
 ) -> Any:
-    """A `config.Transcription` of the class `name` of `task_evaluation`.
+    """Return a `config.Transcription` of the class `name` of `task_evaluation`.
 
     Raises:
       ValueError: what gin finds wrong, or a missing package.
@@ -75,7 +75,7 @@ def load_program(
 def piece_progress(
     piece: "TaskPiece", duration_s: float
 ) -> Iterator[Callable[[float], None]]:
-    """A bar for a piece on a terminal, a line elsewhere."""
+    """Show a bar for a piece on a terminal, a line elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -15,7 +15,7 @@ Instead of the model's gin file, that of an experiment or the operative_config.g
 run will do. INFER_OUTPUT_DIR gets a MIDI file for each piece and
 a line in pieces.jsonl. Several runs share the work with
 --gin.task_evaluation.Inference.num_shards=N and .shard_id=0 to N-1. The same command
-goes on with a run that was stopped. --gin.NAME=VALUE sets one parameter (text values in
+resumes a run that was stopped. --gin.NAME=VALUE sets one parameter (text values in
 quotes)."""
 
 

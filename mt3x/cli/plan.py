@@ -1,4 +1,4 @@
-"""`mt3x plan`: what a training step needs on a TPU slice, without the slice."""
+"""`mt3x plan`: tell what a training step needs on a TPU slice, without the slice."""
 
 import click
 
@@ -58,7 +58,7 @@ def command(
     if (topology is None) == (devices is None):
         raise ValueError("give either --topology or --devices")
     if fit and topology is None:
-        raise ValueError("--fit needs a --topology, whose memory is known")
+        raise ValueError("--fit needs a --topology, as its memory is known")
     import jax
 
     from mt3x import config

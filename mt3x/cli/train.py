@@ -1,4 +1,4 @@
-"""`mt3x train`: train a model as gin files describe, or go on with a run."""
+"""`mt3x train`: train a model as gin files describe, or resume a run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,8 @@ HELP = """Train a model.
 
 Gin files are looked for as named and then in the package, which has models, tasks,
 train.gin and whole experiments. --gin.NAME=VALUE sets a macro or a parameter (text
-values in quotes). The same command, or `mt3x train --run-dir DIR` alone, goes on with a
-run that was stopped. Ctrl-C and SIGTERM save first.
+values in quotes). The same command, or `mt3x train --run-dir DIR` alone, resumes a run
+that was stopped. Ctrl-C and SIGTERM save first.
 
 A job of several processes runs the command in each of them: by srun, on all workers of
 a Cloud TPU, or by hand with the last three options."""
@@ -33,8 +33,8 @@ a Cloud TPU, or by hand with the last three options."""
 @click.option(
     "--run-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for checkpoints, learning curve and TensorBoard; one with a run goes "
-    "on. MODEL_DIR by another name.",
+    help="Folder for checkpoints, learning curve and TensorBoard; a run in it is "
+    "resumed. MODEL_DIR by another name.",
 )
 @click.option(
     "--profile",
@@ -105,7 +105,7 @@ def _training(
     search_paths: list[str],
     run_dir: Path | None,
 ) -> tuple["Experiment", Path, str | None]:
-    """The experiment, its folder, and its gin file where it comes from one."""
+    """Return the experiment, its folder, and its gin file where it comes from one."""
     if gin_files:
         from mt3x import config
 

@@ -50,7 +50,7 @@ def to_json(
     pairing: Pairing,
     config: EvaluationConfig,
 ) -> str:
-    """Everything as JSON: config, means, pieces, failed, files without partner."""
+    """Return everything as JSON: config, means, pieces, failed, files alone."""
     options = asdict(config)
     if math.isinf(config.end_s):
         options["end_s"] = None  # JSON has no infinity
@@ -77,7 +77,7 @@ def to_json(
 
 
 def to_csv(results: Sequence[PieceResult]) -> str:
-    """A line per piece, with 6 decimals, and one named `mean` at the end.
+    """Return CSV: a line per piece, with 6 decimals, and one named `mean` at the end.
 
     With the integrated score there is another, `pooled`.
     """
@@ -105,7 +105,7 @@ def to_csv(results: Sequence[PieceResult]) -> str:
 
 
 def is_scores(path: str | Path) -> bool:
-    """Whether a file is one that `to_json` makes."""
+    """Return whether a file is one that `to_json` makes."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:
@@ -114,13 +114,13 @@ def is_scores(path: str | Path) -> bool:
 
 
 def read_mean(path: str | Path) -> dict[str, float]:
-    """The mean of a JSON file of scores, by the names that its CSV has.
+    """Return the mean of a JSON file of scores, by the names that its CSV has.
 
     The pooled integrated score is there as `pooled_integrated_f1` and so on.
 
     Raises:
-      ValueError: it is no such file, or no piece was scored.
-      OSError: it can not be read.
+      ValueError: it is not such a file, or no piece was scored.
+      OSError: it cannot be read.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -136,7 +136,7 @@ def read_mean(path: str | Path) -> dict[str, float]:
 
 
 def mean_of_instruments(results: Sequence[PieceResult]) -> dict[str, float] | None:
-    """The mean of the pieces' scores of instruments; None where they have none."""
+    """Return the mean of the scores of instruments; None where there are none."""
     scores = [result.instruments for result in results]
     if not all(scores):
         return None
@@ -144,19 +144,19 @@ def mean_of_instruments(results: Sequence[PieceResult]) -> dict[str, float] | No
 
 
 def mean_of_integrated(results: Sequence[PieceResult]) -> PrecisionRecallF1 | None:
-    """The mean of the pieces' integrated scores; None where they have none."""
+    """Return the mean of the integrated scores; None where there are none."""
     cells = _all_cells(results)
     return mean_triples([piece.score for piece in cells]) if cells else None
 
 
 def pooled_cells(results: Sequence[PieceResult]) -> Cells | None:
-    """The cells of all pieces; None where they have none."""
+    """Return the cells of all pieces; None where they have none."""
     cells = _all_cells(results)
     return pooled(cells) if cells else None
 
 
 def _all_cells(results: Sequence[PieceResult]) -> list[Cells]:
-    """One for each piece, or none where a piece has none."""
+    """Return the cells of each piece, or none where a piece has none."""
     cells = [result.integrated for result in results if result.integrated is not None]
     return cells if len(cells) == len(results) else []
 

@@ -2,11 +2,11 @@
 
 A run folder gives its learning curve, and the scores that `mt3x eval` and `mt3x
 evaluate --json` wrote into it, as columns: `loss`, `valid/note_f1`,
-`eval/TASK/note_f1`. Scores written elsewhere belong to the run whose weights `mt3x
-eval` read, as `TASK/note_f1`; without such a run they are a row of their own.
+`eval/TASK/note_f1`. Scores written elsewhere belong to the run that gave `mt3x eval`
+its weights, as `TASK/note_f1`; without such a run they are a row of their own.
 
-Runs whose configs differ in nothing but seeds are one row: the mean of each column, and
-its lowest and highest value.
+Runs with configs that differ in nothing but seeds are one row: the mean of each column,
+and its lowest and highest value.
 """
 
 import functools
@@ -39,7 +39,7 @@ DEFAULT_SCORES = ("note_f1", "Onset + offset + program F1 (full)", "integrated_f
 
 @dataclass
 class Run:
-    """What a run, or a file of scores without one, left behind."""
+    """The results of a run, or of a file of scores without one."""
 
     path: Path
     # Its config.json with `/` between the names; empty without a run.
@@ -51,18 +51,18 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        """That of the parameters."""
+        """The seed of the parameters."""
         return self.settings.get("train/seed")
 
     def value(self, column: str, until_step: float) -> float | None:
-        """A score, or what the learning curve last said of it up to a step."""
+        """Return a score, or what the learning curve last said of it up to a step."""
         if column in self.scores:
             return self.scores[column]
         rows = (r for r in reversed(self.curve) if r["step"] <= until_step)
         return next((row[column] for row in rows if column in row), None)
 
     def step(self, best: bool) -> float:
-        """The last step, or the first with the highest `train.score`; 0 without a run.
+        """Return the last step, or the first with the best score; 0 without a run.
 
         Raises:
           ValueError: the best step of a run that was not validated.
@@ -115,7 +115,7 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> list[Run]:
 
 
 def grouped(runs: Sequence[Run]) -> list[Group]:
-    """Put runs together that differ in nothing but seeds, in the order given."""
+    """Group runs that differ in nothing but seeds, in the order given."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         same = {k: v for k, v in run.settings.items() if k not in SEEDS}
@@ -130,10 +130,10 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
 
 
 def find_columns(runs: Sequence[Run], names: Sequence[str] = ()) -> list[str]:
-    """The columns that are meant: `note_f1` is any `.../note_f1`.
+    """Return the columns that are meant: `note_f1` is any `.../note_f1`.
 
     Args:
-      runs: whose columns there are.
+      runs: what has columns.
       names: of columns, or their ends; none: the loss, the score by which runs choose
         their best step, and the main scores of files.
 
@@ -156,7 +156,7 @@ def find_columns(runs: Sequence[Run], names: Sequence[str] = ()) -> list[str]:
 
 
 def table(groups: Sequence[Group], columns: Sequence[str], best: bool = False) -> str:
-    """A Markdown table of the groups, and what settings tell them apart.
+    """Return a Markdown table of the groups, and what settings tell them apart.
 
     Args:
       groups: the rows.
@@ -207,7 +207,7 @@ def plot(
     Raises:
       ValueError: no column has a curve, or the format is unknown.
       ModuleNotFoundError: matplotlib is missing; the message names the extra.
-      OSError: the file exists, or can not be written.
+      OSError: the file exists, or cannot be written.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -256,7 +256,7 @@ def _draw(axes: "Axes", groups: Sequence[Group], column: str) -> None:
 
 
 def _run_around(path: Path) -> Path | None:
-    """The run folder that holds a path, or is it."""
+    """Return the run folder that holds a path, or is it."""
     return next((p for p in (path, *path.parents) if RunFolder(p).has_run), None)
 
 
@@ -278,7 +278,7 @@ def _add_run(runs: dict[Path, Run], path: Path) -> Run:
 
 
 def _add_scores(runs: dict[Path, Run], file: Path) -> None:
-    """Scores to the run whose they are: around the file, or whose weights were read."""
+    """Give scores to their run: around the file, or the one that gave the weights."""
     folder = _run_around(file.absolute())
     name = Path(file.name) if folder is None else file.absolute().relative_to(folder)
     config = file.parent / "config.json"
@@ -301,7 +301,7 @@ def _add_scores(runs: dict[Path, Run], file: Path) -> None:
 
 
 def _named(file: Path, name: Path) -> dict[str, float]:
-    """The scores of a file as columns; those of two files differ by its name."""
+    """Return the scores of a file as columns, named after the file."""
     prefix = name.with_suffix("").as_posix()
     return {f"{prefix}/{score}": value for score, value in read_mean(file).items()}
 
@@ -320,7 +320,7 @@ def _relative(run: Run, root: Path) -> str:
 
 
 def _name(runs: Sequence[Run], root: Path) -> str:
-    """The name of the runs without the seed, where they share it; else the first's."""
+    """Return the runs' name without the seed where they share it, else the first's."""
     # Of one run alone, a number at the end is the seed where it says so.
     mark = "[-_./](s|seed)?[-_]?" if len(runs) > 1 else "[-_./](s|seed)[-_]?"
     names = {re.sub(f"{mark}{run.seed}$", "", _relative(run, root)) for run in runs}
@@ -330,7 +330,7 @@ def _name(runs: Sequence[Run], root: Path) -> str:
 def _mean_and_range(
     values: Sequence[float | None], form: Callable[[float], str]
 ) -> str:
-    """`mean (lowest to highest)`, and of how many where some have no value."""
+    """Return `mean (lowest to highest)`, and of how many where some have no value."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
@@ -351,7 +351,7 @@ def _parameters(run: Run) -> str:
 
 @functools.cache
 def _num_parameters(objective: str) -> int:
-    """Of the model that a config describes, batch norm's statistics left out."""
+    """Count the parameters of a model, without batch norm's statistics."""
     import jax
 
     from mt3x.models import batch_norm
@@ -364,7 +364,7 @@ def _num_parameters(objective: str) -> int:
 
 
 def _differences(groups: Sequence[Group]) -> str:
-    """A line for each group with those of its settings in which groups differ."""
+    """Return a line for each group with the settings in which groups differ."""
     of_runs = [group for group in groups if group.runs[0].settings]
     settings = [group.runs[0].settings for group in of_runs]
     names = sorted(

@@ -27,7 +27,7 @@ PROGRAM_F1 = "Onset + offset + program F1 (full)"
 
 
 def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) -> None:
-    """F1 of every piece, then precision, recall and F1 of the mean, in percent.
+    """Print F1 of every piece, then the mean's precision, recall and F1, in percent.
 
     Args:
       results: of the pieces.

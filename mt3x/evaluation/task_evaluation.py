@@ -1,7 +1,7 @@
 """A checkpoint on the pieces of a SeqIO task: their transcriptions, and their scores.
 
-What is done of a piece is a line of a `.jsonl` file, so that a run that was stopped
-goes on; `config.json` keeps runs with other settings out of the folder.
+Each piece that is done is a line of a `.jsonl` file, so that a run that was stopped
+resumes; `config.json` keeps runs with other settings out of the folder.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ Progress = Callable[[TaskPiece, float], AbstractContextManager[Callable[[float],
 
 @dataclass(frozen=True)
 class TranscriberConfig:
-    """How pieces are transcribed: options of `mt3x.Transcriber`."""
+    """Options of `mt3x.Transcriber`: how pieces are transcribed."""
 
     decoder: Any = None  # tokens, rolls or both; None: as the model
     onset_threshold: float | None = None  # where rolls are decoded, as the next
@@ -60,7 +60,7 @@ class TranscriberConfig:
 
 @dataclass(frozen=True)
 class _OnTask:
-    """Which pieces, by which checkpoint, and where to write."""
+    """Options of both programs: pieces, checkpoint, and where to write."""
 
     # Weights file, checkpoint folder or run folder.
     checkpoint: str = ""
@@ -90,7 +90,7 @@ class _OnTask:
         describe: Callable[[TaskPiece, Notes], Row],
         shard: tuple[int, int] = (0, 1),
     ) -> list[Row]:
-        """A row for each piece, those of earlier starts included."""
+        """Return a row for each piece, those of earlier starts included."""
         from mt3x.data.pipeline.task_pieces import task_pieces
 
         model = Transcriber(self.checkpoint, **dataclasses.asdict(self.transcriber))
@@ -134,7 +134,7 @@ class Inference(_OnTask):
             )
 
     def run(self, objective: ModelConfig | None, progress: Progress) -> list[Row]:
-        """Transcribe what is not yet; returns a row for each piece of this shard.
+        """Transcribe the pieces that are left; return a row for each of this shard.
 
         Args:
           objective: the model that the checkpoint is to be of.
@@ -143,7 +143,7 @@ class Inference(_OnTask):
         Raises:
           ValueError: the checkpoint is of another model, there is no such task, or the
             folder holds the output of another run.
-          OSError: checkpoint or records are missing, or the output can not be written.
+          OSError: checkpoint or records are missing, or the output cannot be written.
         """
 
         def write_midi(piece: TaskPiece, notes: Notes) -> Row:
@@ -167,7 +167,7 @@ class Evaluation(_OnTask):
     def run(
         self, objective: ModelConfig | None, progress: Progress
     ) -> dict[str, list[PieceResult]]:
-        """Score what is not yet; returns the results of each task, all of its pieces.
+        """Score the pieces that are left; return the results of each task.
 
         Arguments and errors are those of `Inference.run`.
         """
@@ -236,7 +236,7 @@ def check_model(described: ModelConfig, found: ModelConfig, checkpoint: str) -> 
 def _claimed(
     folder: Path, program: _OnTask, suffix: str
 ) -> AbstractContextManager[None]:
-    """The output folder, for this run alone.
+    """Hold the output folder for this run alone.
 
     Raises:
       FileExistsError: it holds something else.
@@ -254,7 +254,7 @@ def _claimed(
 
 
 def _digest(checkpoint: str) -> str:
-    """A number for the weights: those of a run change under the same name."""
+    """Return a number for the weights: those of a run change under the same name."""
     digest = hashlib.sha256()
     for name, value in sorted(
         weights_file.flatten(weights_file.load(checkpoint).params).items()
@@ -265,7 +265,7 @@ def _digest(checkpoint: str) -> str:
 
 
 class _Log:
-    """Rows in a file, a line each."""
+    """The rows of a file, a line each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -16,8 +16,8 @@ added here:
   endings, the first of .mid .midi .tsv .txt .csv .json is taken.
 - Alignment takes the median onset shift of a piece off its estimate, before anything
   is cut.
-- A time range keeps the notes, of both sides, whose onset lies in it, and clips
-  their offsets to its end.
+- A time range keeps the notes of both sides that begin in it, and clips their offsets
+  to its end.
 - The mean is that of the pieces' scores. Pieces without a partner or with an
   unreadable file are reported and are not in the mean.
 """
@@ -58,7 +58,7 @@ PIECES_PER_WORKER = 32
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is compared; the module's docstring explains each."""
+    """Options of the comparison; the module's docstring explains each."""
 
     sustain_pedal: bool = True  # offsets with the pedal, else of the keys
     align: bool = False  # take off each piece's median onset shift
@@ -206,7 +206,7 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
 
     Raises:
       OSError: a path does not exist.
-      ValueError: a file is no note file, a name occurs twice in a folder, or nothing
+      ValueError: a file is not a note file, a name occurs twice in a folder, or nothing
         pairs up.
     """
     if ref_path.is_file() and est_path.is_file():
@@ -239,7 +239,7 @@ def _evaluate_or_fail(
 
 
 def _note_files(path: Path) -> dict[str, Path]:
-    """The note files of a folder and those in it, or one file, by name."""
+    """Return the note files of a folder and those in it, or one file, by name."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; name a note file or a folder")
     if path.is_file():

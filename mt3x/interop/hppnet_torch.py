@@ -39,12 +39,12 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     """Return the named tensors of a file written by `torch.save`.
 
     The file may hold a state dict, a dict with one inside (`state_dict`, `model`, ...)
-    or a whole model, whose tensors get the names `state_dict()` would give them.
+    or a whole model; its tensors get the names `state_dict()` would give them.
     Nothing in the file is executed. bfloat16 becomes float32.
 
     Raises:
-        OSError: if the file can not be opened.
-        ValueError: if it is no such file, or holds no named tensors.
+        OSError: if the file cannot be opened.
+        ValueError: if it is not such a file, or holds no named tensors.
     """
     path = Path(path)
     with path.open("rb") as file:

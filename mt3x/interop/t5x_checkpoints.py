@@ -1,5 +1,4 @@
-"""Checkpoints in T5X's forms: reading them, those published with MT3 among them, and
-writing parameters for T5X to begin with.
+"""Checkpoints in T5X's forms: read them, and write parameters for T5X to begin with.
 
 A checkpoint is a folder (`checkpoint_STEP` in a training run, or the published
 gs://mt3/checkpoints/mt3 and gs://mt3/checkpoints/ismir2021). The older form has a
@@ -52,15 +51,15 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
 
     Args:
       source: a checkpoint's folder, on disk or as gs://BUCKET/FOLDER (of the older
-        form); on disk also a training run's folder, whose newest checkpoint is read.
+        form); on disk also a training run's folder, for its newest checkpoint.
 
     Returns:
       The parameters with running statistics, a nested dict of NumPy arrays (bfloat16
       and float16 become float32), and the training step.
 
     Raises:
-      ValueError: what is there is no checkpoint of T5X, or is damaged.
-      OSError: there is nothing at `source`, or it can't be reached.
+      ValueError: there is no checkpoint of T5X, or it is damaged.
+      OSError: there is nothing at `source`, or it cannot be reached.
     """
     import tensorstore as ts
 
@@ -72,7 +71,7 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
         store = ts.KvStore.open(folder, context=context).result()
         found = store.read("checkpoint").result()
     except ValueError as error:
-        raise OSError(f"{source}: can't be read: {_reason(error)}") from error
+        raise OSError(f"{source}: cannot be read: {_reason(error)}") from error
     if found.state != "value":
         raise FileNotFoundError(
             f"{source}: no checkpoint of T5X, there is neither a file `checkpoint` nor "
@@ -123,7 +122,7 @@ def write_t5x(
 
     Raises:
       ValueError: a parameter is not finite.
-      OSError: there is a checkpoint already, or it can't be written.
+      OSError: there is a checkpoint already, or it cannot be written.
     """
     from flax import serialization
 
@@ -158,7 +157,7 @@ def write_config(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> N
 
 
 def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What `write_config` wrote of a run, or None; `source` is as for `read_t5x`."""
+    """Return what `write_config` wrote, or None; `source` is as for `read_t5x`."""
     if os.fspath(source).startswith("gs://"):
         return None
     for folder in (Path(source), Path(source).absolute().parent):
@@ -180,8 +179,8 @@ def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(
-            f"{folder}: damaged, or no checkpoint of T5X ({_reason(error)}); copy the "
-            "checkpoint again"
+            f"{folder}: damaged, or not a checkpoint of T5X ({_reason(error)}); copy "
+            "the checkpoint again"
         ) from error
     arrays = flatten(_with_statistics(found))
     params = {name: _widened(array) for name, array in arrays.items()}
@@ -189,19 +188,19 @@ def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
 
 
 def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of T5X's state as ours, whose batch norms hold their statistics."""
+    """Return the parameters of T5X's state, batch norm's statistics among them."""
     mutables = state.get("flax_mutables", {})
     return batch_norm.join({"params": state["target"], **mutables})
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
-    """In float32 where it is of half precision."""
+    """Return an array of half precision in float32, others as they are."""
     half = array.dtype.name in ("bfloat16", "float16")
     return array.astype(np.float32) if half else array
 
 
 def store_spec(source: str | os.PathLike[str]) -> dict[str, Any]:
-    """TensorStore's name for the folder of a checkpoint.
+    """Return TensorStore's name for the folder of a checkpoint.
 
     Raises:
       ValueError: a gs:// path without a bucket or folder.
@@ -225,7 +224,7 @@ def store_spec(source: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def guess_config(params: Mapping[str, Any], head_dim: int = 64) -> Seq2SeqConfig:
-    """The sizes of MT3's network for these parameters.
+    """Return the sizes of MT3's network for these parameters.
 
     Args:
       params: as from `read_t5x`.
@@ -270,11 +269,11 @@ def guess_config(params: Mapping[str, Any], head_dim: int = 64) -> Seq2SeqConfig
 
 
 def tokens_config(model: Seq2SeqConfig, name: str | None = None) -> TokensConfig:
-    """What the tokens of a published model mean.
+    """Return what the tokens of a published model mean, as a configuration.
 
     Args:
       model: its network.
-      name: a key of `MODELS`; by default the one whose vocabulary has this size.
+      name: a key of `MODELS`; by default the one with a vocabulary of this size.
 
     Raises:
       ValueError: no model, or not the named one, has a vocabulary of this size.
@@ -304,20 +303,20 @@ def _training_state(data: bytes, source: Any) -> dict[str, Any]:
     # msgpack raises all kinds of exceptions on foreign data.
     except Exception as error:
         raise ValueError(
-            f"{source}: the file `checkpoint` is no msgpack file of T5X "
+            f"{source}: the file `checkpoint` is not a msgpack file of T5X "
             f"({_reason(error)})"
         ) from error
     state = tree.get("optimizer", tree) if isinstance(tree, Mapping) else {}
     if not isinstance(state, Mapping) or not isinstance(state.get("target"), Mapping):
         raise ValueError(
-            f"{source}: the file `checkpoint` holds no parameters (`target`): it is no "
-            "checkpoint of T5X"
+            f"{source}: the file `checkpoint` holds no parameters (`target`): it is "
+            "not a checkpoint of T5X"
         )
     return dict(state)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Arrays and descriptions of arrays (dicts with `driver`) by their paths."""
+    """Return arrays and descriptions of arrays (dicts with `driver`) by their paths."""
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping) and "driver" not in value:
@@ -359,5 +358,5 @@ def _start_reading(
 
 
 def _reason(error: Exception) -> str:
-    """One short line."""
+    """Return an exception as one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -27,7 +27,7 @@ def checked_task(
     use_cached: bool = False,
     module: str | None = None,
 ) -> str:
-    """The name of a task, once all is there that a run will ask of it.
+    """Return the name of a task, once all is there that a run will ask of it.
 
     Args:
       task: name of a task or mixture.
@@ -55,7 +55,7 @@ def get_dataset(
     objective: ModelConfig,
     max_examples_per_mix: int | None = None,
 ) -> "StepBatches":
-    """The `get_dataset_fn` of T5X's training: the batches of `mt3x train`.
+    """Return the batches of `mt3x train`, as T5X's `get_dataset_fn`.
 
     Args:
       cfg: T5X's DatasetConfig; `seed` None is a new one in each run.
@@ -96,7 +96,7 @@ def get_training_eval_datasets(
     max_examples_per_mix: int | None = None,
     **kwargs: Any,
 ) -> Any:
-    """T5X's own, with the options of our training tasks."""
+    """Call T5X's own function with the options of our training tasks."""
     converter = _for_training(feature_converter_cls, objective)
     _set_options(cfg, train_options(objective, max_examples_per_mix))
     return utils.get_training_eval_datasets(
@@ -105,7 +105,7 @@ def get_training_eval_datasets(
 
 
 class StepBatches(dataset_iterator.DatasetIterator):
-    """Batches as T5X takes them; a checkpoint holds the number of the next one."""
+    """The batches as T5X takes them; a checkpoint holds the number of the next one."""
 
     def __init__(
         self, batch: Callable[[int], Any], spec: Mapping[str, tf.TensorSpec]

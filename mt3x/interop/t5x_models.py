@@ -44,15 +44,15 @@ from mt3x.training import partitioning
 
 
 def axis_rules() -> list[tuple[str, str | None]]:
-    """`partitioning.AXIS_RULES` for T5X's PjitPartitioner."""
+    """Return `partitioning.AXIS_RULES` for T5X's PjitPartitioner."""
     return list(partitioning.AXIS_RULES.items())
 
 
 def factor_rules() -> dict[str | None, Any]:
-    """T5X's rules for Adafactor, with those of our names that it lacks.
+    """Return T5X's rules for Adafactor, with those of our names that it lacks.
 
     They matter for arrays of more than two axes alone: others go by their size. None
-    is the name of all axes of HPPNet and of stems, whose arrays are not factored.
+    is the name of all axes of HPPNet and of stems; their arrays are not factored.
     """
     return {
         **adafactor.standard_logical_factor_rules(),
@@ -69,7 +69,7 @@ class ObjectiveModel(models.BaseModel):
 
     Batch norm's running statistics, which lie among our parameters, are T5X's
     `flax_mutables`: a collection `batch_stats` beside `params`, which T5X gives to the
-    functions of models that have one. A microbatch goes on from those of the one before
+    functions of models that have one. A microbatch takes up those of the one before
     it (`mt3x train` takes the mean of what microbatches make of the step's).
     """
 
@@ -87,7 +87,7 @@ class ObjectiveModel(models.BaseModel):
         input_shapes: Mapping[str, Any],
         input_types: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Parameters, running statistics and, as `..._axes`, their logical axes."""
+        """Return parameters, running statistics and their logical axes (`..._axes`)."""
         del input_shapes, input_types
         variables = batch_norm.variables(self.objective.init(rng))
         axes = {
@@ -103,9 +103,9 @@ class ObjectiveModel(models.BaseModel):
         dropout_rng: jax.Array | None,
         flax_mutables: Mapping[str, Any] | None = None,
     ) -> tuple[jax.Array, Any]:
-        """The loss's sum, and what `mt3x train` logs as well.
+        """Return the loss's sum, and what `mt3x train` logs as well.
 
-        With `flax_mutables` the new ones stand behind the metrics.
+        With `flax_mutables` the new ones follow the metrics.
         """
         total, weight, parts, statistics = self.objective.loss(
             _joined(params, flax_mutables), batch, dropout_rng
@@ -134,7 +134,7 @@ class ObjectiveModel(models.BaseModel):
         batch: Mapping[str, jax.Array],
         flax_mutables: Mapping[str, Any] | None = None,
     ) -> tuple[jax.Array, dict[str, Any]]:
-        """Loss and metrics without dropout, by the running statistics."""
+        """Return loss and metrics without dropout, by the running statistics."""
         return self.loss_fn(_joined(params, flax_mutables), batch, None)
 
     def predict_batch(
@@ -144,7 +144,7 @@ class ObjectiveModel(models.BaseModel):
         rng: jax.Array | None = None,
         flax_mutables: Mapping[str, Any] | None = None,
     ) -> jax.Array:
-        """What `predict_batch_with_aux` says, without what is beside it."""
+        """Return the first of what `predict_batch_with_aux` gives."""
         params = _joined(params, flax_mutables)
         return self.predict_batch_with_aux(params, batch, rng)[0]
 
@@ -155,7 +155,7 @@ class ObjectiveModel(models.BaseModel):
         return_intermediates: bool = False,
         flax_mutables: Mapping[str, Any] | None = None,
     ) -> jax.Array:
-        """Minus the loss of each example: of tokens, their log-likelihood.
+        """Return minus the loss of each example: of tokens, their log-likelihood.
 
         Raises:
           ValueError: for intermediate values, which objectives do not give.
@@ -180,7 +180,7 @@ class ObjectiveModel(models.BaseModel):
 
 
 def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Logical axes as T5X takes them, of a nested dict."""
+    """Return the logical axes of a nested dict, as T5X takes them."""
     axes = {
         f"{name}_axes": flax_partitioning.AxisMetadata(
             names=partitioning.param_axes(name, param.ndim)
@@ -191,7 +191,7 @@ def _axes(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _joined(params: Any, flax_mutables: Mapping[str, Any] | None) -> Any:
-    """Our parameters, which hold the running statistics."""
+    """Return our parameters, which hold the running statistics."""
     return batch_norm.join({"params": params, **(flax_mutables or {})})
 
 
@@ -208,7 +208,8 @@ class TokensModel(ObjectiveModel):
         dtype: str = "float32",
         loss_normalizing_factor: float | None = None,
     ) -> None:
-        """
+        """Make the objective.
+
         Args:
           objective: what to train.
           optimizer_def: T5X's optimizer.
@@ -229,7 +230,7 @@ class TokensModel(ObjectiveModel):
         rng: jax.Array | None = None,
         flax_mutables: Mapping[str, Any] | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Tokens BxL, and the `scores` B of the sequences."""
+        """Return tokens BxL, and the `scores` B of the sequences."""
         params = _joined(params, flax_mutables)
         state = self.objective.start(
             params, batch["encoder_input_tokens"], batch["encoder_num_frames"]
@@ -257,7 +258,8 @@ class PianoModel(ObjectiveModel):
         batch_size: int = 1,
         dtype: str = "float32",
     ) -> None:
-        """
+        """Make the objective.
+
         Args:
           objective: what to train.
           optimizer_def: T5X's optimizer.
@@ -279,7 +281,7 @@ class PianoModel(ObjectiveModel):
         batch: Mapping[str, jax.Array],
         rng: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Rolls BxTx4xP, as the tasks' targets; nothing beside them."""
+        """Return rolls BxTx4xP, as the tasks' targets, and nothing beside them."""
         del rng
         rolls = self.objective.predict(params, batch["samples"])
         return jnp.stack([rolls[name] for name in ROLL_NAMES], axis=2), {}
@@ -291,7 +293,7 @@ def summarize_config(
     step: int,
     objective: ModelConfig,
 ) -> None:
-    """T5X's `summarize_config_fn`: config.gin, and the model's config.json for mt3x."""
+    """Write T5X's config.gin, and the model's config.json for mt3x."""
     gin_utils.summarize_gin_config(model_dir, summary_writer, step)
     if jax.process_index() == 0:
         text = json.dumps({"objective": objective.to_dict()}, indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""What T5X's inference writes of our tasks: notes as JSON, and MIDI files."""
+"""The output of T5X's inference on our tasks: notes as JSON, and MIDI files."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def write_notes(
     objective: ModelConfig,
     output_dir: str,
 ) -> None:
-    """T5X's `write_fn`: a line for each piece, and OUTPUT_DIR/TASK/NUMBER_ID.mid.
+    """Write a line for each piece, and OUTPUT_DIR/TASK/NUMBER_ID.mid, for T5X.
 
     A line is JSON with the piece's `id` and `est_notes`, as MT3 writes it.
 
@@ -44,7 +44,7 @@ def write_notes(
       output_dir: gets the MIDI files.
 
     Raises:
-      ValueError: `mode` is `score`: scores are no notes.
+      ValueError: `mode` is `score`: scores are not notes.
     """
     if mode == "score":
         raise ValueError("mode='score' gives no notes to write; infer with 'predict'")
@@ -69,7 +69,7 @@ Part = tuple[int, Any]
 def _pieces(
     segments: Iterable[tuple[Any, Mapping[str, np.ndarray]]],
 ) -> dict[int, tuple[str, list[Part]]]:
-    """Id and segments of each piece, by its number."""
+    """Return the id and segments of each piece, by its number."""
     pieces: dict[int, tuple[str, list[Part]]] = {}
     for predicted, example in segments:
         piece = (example["id"][0].decode(), [])

@@ -14,7 +14,7 @@ STATISTICS = ("mean", "var")
 
 
 def variables(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Flax's collections `params` and, where there are any, `batch_stats`.
+    """Return Flax's collections `params` and, where there are any, `batch_stats`.
 
     Args:
       params: a nested dict with running statistics among the parameters.
@@ -24,12 +24,12 @@ def variables(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def join(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `variables`."""
+    """Undo `variables`."""
     return updated(variables["params"], variables.get("batch_stats", {}))
 
 
 def updated(params: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
-    """A nested dict with the leaves of another one put in."""
+    """Return a nested dict with the leaves of another one put in."""
     result = dict(params)
     for name, value in part.items():
         is_tree = isinstance(value, Mapping)
@@ -38,7 +38,7 @@ def updated(params: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any
 
 
 def _part(tree: Mapping[str, Any], statistics: bool) -> dict[str, Any]:
-    """The leaves that are running statistics, or those that are not."""
+    """Return the leaves that are running statistics, or those that are not."""
     part: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):

@@ -24,14 +24,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CQTConfig:
-    """Constant-Q transform; the defaults are HPPNet's."""
+    """Options of the constant-Q transform; the defaults are HPPNet's."""
 
     sample_rate_hz: int = 16000
     # Samples between frames.
     hop_samples: int = 320
     num_bins: int = 352
     bins_per_octave: int = 48
-    # Four bins for each piano key, of which the third has the key's own frequency.
+    # Four bins for each piano key; the third has the key's own frequency.
     fmin_hz: float = 27.5 / 2 ** (1 / 24)
     # Magnitudes below this are raised to it before the logarithm.
     floor: float = 1e-10
@@ -61,7 +61,7 @@ class _Band(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _bands(config: CQTConfig) -> tuple[_Band, ...]:
-    """The kernels, from the lowest band up."""
+    """Return the kernels, from the lowest band up."""
     quality = 1 / (2 ** (1 / config.bins_per_octave) - 1)
     bins = np.arange(config.num_bins)
     freqs_hz = config.fmin_hz * 2 ** (bins / config.bins_per_octave)
@@ -94,7 +94,7 @@ def _bands(config: CQTConfig) -> tuple[_Band, ...]:
 
 
 def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
-    """Constant-Q magnitudes, as nnAudio's `CQT(output_format="Magnitude")`.
+    """Return constant-Q magnitudes, as nnAudio's `CQT(output_format="Magnitude")`.
 
     Args:
       samples_BxS: float audio at `config.sample_rate_hz`, one sample or more.
@@ -138,7 +138,7 @@ def cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
 
 
 def _reflect(samples_BxS: jax.Array, before: int, after: int) -> jax.Array:
-    """Reflect padding, as often to and fro as a short clip needs."""
+    """Pad by reflection, as often to and fro as a short clip needs."""
     num_samples = samples_BxS.shape[-1]
     if max(before, after) < num_samples:
         return jnp.pad(samples_BxS, ((0, 0), (before, after)), mode="reflect")
@@ -149,7 +149,7 @@ def _reflect(samples_BxS: jax.Array, before: int, after: int) -> jax.Array:
 
 
 def log_cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
-    """The CQT on a decibel scale, the input of HPPNet.
+    """Return the CQT on a decibel scale, the input of HPPNet.
 
     10 log10 of the magnitude (not of its square: the authors pass a magnitude to
     torchaudio's `AmplitudeToDB`, which takes it for a power), cut `range_db` below each
@@ -170,7 +170,7 @@ def log_cqt(samples_BxS: jax.Array, config: CQTConfig) -> jax.Array:
 
 @dataclass(frozen=True)
 class LogMelConfig:
-    """Log-mel spectrogram; the defaults are MT3's."""
+    """Options of the log-mel spectrogram; the defaults are MT3's."""
 
     sample_rate_hz: int = 16000
     # Samples between frames.
@@ -202,7 +202,7 @@ class LogMelConfig:
 
 @lru_cache(maxsize=8)
 def _mel_weights(config: LogMelConfig) -> np.ndarray:
-    """Triangles KxF from FFT bins to mel bands, as tf.signal's.
+    """Return triangles KxF from FFT bins to mel bands, as tf.signal's.
 
     Computed in float32 and in TensorFlow's order: near the edges of a narrow triangle
     the rounding is seen, and models were trained on it.
@@ -220,13 +220,13 @@ def _mel_weights(config: LogMelConfig) -> np.ndarray:
 
 
 def _hz_to_mel(hz: np.ndarray) -> np.ndarray:
-    """HTK's mel scale; the logarithm alone rounded once."""
+    """Convert to HTK's mel scale; the logarithm alone is rounded once."""
     ratio = 1 + hz / np.float32(700)
     return np.float32(1127) * np.log(ratio.astype(np.float64)).astype(np.float32)
 
 
 def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
-    """Logarithm of mel-scaled magnitudes, the input of MT3.
+    """Return the logarithm of mel-scaled magnitudes, the input of MT3.
 
     Windows (periodic Hann) start at multiples of the hop and reach beyond the end of
     the samples, where zeros are appended, so that T hops give T frames.
@@ -242,7 +242,7 @@ def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
     num_frames, rest = divmod(samples_BxS.shape[-1], hop)
     if rest:
         raise ValueError(
-            f"{samples_BxS.shape[-1]} samples are no multiple of the hop {hop}: "
+            f"{samples_BxS.shape[-1]} samples are not a multiple of the hop {hop}: "
             "pad them with zeros"
         )
     padded_BxS = jnp.pad(samples_BxS, ((0, 0), (0, size - hop)))
@@ -277,7 +277,7 @@ def to_float(samples: jax.Array) -> jax.Array:
 
 
 def by_rows(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
-    """Features of a batch, of which each device of a mesh computes its own rows.
+    """Compute features of a batch; each device of a mesh computes its own rows.
 
     XLA does not split Fourier transforms over a batch: it would give each device the
     audio of all. Under a mesh (`jax.sharding.use_abstract_mesh`) rows lie along its

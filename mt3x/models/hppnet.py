@@ -31,14 +31,14 @@ class SubnetConfig:
     """One trunk and the heads that share it."""
 
     heads: tuple[str, ...] = ROLL_NAMES
-    # Frames pooled into one in front of the trunk; the heads' rolls are brought back
+    # Frames pooled into one before the trunk; the heads' rolls are brought back
     # by linear interpolation.
     time_pool: int = 1
 
 
 @dataclass(frozen=True)
 class HPPNetConfig:
-    """Layer sizes; the defaults are HPPNet-tiny."""
+    """The layer sizes; the defaults are HPPNet-tiny."""
 
     # Channels from the harmonic convolution on, and LSTM units of a head.
     channels: int = 48
@@ -196,7 +196,7 @@ class Heads(nn.Module):
 
 
 class Subnet(nn.Module):
-    """A trunk and its heads, with time pooled in front and brought back behind."""
+    """A trunk and its heads, with time pooled before and brought back after."""
 
     config: HPPNetConfig
     subnet: SubnetConfig
@@ -221,7 +221,7 @@ class Subnet(nn.Module):
 def _pool_time(
     feats_BxTxF: jax.Array, mask_BxT: jax.Array | None, pool: int
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Maximum over groups of frames; an incomplete last group is dropped."""
+    """Take the maximum over groups of frames; drop an incomplete last group."""
     batch, frames, bins = feats_BxTxF.shape
     kept, groups = frames // pool * pool, (batch, -1, pool)
     if mask_BxT is not None:
@@ -234,7 +234,7 @@ def _pool_time(
 def _unpool_time(
     rolls_GxBxTxP: jax.Array, mask_BxT: jax.Array | None, frames: int
 ) -> jax.Array:
-    """Linear interpolation in time, half-frame centres, the last value held."""
+    """Interpolate linearly in time: half-frame centres, the last value held."""
     if mask_BxT is not None:
         last_B = jnp.maximum(jnp.sum(mask_BxT, axis=1) - 1, 0)
         index_BxT = jnp.minimum(jnp.arange(mask_BxT.shape[1]), last_B[:, None])
@@ -247,7 +247,7 @@ def _unpool_time(
 
 
 class HPPNet(nn.Module):
-    """Log CQT to the probabilities of onsets, frames and offsets, and velocity."""
+    """The network: log CQT to probabilities of onset, frame, offset, and velocity."""
 
     config: HPPNetConfig = HPPNetConfig()
 

@@ -33,7 +33,7 @@ def _convolve(
 
 
 def _contract(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a^T b with all axes but the last flattened."""
+    """Return a^T b with all axes except for the last flattened."""
     a, b = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1])
     return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
 
@@ -42,7 +42,7 @@ def _contract(a: jax.Array, b: jax.Array) -> jax.Array:
 def conv2d(
     x_BxTxFxC: jax.Array, kernel_HxWxCxD: jax.Array, dilation: int = 1
 ) -> jax.Array:
-    """Same-padded convolution, the taps along frequency `dilation` bins apart.
+    """Convolve, same-padded, the taps along frequency `dilation` bins apart.
 
     The same as `lax.conv_general_dilated`, but on a CPU the kernel's gradient is a sum
     over blocks of frames of one matrix product each: XLA's own takes three times as
@@ -70,7 +70,7 @@ def _conv2d_backward(dilation, residuals, g_BxTxFxD):
 def _kernel_gradient(
     x_BxTxFxC: jax.Array, g_BxTxFxD: jax.Array, size: tuple[int, int], dilation: int
 ) -> jax.Array:
-    """A convolution's gradient with respect to its kernel of `size` HxW."""
+    """Return a convolution's gradient with respect to its kernel of `size` HxW."""
     (height, width), (batch, frames, bins, channels) = size, x_BxTxFxC.shape
     # The patches of all bins of a few frames: as many as stay in the cache.
     patch = height * width * channels
@@ -104,7 +104,7 @@ conv2d.defvjp(_conv2d_forward, _conv2d_backward)
 
 @jax.custom_vjp
 def depthwise_conv(x_BxTxD: jax.Array, kernel_KxD: jax.Array) -> jax.Array:
-    """Same-padded convolution along time, each channel with a kernel of its own.
+    """Convolve along time, same-padded, each channel with a kernel of its own.
 
     out[t] = sum over k of x[t + k - K // 2] * kernel[k], zero outside. XLA's grouped
     convolution takes forty times as long on a CPU, and its own gradient of these sums
@@ -143,7 +143,7 @@ depthwise_conv.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def max_pool(x_BxTxFxC: jax.Array, size: int) -> jax.Array:
-    """The maximum of `size` bins that lie side by side.
+    """Return the maximum of `size` bins that lie side by side.
 
     The gradient goes to the bin that won the comparisons. That of `jnp.max` goes to
     bins that equal the maximum, and is wrong where a compiler computes bins twice and
@@ -156,7 +156,7 @@ def max_pool(x_BxTxFxC: jax.Array, size: int) -> jax.Array:
 
 
 def harmonic_shifts(bins_per_octave: int, num_harmonics: int) -> tuple[int, ...]:
-    """Offsets in bins of 0 and of harmonics 2..n+1, below and above.
+    """Return offsets in bins of 0 and of harmonics 2..n+1, below and above.
 
     HPPNet eq. 1: harmonic k lies round(bins_per_octave log2 k) bins up.
     """
@@ -165,7 +165,7 @@ def harmonic_shifts(bins_per_octave: int, num_harmonics: int) -> tuple[int, ...]
 
 
 def _gather(x_RxFxC: jax.Array, shifts: Sequence[int]) -> jax.Array:
-    """Each bin's harmonics side by side: RxFxKC, zero outside of the range."""
+    """Return each bin's harmonics side by side: RxFxKC, zero outside of the range."""
     reach = max(abs(shift) for shift in shifts)
     bins = x_RxFxC.shape[1]
     padded = jnp.pad(x_RxFxC, ((0, 0), (reach, reach), (0, 0)))
@@ -174,7 +174,7 @@ def _gather(x_RxFxC: jax.Array, shifts: Sequence[int]) -> jax.Array:
 
 
 def _row_blocks(x_BxTxFxC: jax.Array) -> jax.Array:
-    """Frames of all clips as NxRxFxC, zero frames appended to fill the last block."""
+    """Return frames of all clips as NxRxFxC, zero frames filling the last block."""
     rows_RxFxC = x_BxTxFxC.reshape(-1, *x_BxTxFxC.shape[2:])
     size = _CPU_ROWS if platform() == "cpu" else len(rows_RxFxC)
     fill = -len(rows_RxFxC) % size
@@ -191,7 +191,7 @@ def _from_blocks(blocks_NxRxFxC: jax.Array, batch: int, frames: int) -> jax.Arra
 def harmonic_conv(
     x_BxTxFxC: jax.Array, kernel_KxCxD: jax.Array, shifts: tuple[int, ...]
 ) -> jax.Array:
-    """Sum of bins at fixed distances, each through its own CxD matrix.
+    """Sum bins at fixed distances, each through its own CxD matrix.
 
     out[f] = sum over k of x[f + shifts[k]] @ kernel[k], zero outside of the range.
     HPPNet's eight parallel dilated convolutions (section 2.2) are this one linear map,
@@ -242,7 +242,7 @@ harmonic_conv.defvjp(_harmonic_forward, _harmonic_backward)
 def instance_norm(
     x_BxTxFxC: jax.Array, mask_BxT: jax.Array | None = None, epsilon: float = 1e-5
 ) -> jax.Array:
-    """Zero mean and unit variance per clip and channel, without parameters.
+    """Bring each clip and channel to zero mean and unit variance, without parameters.
 
     Ulyanov et al. 2016 (arXiv:1607.08022). With a mask only the marked frames count,
     and the others become zero, as the padding of the next convolution is.
@@ -269,7 +269,7 @@ def lstm(
     bias_DxGxK: jax.Array,
     keep_TxDxN: jax.Array,
 ) -> jax.Array:
-    """Many LSTMs in one scan: D directions of time, G cells that share their input.
+    """Run many LSTMs in one scan: D directions of time, G cells that share their input.
 
     Hochreiter & Schmidhuber 1997 with forget gates, in PyTorch's order of the K = 4H
     gates (input, forget, cell, output). The N sequences lie along the last axis, so
@@ -303,7 +303,7 @@ def _lstm_zeros(x_TxDxCxN, recurrent_kernel_DxGxKxH):
 
 
 def _lstm_step(weights, state, x_DxCxN, keep_DxN):
-    """One step: ((h, c), gates), the gates after their nonlinearities."""
+    """Return ((h, c), gates) of a step, the gates after their nonlinearities."""
     (input_kernel, recurrent_kernel, bias), (h, c) = weights, state
     gates = jnp.einsum("dgkc,dcn->dgkn", input_kernel, x_DxCxN)
     gates += jnp.einsum("dgkh,dghn->dgkn", recurrent_kernel, h) + bias[..., None]

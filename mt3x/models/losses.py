@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 
 class LossSums(NamedTuple):
-    """What an objective gives for a batch."""
+    """The losses of a batch, as an objective gives them."""
 
     total: jax.Array
     weight: jax.Array  # what the caller divides the total by
@@ -22,7 +22,7 @@ class LossSums(NamedTuple):
 def binary_cross_entropy(
     probabilities: jax.Array, targets: jax.Array, positive_weight: float = 1.0
 ) -> jax.Array:
-    """Sum of -w y log p - (1 - y) log(1 - p) (HPPNet eq. 2).
+    """Sum -w y log p - (1 - y) log(1 - p) (HPPNet eq. 2).
 
     Args:
       probabilities: any shape, inside (0, 1).
@@ -39,7 +39,7 @@ def masked_squared_error(
     weights_BxTxP: jax.Array,
     mean_weight: float = 1.0,
 ) -> jax.Array:
-    """Sum of w (y - p)^2 (HPPNet eq. 6, where w is the onset roll).
+    """Sum w (y - p)^2 (HPPNet eq. 6, where w is the onset roll).
 
     Of each clip's mean error the square counts `mean_weight` instead of 1.
     """
@@ -59,7 +59,7 @@ def cross_entropy(
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Sums of w (-sum_v q log p) and of w z log^2 Z, as T5X has them.
+    """Sum w (-sum_v q log p) and w z log^2 Z, as T5X does.
 
     p is the softmax of the logits and Z its divisor; q is 1 - s at the target and
     s / (V - 1) elsewhere. The entropy of q is taken off, so that a perfect prediction

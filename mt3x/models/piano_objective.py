@@ -56,7 +56,7 @@ class PianoConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
+        """Return plain JSON values; `from_dict` reads them back."""
         return {"objective": "piano", **dataclasses.asdict(self)}
 
     @classmethod
@@ -146,7 +146,7 @@ class PianoObjective:
         return self.model.init(rng, feats_BxTxF)["params"]
 
     def features(self, samples_BxS: jax.Array) -> jax.Array:
-        """Samples, float or int16, to feats_BxTxF with T = S // hop."""
+        """Turn samples, float or int16, into feats_BxTxF with T = S // hop."""
         # Frame S // hop is centred on the clip's end: it belongs to the next clip.
         return log_cqt(to_float(samples_BxS), self.config.features)[:, :-1]
 
@@ -161,7 +161,7 @@ class PianoObjective:
         Args:
           params: as from `init`.
           samples_BxS: audio, S a multiple of the hop.
-          num_samples_B: length of each clip where it is padded behind.
+          num_samples_B: length of each clip where it is padded at the end.
 
         Returns:
           Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop;
@@ -182,7 +182,7 @@ class PianoObjective:
     def loss(
         self, params: Params, batch: Batch, rng: jax.Array | None = None
     ) -> LossSums:
-        """HPPNet's loss (eq. 3 to 7) as a sum with its weight.
+        """Return HPPNet's loss (eq. 3 to 7) as a sum with its weight.
 
         The velocity's error counts at onsets only and is divided by their weight, not
         by the number of keys and frames, as the authors' code has it.
@@ -224,7 +224,7 @@ def roll_losses(
     onset_positive_weight: float,
     velocity_mean_weight: float = 1.0,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """HPPNet's loss of each head as (sum, weight)."""
+    """Return HPPNet's loss of each head as (sum, weight)."""
     targets = {name: batch[name].astype(jnp.float32) for name in ROLL_NAMES}
     weights = {"onset": onset_positive_weight, "frame": 1.0, "offset": 1.0}
     parts = {

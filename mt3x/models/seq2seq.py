@@ -4,8 +4,8 @@ Gardner et al. 2022, "MT3: Multi-task multitrack music transcription"
 (arXiv:2111.03017), and Hawthorne et al. 2021 (arXiv:2107.09142). With the parameters
 of a published checkpoint the logits are those of the authors' code: the encoder attends
 everywhere, zero padding included, and the decoder to what came before. (Their code also
-hides padding tokens behind the end of a sequence from its other padding tokens, whose
-loss has no weight.) Acoustic stems (`mt3x.models.stem`) and heads for rolls
+hides padding tokens after the end of a sequence from its other padding tokens, which
+have no weight in the loss.) Acoustic stems (`mt3x.models.stem`) and heads for rolls
 (`mt3x.models.roll_heads`) can be added; the other parameters stay as they are.
 """
 
@@ -39,7 +39,7 @@ FIRST_PIECE = 256
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:
-    """Layer sizes; the defaults are MT3's (T5 1.1 small)."""
+    """The layer sizes; the defaults are MT3's (T5 1.1 small)."""
 
     # Rows of the embedding: ids of the vocabulary rounded up to a multiple of 128.
     vocab_size: int = 1536
@@ -58,9 +58,9 @@ class Seq2SeqConfig:
     remat: str = "none"
     # Compile one layer and loop over all: compiles faster, stores the same parameters.
     scan_layers: bool = False
-    # Convolutions in front of, beside or inside of the encoder.
+    # Convolutions before, beside or inside of the encoder.
     stem: StemConfig = field(default_factory=StemConfig)
-    # A learned vector behind the frames: 511 of them fill 512 positions.
+    # A learned vector after the frames: 511 of them fill 512 positions.
     end_marker: bool = False
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ SIZES = {
 
 
 class LayerCache(NamedTuple):
-    """What a decoder layer keeps between steps.
+    """The arrays that a decoder layer keeps between steps.
 
     Its own past comes in pieces, so that a step reads the filled ones and no others:
     256 positions, then as many as all before, 256, 512 and so on.
@@ -114,7 +114,7 @@ Cache = tuple[LayerCache, ...]
 
 
 def _pieces(max_tokens: int) -> list[int]:
-    """Sizes of the pieces of a past."""
+    """Return the sizes of the pieces of a past."""
     ends = [0, FIRST_PIECE]
     while ends[-1] < max_tokens:
         ends.append(2 * ends[-1])
@@ -334,10 +334,10 @@ class Decoder(nn.Module):
 
 
 class Seq2Seq(nn.Module):
-    """Frames of log-mel features and the tokens so far to logits of the next token.
+    """The network: log-mel frames and the tokens so far to logits of the next token.
 
-    Parameters are float32; `dtype` is what is computed in, but for statistics, softmax
-    and logits, which are float32. With `roll_channels` there are heads for rolls, too.
+    Parameters are float32, and so are statistics, softmax and logits; all else is
+    computed in `dtype`. With `roll_channels` there are heads for rolls, too.
     """
 
     config: Seq2SeqConfig = Seq2SeqConfig()
@@ -356,10 +356,10 @@ class Seq2Seq(nn.Module):
         decoder_inputs_BxL: jax.Array,
         deterministic: bool = True,
     ) -> jax.Array:
-        """Logits of all positions at once, for training and scoring.
+        """Return the logits of all positions at once, for training and scoring.
 
         Args:
-          feats_BxTxF: features, config.input_depth bins of log-mel, and behind them
+          feats_BxTxF: features, config.input_depth bins of log-mel, and after them
             those of the constant-Q transform where a harmonic stem reads one.
           decoder_inputs_BxL: int32 tokens, one later than the targets: 0 in front.
           deterministic: without dropout; with it, the rng "dropout" is needed.
@@ -377,7 +377,7 @@ class Seq2Seq(nn.Module):
         mask_BxT: jax.Array | None = None,
         deterministic: bool = True,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Logits as from a call, and the rolls, none where there are no heads."""
+        """Return the logits of a call and the rolls; none where there are no heads."""
         encoded_BxTxD = self.encoder(feats_BxTxF, deterministic)
         logits = self.decoder(encoded_BxTxD, decoder_inputs_BxL, deterministic)
         if self.roll_channels is None:
@@ -387,7 +387,7 @@ class Seq2Seq(nn.Module):
     def rolls(
         self, encoded_BxTxD: jax.Array, mask_BxT: jax.Array | None
     ) -> dict[str, jax.Array]:
-        """A roll BxTxP, float32 in (0, 1), for each of HPPNet's `ROLL_NAMES`.
+        """Return a roll BxTxP, float32 in (0, 1), for each of HPPNet's `ROLL_NAMES`.
 
         Args:
           encoded_BxTxD: as from `encode`.
@@ -398,7 +398,7 @@ class Seq2Seq(nn.Module):
         return self.roll_heads(encoded_BxTxD, mask_BxT)
 
     def encode(self, feats_BxTxF: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Encode segments: encoded_BxTxD, what `start` takes."""
+        """Encode segments; return encoded_BxTxD, which `start` takes."""
         return self.encoder(feats_BxTxF, deterministic)
 
     def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
@@ -409,7 +409,7 @@ class Seq2Seq(nn.Module):
           max_tokens: how many steps a row may take.
 
         Returns:
-          A cache whose leaves all have the batch on axis 0. A row starts anew when its
+          A cache; its leaves all have the batch on axis 0. A row starts again when its
           `frames` are replaced and its position is 0 again: what it holds of its own
           past beyond its position is never looked at.
         """

@@ -1,8 +1,8 @@
-"""Acoustic stems: convolutions in front of, beside or inside of MT3's encoder.
+"""Acoustic stems: convolutions before, beside or inside of MT3's encoder.
 
 Kim and Ahn, "Explore the feasibility of acoustic model augmented Transformer for
 multi-task music transcription" put the convolutional stack of Onsets & Frames
-(Hawthorne et al. 2018, arXiv:1710.11153) in front of a T5, and left open whether both
+(Hawthorne et al. 2018, arXiv:1710.11153) before a T5, and left open whether both
 in parallel, or convolutions inside the encoder, do better. All are here; what they
 share with MT3 keeps its names and shapes, so that they can start from its checkpoints.
 """
@@ -24,7 +24,7 @@ NETWORKS = ("cnn", "harmonic")
 
 @dataclass(frozen=True)
 class StemConfig:
-    """Where convolutions stand, and which."""
+    """Options of the stem: where convolutions stand, and which."""
 
     # "before": the encoder reads the stem's features instead of the log-mel frames (the
     # paper). "parallel": it reads both, each projected, added up. "conformer": there is
@@ -124,14 +124,14 @@ class Harmonic(nn.Module):
 
 
 def _project(x_BxTxFxC: jax.Array, width: int, dtype: Any) -> jax.Array:
-    """A dense layer `out` over the bins and channels of each frame."""
+    """Apply a dense layer `out` to the bins and channels of each frame."""
     x = x_BxTxFxC.reshape(*x_BxTxFxC.shape[:2], -1)
     init = nn.initializers.lecun_normal()
     return nn.Dense(width, dtype=dtype, kernel_init=init, name="out")(x)
 
 
 def make_network(config: StemConfig, width: int, dtype: Any) -> nn.Module:
-    """The network of the modes `before` and `parallel`."""
+    """Return the network of the modes `before` and `parallel`."""
     if config.is_harmonic:
         return Harmonic(config.harmonic, width, dtype)
     return CNN(config.channels, width, dtype)

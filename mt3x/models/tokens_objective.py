@@ -32,7 +32,7 @@ from mt3x.music.vocabulary import Codec, TokenizerConfig
 class RollsConfig:
     """HPPNet's heads on a token model's encoder, learnt beside the tokens."""
 
-    # Features of a key in front of the heads, and LSTM units of a head.
+    # Features of a key before the heads, and LSTM units of a head.
     channels: int = 48
     # At the frame rate of the token model's features.
     labels: RollLabelConfig = field(
@@ -113,7 +113,7 @@ class TokensConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` reads them back."""
+        """Return plain JSON values; `from_dict` reads them back."""
         return {"objective": "tokens", **dataclasses.asdict(self)}
 
     @classmethod
@@ -193,7 +193,7 @@ class TokensObjective:
     """MT3: a T5 encoder-decoder from log-mel features to event tokens.
 
     Transcription is a loop around `start` and `step` (see `mt3x.inference.decoding`).
-    Token ids are the model's: those of the codec behind three special ones.
+    Token ids are the model's: those of the codec after three special ones.
     """
 
     def __init__(self, config: TokensConfig, dtype: Any = jnp.float32) -> None:
@@ -210,11 +210,11 @@ class TokensObjective:
         return batch_norm.join(self.model.init(rng, *inputs, method="with_rolls"))
 
     def features(self, frames_BxTxW: jax.Array, num_frames_B: jax.Array) -> jax.Array:
-        """Audio frames, float or int16, to feats_BxTxF.
+        """Turn audio frames, float or int16, into feats_BxTxF.
 
         Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
-        which pads features and not audio. Those that a harmonic stem reads lie behind
-        the log-mel ones; they are of windows around a frame's first sample, log-mel
+        which pads features and not audio. Those that a harmonic stem reads follow the
+        log-mel ones; they are of windows around a frame's first sample, log-mel
         of windows that begin there.
         """
         samples_BxS = to_float(frames_BxTxW).reshape(len(frames_BxTxW), -1)
@@ -230,7 +230,7 @@ class TokensObjective:
     def loss(
         self, params: Params, batch: Batch, rng: jax.Array | None = None
     ) -> LossSums:
-        """Cross-entropy of the target tokens with z-loss, as a sum with its weight.
+        """Return the cross-entropy of target tokens with z-loss, a sum with its weight.
 
         The heads' losses, where there are heads, are added in proportion to it.
 
@@ -291,7 +291,7 @@ class TokensObjective:
     def _roll_losses(
         self, rolls: Mapping[str, jax.Array], is_audio_BxT: jax.Array, batch: Batch
     ) -> dict[str, tuple[jax.Array, jax.Array]]:
-        """Those of the heads, over the frames of audio."""
+        """Return the losses of the heads, over the frames of audio."""
         assert self.config.rolls is not None
         # Where both the roll and its target are 0 the loss is nothing.
         heard = {
@@ -308,7 +308,7 @@ class TokensObjective:
     def predict_rolls(
         self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
     ) -> dict[str, jax.Array]:
-        """What the heads say of segments.
+        """Return what the heads say of segments.
 
         Args:
           params: as from `init`.
@@ -331,7 +331,7 @@ class TokensObjective:
     def start(
         self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
     ) -> Any:
-        """Encode segments; the cache that `step` reads and writes.
+        """Encode segments; return the cache that `step` reads and writes.
 
         Args:
           params: as from `init`.
@@ -353,12 +353,12 @@ class TokensObjective:
         positions_B: jax.Array,
         length: int | None = None,
     ) -> tuple[jax.Array, Any]:
-        """The next token's logits.
+        """Return the next token's logits.
 
         Args:
           params: as from `init`.
           cache: from `start` or the step before.
-          tokens_B: the token in front of the one to come; 0 at position 0.
+          tokens_B: the token before the one to come; 0 at position 0.
           positions_B: how many tokens a row has so far.
           length: more than any position, as a static number; shorter is faster.
 
@@ -377,5 +377,5 @@ class TokensObjective:
 
 
 def _is_audio(num_frames_B: jax.Array, num_frames: int) -> jax.Array:
-    """Whether a frame is audio and not padding: BxT."""
+    """Return whether a frame is audio and not padding: BxT."""
     return jnp.arange(num_frames) < num_frames_B[:, None]

@@ -2,7 +2,7 @@
 
 T5 1.1 (Raffel et al. 2020, arXiv:1910.10683, and Shazeer 2020, arXiv:2002.05202 for the
 gated feed-forward block) as MT3 uses it (Gardner et al. 2022, arXiv:2111.03017): no
-biases, RMS norm in front of each block, no relative positions, and attention logits
+biases, RMS norm before each block, no relative positions, and attention logits
 that are not divided by sqrt(head_dim): the initialiser of the queries is, instead.
 Names and shapes of the parameters are those of MT3's published checkpoints.
 
@@ -30,7 +30,7 @@ REMAT_POLICIES: Mapping[str, Any] = {
 
 
 def sinusoids(num_positions: int, width: int) -> np.ndarray:
-    """Fixed position embeddings, float32 num_positions x width.
+    """Return fixed position embeddings, float32 num_positions x width.
 
     Sines in the first half of the channels and cosines in the second, with wavelengths
     from 2 pi to 20000 pi in geometric progression (Vaswani et al. 2017, section 3.5;
@@ -45,12 +45,12 @@ def sinusoids(num_positions: int, width: int) -> np.ndarray:
 
 
 def dense(features: int, dtype: Any, init: Any, name: str | None = None) -> nn.Dense:
-    """A linear map without bias."""
+    """Return a linear map without bias."""
     return nn.Dense(features, use_bias=False, dtype=dtype, kernel_init=init, name=name)
 
 
 def dropout(rate: float) -> nn.Dropout:
-    """Dropout of a channel at all positions of a sequence at once, as MT3 has it."""
+    """Drop a channel at all positions of a sequence at once, as MT3 does."""
     return nn.Dropout(rate, broadcast_dims=(-2,))
 
 
@@ -73,7 +73,7 @@ def attend(
     values_BxKxHxC: jax.Array,
     causal: bool,
 ) -> jax.Array:
-    """Attention with logits as they are: mixed values BxLxHxC; softmax in float32.
+    """Attend with logits as they are: mixed values BxLxHxC; softmax in float32.
 
     On accelerators it is JAX's own. On a CPU that is slower than two matrix products: a
     training step of the small model on 2 x 1024 tokens takes 13.1 s with it and 9.0 s
@@ -99,7 +99,7 @@ def attend(
 
 
 class KeysValues(NamedTuple):
-    """Keys and values of K positions."""
+    """The keys and values of K positions."""
 
     keys_BxHxKxC: jax.Array
     values_BxHxKxC: jax.Array
@@ -149,7 +149,7 @@ class Attention(nn.Module):
         return self.out(mixed_BxLxHxC.reshape(*x_BxLxD.shape[:2], -1))
 
     def keys_values(self, memory_BxKxD: jax.Array) -> KeysValues:
-        """What `step` needs of a memory."""
+        """Return what `step` needs of a memory."""
         keys_BxKxHxC = self._split(self.key(memory_BxKxD))
         values_BxKxHxC = self._split(self.value(memory_BxKxD))
         return KeysValues(keys_BxKxHxC.swapaxes(1, 2), values_BxKxHxC.swapaxes(1, 2))
@@ -221,7 +221,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Feed-forward block; with several activations their products (gated)."""
+    """The feed-forward block; with several activations their products (gated)."""
 
     hidden_dim: int
     activations: tuple[str, ...]
@@ -246,12 +246,12 @@ class MLP(nn.Module):
 
 
 def with_remat(layer: type[nn.Module], name: str, static: int) -> type[nn.Module]:
-    """A layer whose backward pass recomputes what REMAT_POLICIES says.
+    """Return a layer with a backward pass that recomputes what REMAT_POLICIES says.
 
     Args:
       layer: a class of modules.
       name: of the policy.
-      static: which argument of its call is no array; the module itself counts.
+      static: which argument of its call is not an array; the module itself counts.
     """
     policy = REMAT_POLICIES[name]
     if policy is None:

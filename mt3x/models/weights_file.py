@@ -31,7 +31,7 @@ Source = str | os.PathLike[str]
 
 
 class Weights(NamedTuple):
-    """What a weights file holds."""
+    """The contents of a weights file."""
 
     params: dict[str, Any]  # nested dict of NumPy arrays
     config: dict[str, Any]  # the objective's config, as its to_dict() gave it
@@ -39,7 +39,7 @@ class Weights(NamedTuple):
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dict as one dict with `/` between the names."""
+    """Return a nested dict as one dict with `/` between the names."""
     flat: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, Mapping):
@@ -50,7 +50,7 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `flatten`."""
+    """Undo `flatten`."""
     params: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, name = path.split("/")
@@ -79,7 +79,7 @@ def save_weights(
 
     Raises:
       ValueError: a parameter is not finite.
-      OSError: the file exists already or can not be written.
+      OSError: the file exists already or cannot be written.
     """
     from safetensors.numpy import save
 
@@ -95,7 +95,7 @@ def save_weights(
 
 
 def storable(params: Mapping[str, Any], path: Source) -> dict[str, np.ndarray]:
-    """Flat parameters as they are stored; refuse what no model can use."""
+    """Return flat parameters as they are stored; refuse what no model can use."""
     arrays = {}
     for name, value in flatten(params).items():
         array = np.ascontiguousarray(value)
@@ -123,7 +123,7 @@ def save_checkpoint(
 
     Raises:
       ValueError: a parameter is not finite.
-      OSError: there is something at `path` already, or it can not be written.
+      OSError: there is something at `path` already, or it cannot be written.
     """
     import orbax.checkpoint as ocp
 
@@ -148,7 +148,7 @@ def save_checkpoint(
 
 
 def check_replaceable(path: Source, overwrite: bool = False) -> None:
-    """Fail early, before long work, where `save_checkpoint` would fail."""
+    """Raise early, before long work, where `save_checkpoint` would."""
     path = Path(path).absolute()
     if not path.parent.is_dir():
         raise FileNotFoundError(
@@ -160,7 +160,7 @@ def check_replaceable(path: Source, overwrite: bool = False) -> None:
         )
     if path.exists() and not _is_checkpoint_folder(path):
         raise FileExistsError(
-            f"{path} is no checkpoint of mt3x and is not replaced; give another name"
+            f"{path} is not a checkpoint of mt3x and is not replaced; give another name"
         )
 
 
@@ -184,8 +184,8 @@ def load_weights(path: Source) -> Weights:
     """Read a weights file.
 
     Raises:
-      ValueError: the file is truncated, or no weights file of mt3x.
-      OSError: there is no such file, or it can not be read.
+      ValueError: the file is truncated, or not a weights file of mt3x.
+      OSError: there is no such file, or it cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -195,7 +195,9 @@ def load_weights(path: Source) -> Weights:
             header = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: no safetensors file ({error}); {remedy}") from error
+        raise ValueError(
+            f"{path}: not a safetensors file ({error}); {remedy}"
+        ) from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path}: has no config of mt3x in its header; {remedy}")
     return Weights(
@@ -263,12 +265,12 @@ def check_params(params: Any, expected: Any, source: Source, remedy: str = "") -
 
 
 def first_line(error: Exception) -> str:
-    """An exception in few words: those of Orbax and TensorStore run to pages."""
+    """Return an exception in few words: those of Orbax and TensorStore run to pages."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _load_run(path: Path) -> Weights:
-    """Weights of a run folder or a step folder, averaged ones where there are any."""
+    """Read weights of a run or step folder, averaged ones where there are any."""
     if path.parent.name == "checkpoints":
         run_dir, steps, best = path.parent.parent, [path], None
     else:
@@ -279,7 +281,7 @@ def _load_run(path: Path) -> Weights:
     config_file = run_dir / "config.json"
     if not steps or not config_file.is_file():
         raise ValueError(
-            f"{path}: no run folder with a checkpoint; give a run folder of "
+            f"{path}: not a run folder with a checkpoint; give a run folder of "
             "`mt3x train`, one of its step folders, or a .safetensors file"
         )
     config = json.loads(config_file.read_text(encoding="utf-8"))["objective"]
@@ -315,7 +317,7 @@ def _restore_json(folder: Path) -> Mapping[str, Any]:
 def restore_arrays(
     folder: Path, part: Callable[[Any], Any] = lambda tree: tree
 ) -> dict[str, Any]:
-    """An Orbax item as NumPy arrays, whatever devices it was saved from.
+    """Restore an Orbax item as NumPy arrays, whatever devices it was saved from.
 
     Args:
       folder: of the item.

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which corpora to train a piano model on."""
+    """The corpora that a piano model is trained on."""
 
     # Folders written by `mt3x corpus`.
     corpora: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class DataConfig:
     # Labels and hop are the objective's: an experiment sets them.
     batches: BatchConfig = field(default_factory=BatchConfig)
     seed: int = 0
-    # Processes that make batches, for devices that one core can not keep busy; 0: a
+    # Processes that make batches, for devices that one core cannot keep busy; 0: a
     # thread of the training process does.
     workers: int = 0
 
@@ -114,7 +114,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Which SeqIO task or mixture to train on."""
+    """The SeqIO task or mixture that a model is trained on."""
 
     # Its name: of tokens for token models, such as slakh_notes_ties_vb1_train; of rolls
     # for piano models, such as maestrov3_rolls_train.
@@ -219,7 +219,7 @@ def check_task(task: str, module: str, objective: ModelConfig) -> None:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What to validate on."""
+    """The recordings that a model is validated on."""
 
     # Folder written by `mt3x corpus`; None: no validation.
     corpus: str | None = None
@@ -243,7 +243,7 @@ class ValidationConfig:
             )
 
     def clips(self, features: CQTConfig | LogMelConfig) -> list[Clip]:
-        """Recordings with their notes, as a model hears them."""
+        """Return recordings with their notes, as a model hears them."""
         rate_hz, part = features.sample_rate_hz, (self.clip_s, self.max_clips)
         if self.task is not None:
             from mt3x.data.pipeline.task_pieces import task_clips
@@ -258,7 +258,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that makes a run, but the folder it runs in.
+    """All that makes a run, except for the folder it runs in.
 
     A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a token
     model on a task of tokens (`TaskConfig`).

@@ -1,4 +1,4 @@
-"""What a run starts from: weights of a file, all of them or those that fit the model.
+"""Weights that a run starts from: all those of a file, or those that fit the model.
 
 A model that shares a part with another (an MT3 with a stem, with MT3) starts from the
 other's weights there, and from random ones elsewhere. What fits is told by name, shape
@@ -22,7 +22,7 @@ GROUPS_SHOWN = 6
 
 
 class Array(NamedTuple):
-    """An array by what must fit."""
+    """The shape and dtype of an array, which must fit."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -37,7 +37,7 @@ class Array(NamedTuple):
 
 @dataclass(frozen=True)
 class InitReport:
-    """What became of the arrays of a model and of a file, by name."""
+    """The arrays of a model and of a file by name, and what became of them."""
 
     source: str
     # Of the model: from the file; drawn, as the file has none or one of another shape.
@@ -49,7 +49,7 @@ class InitReport:
     differing: dict[str, tuple[Array, Array]]
 
     def summary(self) -> str:
-        """How much was restored, in one line."""
+        """Return how much was restored, in one line."""
         have, new = _size(self.restored), _size(self.drawn)
         return (
             f"init_weights {self.source}: {len(self.restored)} of "
@@ -58,7 +58,7 @@ class InitReport:
         )
 
     def lines(self) -> list[str]:
-        """The summary, then at most a line for each kind of the rest, by prefix."""
+        """Return the summary, then at most a line for each kind of the rest."""
         lines = [self.summary()]
         new = {k: v for k, v in self.drawn.items() if k not in self.differing}
         for title, arrays, whole in (
@@ -76,7 +76,7 @@ class InitReport:
         return lines
 
     def text(self) -> str:
-        """The lines, then a line for every array."""
+        """Return the lines, then a line for every array."""
         rows = [("restored", name, str(array)) for name, array in self.restored.items()]
         for name, array in self.drawn.items():
             differs = name in self.differing
@@ -87,14 +87,14 @@ class InitReport:
         return "\n".join(self.lines()) + "\n\n" + body
 
     def _of_file(self) -> dict[str, Array]:
-        """The arrays of the file that the model has, too."""
+        """Return the arrays of the file that the model has too."""
         return {**self.restored, **{k: v[0] for k, v in self.differing.items()}}
 
 
 def fitting(
     given: Mapping[str, Any], expected: Mapping[str, Any], source: weights_file.Source
 ) -> tuple[dict[str, Any], InitReport]:
-    """The given parameters that a model has by the same name, shape and dtype.
+    """Return the parameters that a model has by the same name, shape and dtype.
 
     Args:
       given: nested dict of arrays.
@@ -166,9 +166,9 @@ def _arrays(flat: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _groups(arrays: Mapping[str, Array], whole: Mapping[str, Array]) -> list[str]:
-    """Arrays by the shortest prefixes that hold no others of `whole`, as text.
+    """Name arrays by the shortest prefixes that hold no others of `whole`.
 
-    Groups whose names differ in numbers alone (layers) are one.
+    Groups with names that differ in numbers alone (layers) are one.
     """
     others = {
         "/".join(parts[:length])
@@ -189,7 +189,7 @@ def _groups(arrays: Mapping[str, Array], whole: Mapping[str, Array]) -> list[str
 
 
 def _pattern(name: str) -> str:
-    """A name with * for its numbers."""
+    """Return a name with * for its numbers."""
     return re.sub(r"(?<=_)\d+(?=/|$)", "*", name)
 
 

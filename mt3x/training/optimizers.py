@@ -11,7 +11,7 @@ import optax.contrib
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How a gradient changes the parameters."""
+    """Options of the optimizer: how a gradient changes the parameters."""
 
     # adam, adamw, adafactor or muon.
     name: str = "adam"
@@ -22,7 +22,7 @@ class OptimizerConfig:
     schedule: str = "exponential"
     decay_rate: float = 0.98
     decay_steps: int = 10_000
-    # Linear rise of the learning rate from 0, in front of the schedule; of rsqrt, which
+    # Linear rise of the learning rate from 0, before the schedule; of rsqrt, which
     # needs it: the steps before the rate falls.
     warmup_steps: int = 0
     # Of adamw and adafactor: the part of each parameter that is taken away in a step, x
@@ -53,7 +53,7 @@ class OptimizerConfig:
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate of the update that follows `step` updates, of `steps` in all.
+    """Return the learning rate after a number of updates, of `steps` in all.
 
     In T5X's words `constant` is "constant * linear_warmup" and `rsqrt` "constant *
     rsqrt_decay". (T5X has 1e-8 where a rise begins at 0.)
@@ -83,7 +83,7 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """Clip first, then update: the clipped gradient is what the optimizer sees."""
+    """Return the optimizer; it sees the clipped gradient."""
     schedule = make_schedule(config, steps)
     if config.name == "adam":
         update = optax.adam(learning_rate=schedule)
@@ -105,7 +105,7 @@ def _is_decayed(params: Any) -> Any:
 
 
 def _muon(schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Muon for matrices and kernels of convolutions, Adam (NAdam) for all else.
+    """Return Muon for matrices and kernels of convolutions, NAdam for all else.
 
     Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/): the momentum's
     singular values are all made one. Updates are as large as Adam's (RMS 0.2, Liu et
@@ -119,7 +119,7 @@ def _muon(schedule: optax.Schedule) -> optax.GradientTransformation:
 
 
 def _as_matrices(params: Any) -> Any:
-    """Which axes of each parameter are inputs and outputs; None: not a matrix.
+    """Return the input and output axes of each parameter; None: not a matrix.
 
     Layers that are stacked (`scan_layers`) are one matrix.
     """
@@ -138,7 +138,7 @@ def _as_matrices(params: Any) -> Any:
 def _adafactor(
     schedule: optax.Schedule, weight_decay: float
 ) -> optax.GradientTransformation:
-    """Adafactor with the numbers of T5X, as MT3 was trained.
+    """Return Adafactor with the numbers of T5X, as MT3 was trained.
 
     Shazeer and Stern 2018 (arXiv:1804.04235), algorithms 4 and 5, with beta2 of step t
     1 - t ** -0.8 and no momentum: the mean of squares is kept as that of rows and that

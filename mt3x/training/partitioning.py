@@ -54,7 +54,7 @@ PARAM_AXES: Mapping[str, tuple[str | None, ...]] = {
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """How the devices are used; all of them are."""
+    """Options of the device mesh, which has all devices."""
 
     # Parts that one copy of the model is split into (tensor parallelism).
     model: int = 1
@@ -83,7 +83,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def sharding(mesh: Mesh, *logical_axes: str | None) -> NamedSharding:
-    """The sharding of an array with these logical axes; none: a copy on each device.
+    """Return the sharding of an array; without axes a copy on each device.
 
     Axes that are left out at the end are whole. An unknown name raises ValueError.
     """
@@ -95,7 +95,7 @@ def sharding(mesh: Mesh, *logical_axes: str | None) -> NamedSharding:
 
 
 def param_axes(path: str, ndim: int) -> tuple[str | None, ...]:
-    """Logical axes of the parameter at `a/b/kernel`, None for those without a name."""
+    """Return the logical axes of the parameter at `a/b/kernel`; None has no name."""
     for pattern, axes in PARAM_AXES.items():
         if re.search(rf"{pattern}$", path) and len(axes) == ndim:
             return axes
@@ -103,7 +103,7 @@ def param_axes(path: str, ndim: int) -> tuple[str | None, ...]:
 
 
 def state_shardings(mesh: Mesh, config: MeshConfig, state: Any) -> Any:
-    """A sharding for each array of a training state.
+    """Return a sharding for each array of a training state.
 
     Averages and moments end in the path of their parameter and lie as it does. An axis
     that does not divide stays whole.
@@ -141,18 +141,18 @@ def _spec(
 
 
 def per_device(mesh: Mesh) -> NamedSharding:
-    """The sharding of a vector with one value for each device."""
+    """Return the sharding of a vector with one value for each device."""
     return NamedSharding(mesh, PartitionSpec(MESH_AXES))
 
 
 def on_each_device(mesh: Mesh, flag: bool) -> jax.Array:
-    """A vector of the flag of each device's process."""
+    """Return a vector of the flag of each device's process."""
     values = np.full(mesh.local_mesh.size, flag)
     return jax.make_array_from_process_local_data(per_device(mesh), values)
 
 
 def data_shard(mesh: Mesh) -> tuple[int, int]:
-    """This process's part of the batch, as (number, of how many).
+    """Return this process's part of the batch, as (number, of how many).
 
     Processes that hold the same rows of the mesh, as when a copy of the model spans
     them, read the same part.

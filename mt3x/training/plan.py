@@ -1,4 +1,4 @@
-"""What a training step needs on machines that are not there: memory, FLOPs.
+"""The memory and FLOPs that a training step needs on machines that are not there.
 
 The step is compiled ahead of time for a described TPU topology (libtpu compiles without
 a TPU) or for as many CPU devices, and read: nothing is run.
@@ -64,11 +64,11 @@ class Plan:
 
     @property
     def memory(self) -> int:
-        """Bytes that a device must have."""
+        """The bytes that a device must have."""
         return self.arguments + self.temporaries
 
     def compute_s(self, utilization: float) -> float | None:
-        """Seconds of a step from its FLOPs, at this part of the peak."""
+        """Return the seconds of a step from its FLOPs, at this part of the peak."""
         if self.chip is None:
             return None
         peak = peak_flops([self.chip.kind] * self.devices, self.dtype)
@@ -76,7 +76,7 @@ class Plan:
 
 
 def tpu_devices(topology: str) -> tuple[Chip, list[Any]]:
-    """The devices of a described topology: `v3-32` (32 cores), or `v4:2x2x4` (chips).
+    """Return the devices of a topology: `v3-32` (32 cores), or `v4:2x2x4` (chips).
 
     Raises:
       ValueError: it is unknown, or libtpu is not installed.
@@ -99,14 +99,14 @@ def tpu_devices(topology: str) -> tuple[Chip, list[Any]]:
     except Exception as error:  # JAX and libtpu raise all kinds
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"topology {generation}:{size} can not be described ({reason}); it needs "
+            f"topology {generation}:{size} cannot be described ({reason}); it needs "
             "libtpu (pip install libtpu), or plan for host devices"
         ) from error
     return chip, list(found.devices)
 
 
 def _grid(topology: str, devices: int, chip: Chip) -> str:
-    """The chips of a flat topology in a rectangle, as square as can be."""
+    """Return the chips of a flat topology in a rectangle, as square as can be."""
     chips = devices // chip.devices
     power = chips.bit_length() - 1
     if chips < 1 or chips != 2**power or chips * chip.devices != devices:
@@ -174,7 +174,7 @@ def fewest_microbatches(
     chip: Chip,
     num_frames: int = 1024,
 ) -> tuple[TrainConfig, Plan]:
-    """The largest microbatch that fits the chip: 1, 2, 4... of them are tried.
+    """Find the largest microbatch that fits the chip: 1, 2, 4... of them are tried.
 
     Raises:
       MemoryError: one example a device does not fit.

@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 def prefetched(
     make: Callable[[int], Item], steps: Iterable[int], depth: int
 ) -> Iterator[Iterator[Item]]:
-    """An iterator over `make(step)`, of which up to `depth` wait ready.
+    """Yield an iterator over `make(step)`; up to `depth` items wait ready.
 
     An exception in `make` comes out of the iterator, in its turn. At the end of the
     block the thread ends after the item it is at.

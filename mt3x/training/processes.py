@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and talks."""
+    """Return whether this process is the one that writes and talks."""
     return jax.process_index() == 0
 
 
@@ -45,14 +45,14 @@ def on_first(action: Callable[[], Any]) -> None:
 
 
 def any_of(flag: bool) -> bool:
-    """Whether the flag is set in some process."""
+    """Return whether the flag is set in some process."""
     if jax.process_count() == 1:
         return flag
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
 def fetch(tree: Any) -> Any:
-    """A tree of global arrays: as it is on one device, from several as NumPy arrays."""
+    """Return a tree of global arrays; from several devices as NumPy arrays."""
     if jax.device_count() == 1:
         return tree
     if jax.process_count() == 1:
@@ -61,13 +61,13 @@ def fetch(tree: Any) -> Any:
 
 
 def share(items: Sequence[Any]) -> Sequence[Any]:
-    """This process's part of some items; at least one, so that every one has a turn."""
+    """Return this process's part of some items, at least one: all take turns."""
     count = jax.process_count()
     return items[jax.process_index() % len(items) :: count]
 
 
 def mean(rows: Sequence[Mapping[str, float]], total: int) -> dict[str, float]:
-    """Means by name over the rows of all processes.
+    """Return means by name over the rows of all processes.
 
     Args:
       rows: what this process found for its `share`, with the same names everywhere.
@@ -99,7 +99,7 @@ def start(
 
     Give all three of the first arguments, or none to have them found (Slurm, Open MPI,
     Cloud TPU). Where there is one process, nothing happens, nor where none are given
-    and JAX has computed already. Afterwards a process whose peer dies ends too: at once
+    and JAX has computed already. Afterwards a process ends when its peer dies: at once
     where it waits for that peer's data on a CPU, otherwise when the peer's heartbeat
     stays away.
 
@@ -147,7 +147,7 @@ def start(
 
 
 def slurm_devices(environment: Mapping[str, str]) -> list[int] | None:
-    """Devices that a process takes on Slurm, or None to leave it to JAX.
+    """Return the devices that a process takes on Slurm; None leaves it to JAX.
 
     JAX gives each task the one GPU of its number on the node. Where a node runs one
     task, that task takes them all.
@@ -175,7 +175,7 @@ def _check(coordinator: str, processes: int, process_id: int) -> None:
 
 
 def _initialize(options: Mapping[str, Any], timeout_s: int) -> None:
-    """`jax.distributed.initialize`, which ends the process when it waits in vain."""
+    """Call `jax.distributed.initialize`, and raise where it waits in vain."""
     errors: list[Exception] = []
     named = "coordinator_address" in options or "JAX_COORDINATOR_ADDRESS" in os.environ
 

@@ -76,7 +76,7 @@ class RunCheckpoints:
     def restore(
         self, weights: Any, optimizer: Any, report: Callable[[str], None]
     ) -> tuple[int, Any, Any, dict[str, Any]] | None:
-        """The newest complete checkpoint, or None where there is none yet.
+        """Return the newest complete checkpoint, or None where there is none yet.
 
         A damaged step is reported, moved to `damaged/`, and the one before is tried.
 
@@ -117,7 +117,7 @@ class RunCheckpoints:
         return None
 
     def wait(self) -> None:
-        """Return when everything is written, or raise OSError as `save` does."""
+        """Wait until everything is written, or raise OSError as `save` does."""
         with self._explained():
             self._manager.wait_until_finished()
 
@@ -126,7 +126,7 @@ class RunCheckpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Failures to write as one line."""
+        """Raise failures to write as one line."""
         try:
             yield
         # Orbax and TensorStore raise all kinds of exceptions on full disks.

@@ -1,4 +1,4 @@
-"""What a training run tells about itself: a learning curve, TensorBoard, a bar.
+"""The log of a training run: a learning curve, TensorBoard, a progress bar.
 
 `learning_curve.csv` in the run folder has one row per logged step: the means since the
 row before, and validation scores where the step was scored. It needs nothing but
@@ -38,19 +38,19 @@ class RunLog:
         self._bar = _open_bar(first_step, last_step)
 
     def advance(self, step: int) -> None:
-        """`step` steps are done."""
+        """Move the bar: `step` steps are done."""
         if self._bar is not None:
             self._bar.advance(step)
 
     def say(self, line: str) -> None:
-        """A line for the user."""
+        """Tell the user a line."""
         if self._bar is not None:
             self._bar.say(line)
         elif self._curve is not None:
             print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Scalars of a step; more of the same step join its row."""
+        """Add scalars of a step; more of the same step join its row."""
         if self._curve is None:
             return
         self._curve.add(step, values)
@@ -65,14 +65,14 @@ class RunLog:
             self.say(f"step {step}  {row}")
 
     def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
-        """A picture (uint8) for TensorBoard."""
+        """Give TensorBoard a picture (uint8)."""
         if self._board is not None:
             self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
 
     def add_sound(
         self, step: int, name: str, samples_Sx2: np.ndarray, sample_rate_hz: int
     ) -> None:
-        """A sound in stereo for TensorBoard, where soundfile can encode it."""
+        """Give TensorBoard a sound in stereo, where soundfile can encode it."""
         if self._board is not None and importlib.util.find_spec("soundfile"):
             self._board.add_audio(name, samples_Sx2, step, sample_rate_hz)
 
@@ -84,7 +84,7 @@ class RunLog:
 
 
 class LearningCurve:
-    """Rows of step and scalars in a CSV file that is whole at any time."""
+    """The rows of step and scalars in a CSV file that is whole at any time."""
 
     def __init__(self, path: Path, first_step: int) -> None:
         self._path = path
@@ -108,7 +108,7 @@ class LearningCurve:
 
 
 def read_curve(path: str | Path) -> list[dict[str, float]]:
-    """The rows of a learning curve; a row lacks what was not measured at its step."""
+    """Return the rows of a learning curve, each with what its step measured."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return [{k: float(v) for k, v in row.items() if v != ""} for row in rows]

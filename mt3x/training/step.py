@@ -23,7 +23,7 @@ from mt3x.training.partitioning import MeshConfig
 
 
 class Objective(Protocol):
-    """Where a model meets its data; `mt3x.models.objectives` has the real ones."""
+    """A model and its loss; `mt3x.models.objectives` has the real ones."""
 
     @property
     def config(self) -> Any:
@@ -62,7 +62,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class StepConfig:
-    """All that the result of an update depends on, but the objective and the batch."""
+    """All that an update depends on, except for the objective and the batch."""
 
     # Updates in total, those before a resume included.
     steps: int = 100_000
@@ -73,7 +73,7 @@ class StepConfig:
     # Arithmetic of forward and backward pass: float32 or bfloat16. An experiment makes
     # its objective with it; parameters and updates stay float32.
     dtype: str = "float32"
-    # Parts of a batch whose gradients are summed, to train in less memory.
+    # Parts of a batch; their gradients are summed, to train in less memory.
     microbatches: int = 1
     # Seed of the initial parameters and of what the objective draws.
     seed: int = 0
@@ -100,7 +100,7 @@ class StepConfig:
 def init_state(
     config: StepConfig, objective: Objective, params: Any = None
 ) -> dict[str, Any]:
-    """Training state of step 0: `weights` (params, ema) and `optimizer`.
+    """Return the training state of step 0: `weights` (params, ema) and `optimizer`.
 
     Args:
       config: how updates are made.
@@ -122,7 +122,9 @@ def init_state(
 def train_step(
     config: StepConfig, objective: Objective, state: Any, batch: Any
 ) -> tuple[Any, dict[str, jax.Array]]:
-    """One update; pure. The loss is a sum over the batch, divided once by its weight.
+    """Update the state once; pure.
+
+    The loss is a sum over the batch, divided once by its weight.
 
     Returns:
       The new state, and scalars: loss, its parts, learning_rate, gradient_norm.
@@ -168,7 +170,7 @@ def train_step(
 def _gradient_sum(
     config: StepConfig, objective: Objective, params: Any, batch: Any, rng: jax.Array
 ) -> tuple[Any, Any]:
-    """Gradient of the loss's sum and its LossSums, over all microbatches."""
+    """Return the gradient of the loss's sum and its LossSums, over all microbatches."""
 
     def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, LossSums]:
         sums = objective.loss(params, part, rng)
@@ -194,7 +196,7 @@ def _gradient_sum(
 
 
 class ShardedStep(NamedTuple):
-    """Jitted functions of one run."""
+    """The jitted functions of one run."""
 
     # ShapeDtypeStructs with shardings: what a checkpoint is restored into.
     state: Any
@@ -207,7 +209,7 @@ class ShardedStep(NamedTuple):
 
 
 class _Placed:
-    """An objective whose inputs lie where the loss is to be computed.
+    """An objective with inputs placed where the loss is to be computed.
 
     Each device computes its part of the batch with whole parameters, or with its part
     of the `model` axis. XLA left alone splits products of a fully sharded step over the

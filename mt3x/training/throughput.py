@@ -40,7 +40,7 @@ PEAK_TFLOPS: Mapping[str, tuple[float, float]] = {
 
 
 def peak_flops(kinds: Sequence[str], dtype: str) -> float | None:
-    """FLOP/s of devices together, or None where one is not in `PEAK_TFLOPS`.
+    """Return the FLOP/s of all devices; None where one is not in `PEAK_TFLOPS`.
 
     Args:
       kinds: `device_kind` of each.
@@ -57,7 +57,7 @@ def peak_flops(kinds: Sequence[str], dtype: str) -> float | None:
 
 
 class Throughput:
-    """Rates over the steps since the last reading.
+    """The rates over the steps since the last reading.
 
     The first batch starts the clock and counts for nothing: its step compiles.
     """
@@ -68,7 +68,8 @@ class Throughput:
         peak_flops: float | None = None,
         sample_rate_hz: float | None = None,
     ) -> None:
-        """
+        """Start with no step counted.
+
         Args:
           flops_per_step: of the whole batch, from `matmul_flops`.
           peak_flops: of all devices.
@@ -86,7 +87,7 @@ class Throughput:
         self._tokens: Any = None  # a sum on the device, read when it is asked for
 
     def count(self, batch: Mapping[str, Any]) -> None:
-        """A step with this batch (arrays of the whole batch) has been started."""
+        """Count a step that was started with this batch (arrays of the whole batch)."""
         if self._begin_s is None:
             self._begin_s = time.perf_counter()
             self._reset()
@@ -102,11 +103,11 @@ class Throughput:
             self._tokens = count if self._tokens is None else self._tokens + count
 
     def waited(self, seconds: float) -> None:
-        """Training stood still for want of data."""
+        """Count seconds in which training stood still for want of data."""
         self._waited_s += seconds
 
     def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches, their time counted as waiting."""
+        """Yield the batches; the time that they take counts as waiting."""
         stream = iter(batches)
         while True:
             begin_s = time.perf_counter()
@@ -118,11 +119,11 @@ class Throughput:
             yield batch
 
     def paused(self, seconds: float) -> None:
-        """Something else than training was done (validation), which does not count."""
+        """Leave seconds out in which something else was done, such as validation."""
         self._paused_s += seconds
 
     def read(self) -> dict[str, float]:
-        """Rates since the last reading; none where no step was counted.
+        """Return the rates since the last reading; none where no step was counted.
 
         Call it when the steps are done, not just started. `step_s` and `data_wait_s`
         are seconds for each step, tokens are without padding.
@@ -149,7 +150,7 @@ class Throughput:
 
 
 def matmul_flops(function: Callable[..., Any], *args: Any) -> float:
-    """FLOPs of the matrix products and convolutions of a function, over all devices.
+    """Count the FLOPs of a function's matrix products and convolutions, on all devices.
 
     They are counted in the program as JAX traces it: XLA's cost analysis counts the
     body of a loop once, and does not see into the libraries that it calls on a GPU.
@@ -177,8 +178,8 @@ def _flops(jaxpr: Any) -> float:
             inner = sum(_flops(part) for part in _jaxprs(params))
             if inner and name == "while":
                 raise ValueError(
-                    "can't count the products of a while loop, whose turns are not "
-                    "known; write it as a scan"
+                    "cannot count the products of a while loop, as its turns are "
+                    "not known; write it as a scan"
                 )
             total += inner * params.get("length", 1) if name == "scan" else inner
     return total
@@ -199,7 +200,7 @@ def _dot_flops(equation: Any) -> float:
 
 
 def _conv_flops(equation: Any) -> float:
-    """Products with padding and with the zeros between dilated inputs don't count."""
+    """Count products, but not with padding and with zeros between dilated inputs."""
     params = equation.params
     numbers = params["dimension_numbers"]
     left, right = (var.aval.shape for var in equation.invars)

@@ -31,7 +31,7 @@ from mt3x.training.run_log import RunLog
 from mt3x.training.step import Batches, Objective, StepConfig, make_sharded_step
 from mt3x.training.throughput import Throughput, matmul_flops, peak_flops
 
-# A change of these does not change what a step computes, so a run may go on with it.
+# A change of these does not change what a step computes, so a run may resume with it.
 FREE_SETTINGS = (
     "train/mesh/model",
     "train/mesh/fully_sharded",
@@ -47,7 +47,7 @@ FREE_SETTINGS = (
 
 @dataclass(frozen=True)
 class TrainConfig(StepConfig):
-    """How to train; what to train is the objective's config."""
+    """Options of a training run; what to train is the objective's config."""
 
     # Devices as data x model, and how parameters lie on them.
     mesh: MeshConfig = field(default_factory=MeshConfig)
@@ -71,8 +71,11 @@ class TrainConfig(StepConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
-            *("log_interval", "keep"),
-            *("checkpoint_interval", "eval_interval", "prefetch"),
+            "log_interval",
+            "keep",
+            "checkpoint_interval",
+            "eval_interval",
+            "prefetch",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
@@ -82,7 +85,7 @@ class TrainConfig(StepConfig):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run."""
 
     step: int
     # "steps", "early stop" or "signal".
@@ -124,11 +127,11 @@ def train(
     Raises:
       ValueError: the folder's run has another config, the loss or the gradient is not
         finite (the message names the step), or the batch does not fit the devices.
-      OSError: another run uses the folder, or it can not be written.
+      OSError: another run uses the folder, or it cannot be written.
     """
     use_compilation_cache()
     folder = RunFolder(run_dir)
-    # A cosine ends where the run ends; the other schedules know no end.
+    # A cosine ends where the run ends; the other schedules have no end.
     free = FREE_SETTINGS
     if config.optimizer.schedule != "cosine":
         free += ("train/steps",)
@@ -186,7 +189,7 @@ class _Run:
             self.step, weights, optimizer, self.progress = found
             self.state = {"weights": weights, "optimizer": optimizer}
             self.saved_step = self.step
-            notes.append(f"going on from step {self.step}")
+            notes.append(f"resuming from step {self.step}")
         else:
             given = None
             if config.init_weights is not None:
@@ -238,7 +241,7 @@ class _Run:
                 if stopping:
                     self.log.say(
                         f"stopped by a signal at step {self.step}; the same command "
-                        "goes on from here"
+                        "resumes here"
                     )
                     return self._outcome("signal")
                 patience = config.early_stop_patience
@@ -282,7 +285,7 @@ class _Run:
             self.log.say(f"trace of {len(self.traced_steps)} steps: {self.trace_dir}")
 
     def _all_asked_to_stop(self, signals: list[int]) -> bool:
-        """Whether to stop here: the same answer in all processes.
+        """Return whether to stop here: the same answer in all processes.
 
         A process alone knows it at once. Of several, one may have been asked; the flag
         comes to all with the scalars, a step late.
@@ -367,7 +370,7 @@ class _Run:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that fills when the process is asked to end; asked twice, it ends."""
+    """Yield a list that fills when the process is asked to end; twice ends it."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received

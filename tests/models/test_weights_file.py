@@ -81,7 +81,7 @@ def test_other_files(tmp_path):
         weights_file.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         weights_file.load(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="no run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         weights_file.load(tmp_path)
 
 
@@ -210,7 +210,7 @@ def test_checkpoint_folder(tmp_path):
 def test_other_folders_are_not_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    with pytest.raises(FileExistsError, match="photos is no checkpoint"):
+    with pytest.raises(FileExistsError, match="photos is not a checkpoint"):
         weights_file.save_checkpoint(tmp_path / "photos", PARAMS, {}, overwrite=True)
     with pytest.raises(FileNotFoundError, match="no folder"):
         weights_file.save_checkpoint(tmp_path / "a" / "b", PARAMS, {})

@@ -246,7 +246,7 @@ def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
     capfd.readouterr()
     outcome = train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
     text = capfd.readouterr().err
-    assert "step 6 is damaged" in text and "going on from step 3" in text
+    assert "step 6 is damaged" in text and "resuming from step 3" in text
     assert outcome.step == 6 and losses(tmp_path) == before
     assert newest.is_dir() and (tmp_path / "damaged").is_dir()
 
