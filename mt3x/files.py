@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import dacite
-
 __all__ = [
     "FieldError",
     "check_local",
@@ -155,6 +153,8 @@ def from_json(
       FieldError: a field is missing, unknown or of another type; one line.
       ValueError: the dataclass refuses a value.
     """
+    import dacite
+
     for name in required:
         if name not in values:
             raise FieldError(f"{name!r} is missing")

@@ -3,7 +3,6 @@
 import os
 
 import jax
-import platformdirs
 
 
 def platform() -> str:
@@ -37,6 +36,8 @@ def use_compilation_cache() -> None:
 
 def _user_folder() -> str | None:
     """Return the folder of the user's programs; None where there is no home."""
+    import platformdirs
+
     try:
         folder = platformdirs.user_cache_path("mt3x", appauthor=False) / "jax"
     except RuntimeError:
