@@ -2,6 +2,8 @@
 
 import os
 
+from hypothesis import settings
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MT3X_CACHE"] = "off"
@@ -10,6 +12,10 @@ os.environ["MT3X_CACHE"] = "off"
 FAST = "--xla_backend_optimization_level=0"
 if FAST not in (flags := os.environ.get("XLA_FLAGS", "")):
     os.environ["XLA_FLAGS"] = f"{FAST} {flags}".strip()
+
+# However slow the machine is.
+settings.register_profile("mt3x", deadline=None)
+settings.load_profile("mt3x")
 
 
 def pytest_configure(config):

@@ -99,7 +99,7 @@ def run_job(run_dir, processes, devices=1, signals=None):
             )
         )
     try:
-        outputs = [process.communicate(timeout=90) for process in started]
+        outputs = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -121,6 +121,7 @@ def expected(tmp_path_factory):
     return losses(run_dir)
 
 
+@pytest.mark.slow
 def test_job_killed_stopped_and_finished(tmp_path, expected):
     """Two processes, one killed; four, one asked to stop; this one to the end.
 
@@ -128,7 +129,7 @@ def test_job_killed_stopped_and_finished(tmp_path, expected):
     """
     begin_s = time.monotonic()
     other, killed = run_job(tmp_path, 2, devices=2, signals={1: (4, signal.SIGKILL)})
-    assert time.monotonic() - begin_s < 90
+    assert time.monotonic() - begin_s < 300
     assert killed[0] == -signal.SIGKILL
     assert other[0] not in (0, -signal.SIGKILL), other
     assert 2 <= len(losses(tmp_path)) < 8
@@ -217,7 +218,7 @@ def test_slurm_names_the_job():
         )
         for n in range(2)
     ]
-    assert [p.communicate(timeout=60)[0] for p in started] == ["0 2\n", "1 2\n"]
+    assert [p.communicate(timeout=300)[0] for p in started] == ["0 2\n", "1 2\n"]
 
 
 def test_one_task_of_a_node_takes_its_gpus():

@@ -20,12 +20,8 @@ from mt3x.training.run_log import read_curve
 from mt3x.training.train import TrainConfig, train
 
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "eight_devices.py"
-CASES = (
-    "tokens:1",
-    "tokens:2:sharded",
-    "stem:1",
-    "conformer:2:sharded",
-)
+TOKENS = ("tokens:1", "tokens:2:sharded")
+STEMS = ("stem:1", "conformer:2:sharded")
 
 
 def run(*arguments, devices=8):
@@ -47,12 +43,26 @@ def run(*arguments, devices=8):
 
 @pytest.fixture(scope="module")
 def measured():
-    return json.loads(run(*CASES))
+    return json.loads(run(*TOKENS))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.fixture(scope="module")
+def measured_stems():
+    return json.loads(run(*STEMS))
+
+
+@pytest.mark.parametrize("case", TOKENS)
 def test_update_is_that_of_one_device(measured, case):
-    found = measured[case]
+    check_update(measured[case], case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STEMS)
+def test_update_of_stems_is_that_of_one_device(measured_stems, case):
+    check_update(measured_stems[case], case)
+
+
+def check_update(found, case):
     assert abs(found["loss"]) < 1e-6
     assert abs(found["gradient_norm"]) < 1e-5
     assert found["gradient"] < 1e-5
@@ -63,21 +73,22 @@ def test_update_is_that_of_one_device(measured, case):
     assert max(found["statistics"], default=0) < 1e-5
 
 
-@pytest.mark.parametrize("case", ["stem:1", "conformer:2:sharded"])
-def test_stems_send_no_activations_over_data(measured, case):
+@pytest.mark.slow
+@pytest.mark.parametrize("case", STEMS)
+def test_stems_send_no_activations_over_data(measured_stems, case):
     """Batch norm sums a mean, a mean square and their gradients; of each channel."""
     parts = 8 if case.endswith(":1") else 4
     entries = [
         entry
         for kind in ("all-gather", "all-reduce")
-        for entry in measured[case][kind]
+        for entry in measured_stems[case][kind]
         if entry[1] >= parts
     ]
     rows = BATCH // 2 // parts
     sent = [shape for shape, *_ in entries if shape[:2] in ([rows, 8], [8, 8])]
     assert entries and not sent
     if case == "stem:1":
-        assert set(measured[case]["kinds"]) == {"all-reduce"}
+        assert set(measured_stems[case]["kinds"]) == {"all-reduce"}
         of_norms = [count for shape, _, count in entries if shape == [8]]
         # Twice for two microbatches: mean, mean square, their gradients, scale, bias.
         assert 4 <= len(of_norms) <= 6 and set(of_norms) == {2}
