@@ -155,7 +155,8 @@ def test_rows_without_integrated_scores_go_on(folder, scores, tmp_path):
     """Those of older versions: the pieces have none, so there is no mean of them."""
     for name in ("config.json", "pieces.jsonl"):
         (tmp_path / name).write_text((scores / name).read_text())
-    rows = [json.loads(line) for line in (tmp_path / "pieces.jsonl").open()]
+    text = (tmp_path / "pieces.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     assert rows[0].pop("integrated")
     lines = [json.dumps(row) + "\n" for row in rows]
     (tmp_path / "pieces.jsonl").write_text("".join(lines))
