@@ -12,11 +12,12 @@ import numpy as np
 
 from mt3x.files import write_whole
 from mt3x.music.instruments import PROGRAM_NAMES
-from mt3x.music.notes import Notes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mt3x.music.notes import Notes
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
 PITCH_NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
@@ -41,7 +42,7 @@ class Spectrogram:
 
 
 def plot_notes(
-    notes: Notes,
+    notes: "Notes",
     path: str | os.PathLike[str] | IO[bytes] | None = None,
     spectrogram: Spectrogram | None = None,
     title: str | None = None,
@@ -178,7 +179,7 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
     axes.set_facecolor("black")
 
 
-def _by_instrument(notes: Notes) -> dict[str, Notes]:
+def _by_instrument(notes: "Notes") -> "dict[str, Notes]":
     """Return the notes of each program and the drums by name, the busiest first."""
     key_N = np.where(notes.is_drum, len(PROGRAM_NAMES), notes.program)
     keys, counts = np.unique(key_N, return_counts=True)
@@ -187,7 +188,7 @@ def _by_instrument(notes: Notes) -> dict[str, Notes]:
 
 
 def _draw_instruments(
-    axes: "Axes", instruments: dict[str, Notes], on_dark: bool
+    axes: "Axes", instruments: "dict[str, Notes]", on_dark: bool
 ) -> None:
     """Give each instrument a colour, and a legend that names them."""
     from matplotlib import colormaps
@@ -220,7 +221,7 @@ def _draw_instruments(
     )
 
 
-def _draw_bars(axes: "Axes", notes: Notes, on_dark: bool):
+def _draw_bars(axes: "Axes", notes: "Notes", on_dark: bool):
     from matplotlib.collections import PolyCollection
 
     left, right = notes.onset_s, notes.offset_s
