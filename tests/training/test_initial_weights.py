@@ -210,7 +210,8 @@ def test_partial_start_on_a_mesh(in_folder):
         fixtures=str(FIXTURES),
         file="w.safetensors",
     )
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    more = "--xla_force_host_platform_device_count=4"
+    flags = {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {more}"}
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,

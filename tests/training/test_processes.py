@@ -73,7 +73,8 @@ def free_port():
 def run_job(run_dir, processes, devices=1, signals=None):
     """Train in some processes; `signals`: process -> (step, number). Their results."""
     coordinator = f"127.0.0.1:{free_port()}"
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    more = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} {more}"
     started = []
     for n in range(processes):
         at, number = (signals or {}).get(n, (None, 0))

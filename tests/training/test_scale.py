@@ -25,12 +25,8 @@ STEMS = ("stem:1", "conformer:2:sharded")
 
 
 def run(*arguments, devices=8):
-    # Compiled without optimisation: that takes half the time, and the parts of a
-    # program are laid out before it.
-    flags = (
-        f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0"
-    )
+    more = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} {more}"
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, arguments)],
         env={**os.environ, "XLA_FLAGS": flags},
