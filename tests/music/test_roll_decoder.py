@@ -12,7 +12,6 @@ from mt3x.files import from_json
 from mt3x.music.notes import Notes
 from mt3x.music.piano_postprocessing import PianoPostprocessing
 from mt3x.music.roll_decoder import (
-    BLOCK_FRAMES,
     ONSET_REFINEMENTS,
     RollDecoder,
     RollDecodingConfig,
@@ -241,7 +240,7 @@ def test_latency_is_taken_off_onsets_and_offsets():
 
 
 def test_postprocessing_comes_in_the_end():
-    rolls = random_rolls(3 * BLOCK_FRAMES // 2, 5)
+    rolls = random_rolls(200, 5)
     plain = rolls_to_notes(rolls, PLAIN)
     postprocessing = PianoPostprocessing(noise=0.2)
     options = dataclasses.replace(PLAIN, postprocessing=postprocessing)
