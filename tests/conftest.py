@@ -26,8 +26,16 @@ settings.load_profile("mt3x")
 
 
 def pytest_configure(config):
-    """Keep compiled programs for other tests, workers, processes and runs."""
+    """Keep compiled programs for the next run; each worker has its own folder.
+
+    JAX's cache stands no two writers, and of programs that several devices run it gives
+    back ones that wait for ever: processes that tests start have none.
+    """
+    import jax
+
     if hasattr(config, "cache"):
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("jax"))
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        folder = config.cache.mkdir(f"jax-{worker}")
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
