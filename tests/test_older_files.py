@@ -38,10 +38,11 @@ def test_a_run_resumes_with_the_same_losses(older, monkeypatch):
         read_curve("curve.csv"),
     )
     assert [row["step"] for row in found] == [row["step"] for row in expected]
-    # A start without the weights would be 6e-3 off, JAX 0.12 is 2e-4 from JAX 0.10.
-    for name in ("loss", "onset", "frame", "offset"):
+    # JAX 0.12 moves the gradient's norm by 2 %, a lost optimizer state by 28 %.
+    rtol = {"loss": 1e-3, "onset": 1e-3, "frame": 1e-3, "offset": 1e-3}
+    for name, limit in (rtol | {"velocity": 3e-2, "gradient_norm": 0.1}).items():
         np.testing.assert_allclose(
-            [row[name] for row in found], [row[name] for row in expected], rtol=1e-3
+            [row[name] for row in found], [row[name] for row in expected], rtol=limit
         )
 
 
