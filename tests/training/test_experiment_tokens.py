@@ -60,7 +60,7 @@ optimizers.OptimizerConfig.warmup_steps = 100
 optimizers.OptimizerConfig.name = 'muon'
 optimizers.OptimizerConfig.gradient_clip_norm = 1.0
 train.TrainConfig.score = 'note_offset_program_f1'
-train.TrainConfig.eval_interval = 500
+train.TrainConfig.eval_interval = 100
 train.TrainConfig.checkpoint_interval = 500
 """
 
@@ -108,7 +108,7 @@ def test_a_tiny_model_learns_songs_by_heart(folder):
         assert done.returncode == 0, done.stderr
         if "best note_offset_program_f1 1.0000" in done.stderr:
             break
-    assert f"best note_offset_program_f1 1.0000 at step {steps}" in done.stderr
+    assert "best note_offset_program_f1 1.0000" in done.stderr
     done = mt3x(
         folder, "transcribe", "audio", "--model", "mt3", "-c", "run", "-d", "est"
     )
