@@ -5,6 +5,7 @@ decoder of each kind of model (`READERS`), with its own options.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -38,8 +39,8 @@ class Model(NamedTuple):
     batch_size: int | None = None  # windows or segments at once
 
 
-class Reader:
-    """Samples of a recording in, notes out."""
+class Reader(ABC):
+    """Samples of a recording in, notes out; made of a `Model` and its `Options`."""
 
     # A dataclass: what can be chosen.
     Options: ClassVar[type]
@@ -48,9 +49,7 @@ class Reader:
     # How rolls become notes; None where the model has none.
     roll_decoding: RollDecodingConfig | None
 
-    def __init__(self, model: Model, options: Any) -> None:
-        raise NotImplementedError
-
+    @abstractmethod
     def transcribe(
         self,
         blocks: Iterable[np.ndarray],
@@ -67,15 +66,14 @@ class Reader:
         Raises:
           ValueError: `on_rolls` is given to a decoder without rolls.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
         """Yield consecutive rolls of consecutive samples_S.
 
         Raises:
           ValueError: the model has none.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ class RefinedReader(TokenReader):
         return refiner.finish(self._model.decode(blocks, on_progress, take).notes)
 
 
-READERS: Mapping[Any, Mapping[str, type[Reader]]] = {
+READERS: Mapping[Any, Mapping[str, Any]] = {
     PianoConfig: {"rolls": PianoReader},
     TokensConfig: {"tokens": TokenReader, "rolls": HeadReader, "both": RefinedReader},
 }
@@ -252,7 +250,7 @@ def make_reader(
             f"{decoder!r}, or train a model with TokensConfig.rolls"
         )
     reader = readers[decoder]
-    given = {name: value for name, value in options.items() if value}
+    given = {k: v for k, v in options.items() if v is not None and v is not False}
     for name in given.keys() - _options(reader):
         what = kind if decoder == usual else f"{kind} with decoder {decoder}"
         raise ValueError(

@@ -9,6 +9,7 @@ Scores move in steps of notes. The loss on validation pieces, and the accuracy o
 next token, move with every weight, and take much less time (`LossValidation`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -65,7 +66,7 @@ def make_validation(
     return kinds[type(objective.config)](objective, clips)
 
 
-class _NoteValidation:
+class _NoteValidation(ABC):
     """What the validations of both kinds of models share.
 
     Several processes share the clips. The first clip that a process has is shown: a
@@ -102,22 +103,23 @@ class _NoteValidation:
                 }
         return {**processes.mean(scores, len(self._clips)), **shown}
 
+    @abstractmethod
     def _model(self, params: Any) -> Any:
         """Return the model with these parameters; programs are compiled once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _transcribe(self, model: Any, samples_S: np.ndarray) -> tuple[Notes, Any]:
         """Return the notes of a clip, and its rolls where there are some."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scores(self, ref: Notes, est: Notes, rolls: Any) -> dict[str, float]:
-        raise NotImplementedError
+        """Return the scores of a clip."""
 
+    @abstractmethod
     def _shown_rolls(
         self, ref: Notes, est: Notes, rolls: Any, shown_s: float
     ) -> tuple[Rolls, Rolls]:
         """Return the rolls of reference and estimate to be shown."""
-        raise NotImplementedError
 
 
 class RollValidation(_NoteValidation):

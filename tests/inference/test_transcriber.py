@@ -82,6 +82,7 @@ def test_thresholds_replace_the_checkpoints(weights):
     changed = Transcriber(weights, frame_threshold=0.7).roll_decoding
     assert changed is not None and changed.frame_threshold == 0.7
     assert Transcriber(weights).roll_decoding == SMALL.decoding
+    assert Transcriber(weights, frame_threshold=0.0).roll_decoding.frame_threshold == 0
     with pytest.raises(ValueError, match="onset_threshold is 7"):
         Transcriber(weights, onset_threshold=7)
 
