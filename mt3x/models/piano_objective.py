@@ -122,7 +122,7 @@ class PianoConfig:
         """
         rolls_Tx4xP = np.concatenate([np.asarray(r, np.float32) for _, r in segments])
         rate_hz = self.features.frame_rate_hz
-        rolls = Rolls(*np.moveaxis(rolls_Tx4xP, 1, 0), frame_rate_hz=rate_hz)
+        rolls = Rolls.from_stack(rolls_Tx4xP, rate_hz)
         return rolls_to_notes(rolls, self.decoding)
 
 

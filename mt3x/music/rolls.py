@@ -39,6 +39,15 @@ class Rolls:
         """Take arrays TxP by `ROLL_NAMES`."""
         return cls(*(rolls[name] for name in ROLL_NAMES), frame_rate_hz=frame_rate_hz)
 
+    @classmethod
+    def from_stack(cls, rolls_Tx4xP: np.ndarray, frame_rate_hz: float) -> "Rolls":
+        """Take one array Tx4xP, in the order of `ROLL_NAMES`."""
+        return cls(*np.moveaxis(rolls_Tx4xP, 1, 0), frame_rate_hz=frame_rate_hz)
+
+    def stacked(self) -> np.ndarray:
+        """Return one array Tx4xP, in the order of `ROLL_NAMES`."""
+        return np.stack(list(self.by_name().values()), axis=1)
+
     def by_name(self) -> dict[str, np.ndarray]:
         """Return the arrays TxP by `ROLL_NAMES`."""
         return {name: getattr(self, f"{name}_TxP") for name in ROLL_NAMES}

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import SMALL_TOKENS, random_params, save_small_weights
 
@@ -29,7 +29,6 @@ def noise(seconds: float) -> np.ndarray:
     return 0.1 * rng.standard_normal(round(seconds * RATE)).astype(np.float32)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 70), max_size=8), st.integers(1, 5), st.sampled_from([1, 4])
 )

@@ -186,7 +186,7 @@ def num_forbidden(grammar: Grammar, segments: list[np.ndarray]) -> int:
 
 
 @pytest.mark.parametrize(("name", "instruments"), CASES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(notes=some_notes(), segment_frames=st.integers(75, 625))
 def test_what_notes_are_written_as_is_allowed(name, instruments, notes, segment_frames):
     config = CONFIGS[name]

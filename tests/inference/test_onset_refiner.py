@@ -153,7 +153,7 @@ def cases(draw):
     return notes, rolls_with(*peaks, num_frames=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cases(), st.integers(1, 60))
 def test_what_must_not_change_does_not(case, num_blocks):
     notes, rolls = case

@@ -22,7 +22,7 @@ def local_rolls(samples_S: np.ndarray) -> Rolls:
     return Rolls(*(np.tile(frames_TxW[:, [i]], NUM_PITCHES) for i in range(4)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(num_samples=st.integers(1, 500), cuts=st.lists(st.integers(0, 500), max_size=9))
 def test_cut_and_joined_equals_whole(num_samples, cuts):
     samples_S = np.arange(1, num_samples + 1, dtype=np.float32)

@@ -46,8 +46,7 @@ def token_predictions():
 
 def roll_predictions():
     rolls = notes_to_rolls(NOTES, 50, SMALL.labels)
-    names = ("onset_TxP", "frame_TxP", "offset_TxP", "velocity_TxP")
-    rolls_Tx4xP = np.stack([getattr(rolls, name) for name in names], axis=1)
+    rolls_Tx4xP = rolls.stacked()
     return [rolls_Tx4xP[:25].tolist(), rolls_Tx4xP[25:].tolist()] * len(IDS), None, 25
 
 

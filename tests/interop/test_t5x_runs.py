@@ -134,6 +134,17 @@ EVAL_PERIOD = 4
 hppnet.HPPNetConfig.channels = 4
 hppnet.HPPNetConfig.stem_channels = 4
 """
+# As docs/how_to/t5x.md has it.
+SCORE = """
+from __gin__ import dynamic_registration
+
+import __main__ as infer_script
+
+include 't5x/infer.gin'
+
+infer_script.infer.mode = 'score'
+infer_script.infer.write_fn = @infer_script.write_inferences_to_file
+"""
 
 
 # The same in Python.
@@ -177,10 +188,10 @@ class Runs:
         (folder / "stem.gin").write_text(TINY + TINY_TOKENS + TINY_STEM)
         (folder / "rolls.gin").write_text(TINY + TINY_ROLLS)
 
-    def start(self, command, *bindings, kind="tokens"):
+    def start(self, command, *bindings, kind="tokens", file=None):
         """The process, whose output goes to a file: a pipe would fill and stop it."""
-        file = "pretrain" if command == "train" else command
-        files = [f"t5x/{file}.gin"]
+        known = "pretrain" if command == "train" else command
+        files = [file or f"t5x/{known}.gin"]
         if kind == "rolls":
             files += ["t5x/rolls.gin", "models/hppnet_tiny.gin"]
         options = [f"--gin_file={name}" for name in [*files, f"{kind}.gin"]]
@@ -274,6 +285,13 @@ def test_train_evaluate_infer_import(runs, kind):
     runs.run("infer", checkpoint, f"INFER_OUTPUT_DIR='{folder / 'midi'}'", kind=kind)
     names = sorted(path.name for path in folder.glob("midi/band*_songs/*.mid"))
     assert names == ["00000_song0.mid", "00001_song1.mid"]
+    if kind == "tokens":
+        (runs.folder / "score.gin").write_text(SCORE)
+        out = f"INFER_OUTPUT_DIR='{folder / 'scores'}'"
+        runs.run("infer", checkpoint, out, file="score.gin")
+        (written,) = folder.glob("scores/*-00000-of-00001")
+        rows = [json.loads(line) for line in written.read_text().splitlines()]
+        assert rows and all(row["score"] < 0 for row in rows)
     args = ["t5x", str(folder / "run"), str(folder / "weights.safetensors")]
     CliRunner().invoke(import_.command, args, catch_exceptions=False)
     weights = weights_file.load(folder / "weights.safetensors")

@@ -136,7 +136,6 @@ def test_run_folder_gives_the_best_step(run_dir):
 
 
 # A failed read leaves TensorStore's other reads without their event loop.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_step_of_a_run_folder(run_dir):
     def cut(step):
         files = (run_dir / "checkpoints" / step).rglob("weights/**/d/*")
@@ -218,7 +217,6 @@ def test_other_folders_are_not_replaced(tmp_path):
 
 
 # A failed read leaves TensorStore's other reads without their event loop.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("item", ["config", "weights"])
 def test_damaged_checkpoint_folder(tmp_path, item):
     weights_file.save_checkpoint(tmp_path / "model", PARAMS, CONFIG)

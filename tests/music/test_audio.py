@@ -110,7 +110,7 @@ def test_message_without_av(m4a, tmp_path, monkeypatch):
             read(tmp_path / "a.m4a")
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0.001, 3.0), st.sampled_from([8000, 16000, 44100]))
 def test_blocks_join_to_the_whole(block_s, rate_hz):
     rng = np.random.default_rng(0)

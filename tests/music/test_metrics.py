@@ -201,7 +201,7 @@ def test_frames_as_multipitch_of_mir_eval(seed):
 # What must not matter, and what must.
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(0, 40), st.integers(-3, 3))
 def test_swap_shift_and_disjoint_pitches(seed, num_notes, shift_frames):
     ref, est = performance(seed, num_notes, seconds=3)
@@ -302,7 +302,7 @@ ROWS = st.lists(
 ).map(band_notes)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(ROWS, ROWS, st.sampled_from([50.0, 62.5, 7.3]))
 def test_integrated_is_scikit_learn_on_the_flattened_rolls(ref, est, rate_hz):
     sklearn = pytest.importorskip("sklearn.metrics")

@@ -6,7 +6,7 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from midi_bytes import midi_bytes, off, on, pedal, spans
 
@@ -65,7 +65,6 @@ def in_order(notes: Notes) -> np.ndarray:
     return columns[:, np.lexsort(columns[3::-1])]
 
 
-@settings(deadline=None)
 @given(playable_notes())
 def test_round_trip_within_a_millisecond(notes):
     back = Notes.from_midi(notes.to_midi())
@@ -271,7 +270,6 @@ DATA = midi_bytes(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255))))
 def test_any_damage_gives_notes_or_a_value_error(changes):
     data = bytearray(DATA)

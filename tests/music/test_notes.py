@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mt3x.music.instruments import Instruments
@@ -158,7 +158,6 @@ def test_equals_shift_concatenate_empty():
     assert repr(TWO) == "Notes(2 notes, 0.500 to 2.000 s, pitch 60 to 72)"
 
 
-@settings(deadline=None)
 @given(any_notes())
 def test_csv_and_json_round_trip(notes):
     assert Notes.from_csv(io.StringIO(notes.to_csv())).equals(notes)

@@ -104,7 +104,7 @@ def test_equals_the_slow_oracle(refinement, num_frames):
         np.testing.assert_allclose(est, ref, atol=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num_frames=st.integers(0, 50),
     cuts=st.lists(st.integers(0, 50), max_size=8),

@@ -323,7 +323,7 @@ def assert_same_notes(ours: Notes, theirs: Notes):
     np.testing.assert_allclose(columns(ours), columns(theirs), atol=2e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(performances(), CONFIG, st.sampled_from([33, 256, 512, 2000]))
 def test_notes_to_tokens_to_notes(notes, config, length):
     """Whatever the length of the segments: each note within one step, none invalid."""
@@ -333,7 +333,7 @@ def test_notes_to_tokens_to_notes(notes, config, length):
     assert_same_notes(decoded.notes, in_steps(notes, config.vocab.steps_per_second))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(performances([0, 5]), performances([8, 40]), CONFIG)
 def test_mixes_hold_the_notes_of_all(some, others, config):
     others = others[~others.is_drum]
@@ -349,7 +349,7 @@ def test_mixes_hold_the_notes_of_all(some, others, config):
     assert_same_notes(decoded.notes, in_steps(together, config.vocab.steps_per_second))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(st.integers(-5, 1500), max_size=60), max_size=4),
     st.sampled_from(list(inputs.CONFIGS.values())),

@@ -236,7 +236,6 @@ def test_a_folder_serves_one_run_at_a_time(tmp_path):
 
 
 # A failed read leaves TensorStore's other reads without their event loop.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
     train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
     before = losses(tmp_path)

@@ -1,6 +1,6 @@
 """What comes out of tasks: the vocabulary of tokens, references, and their scores."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,20 +115,11 @@ def roll_metrics(
     Returns:
       `note_f1`, `note_precision`, `note_offset_f1`, `frame_f1` and so on.
     """
-    references: dict[int, Notes] = {}
-    segments: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for target, prediction in zip(targets, predictions, strict=True):
-        piece = target["unique_id"]
-        if target["ref_notes"] is not None:
-            references[piece] = target["ref_notes"]
-        segment = prediction["first_frame"], prediction["rolls"]
-        segments.setdefault(piece, []).append(segment)
     scores = []
-    for piece, reference in references.items():
-        in_order = sorted(segments[piece], key=lambda segment: segment[0])
+    for reference, segments in _pieces(targets, predictions, "first_frame", "rolls"):
+        in_order = sorted(segments, key=lambda segment: segment[0])
         rolls_Tx4xP = np.concatenate([rolls for _, rolls in in_order])
-        arrays = np.moveaxis(rolls_Tx4xP, 1, 0)
-        rolls = Rolls(*arrays, frame_rate_hz=frame_rate_hz)
+        rolls = Rolls.from_stack(rolls_Tx4xP, frame_rate_hz)
         scores.append(
             note_scores(reference, rolls_to_notes(rolls, RollDecodingConfig()))
         )
@@ -155,17 +146,9 @@ def transcription_metrics(
     Returns:
       The scores, and of all pieces together the `Invalid tokens` and `Dropped tokens`.
     """
-    references: dict[int, Notes] = {}
-    segments: dict[int, list[tuple[float, np.ndarray]]] = {}
-    for target, prediction in zip(targets, predictions, strict=True):
-        piece = target["unique_id"]
-        if target["ref_notes"] is not None:
-            references[piece] = target["ref_notes"]
-        segment = prediction["start_s"], prediction["ids"]
-        segments.setdefault(piece, []).append(segment)
     scores, num_invalid, num_dropped = [], 0, 0
-    for piece, reference in references.items():
-        decoded = tokenizer.decode(segments[piece])
+    for reference, segments in _pieces(targets, predictions, "start_s", "ids"):
+        decoded = tokenizer.decode(segments)
         num_invalid += decoded.num_invalid
         num_dropped += decoded.num_dropped
         onsets_only = tokenizer.config.onsets_only
@@ -175,3 +158,22 @@ def transcription_metrics(
         "Invalid tokens": float(num_invalid),
         "Dropped tokens": float(num_dropped),
     }
+
+
+def _pieces(
+    targets: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]],
+    first: str,
+    second: str,
+) -> Iterator[tuple[Notes, list[tuple[Any, Any]]]]:
+    """Yield each piece's reference notes and two fields of each of its predictions."""
+    references: dict[int, Notes] = {}
+    segments: dict[int, list[tuple[Any, Any]]] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        piece = target["unique_id"]
+        if target["ref_notes"] is not None:
+            references[piece] = target["ref_notes"]
+        segment = prediction[first], prediction[second]
+        segments.setdefault(piece, []).append(segment)
+    for piece, reference in references.items():
+        yield reference, segments[piece]

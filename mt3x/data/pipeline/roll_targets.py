@@ -95,7 +95,7 @@ def write_rolls(
     def draw(packed: bytes, first: int, num_frames: int) -> np.ndarray:
         start_s = first / labels.frame_rate_hz
         rolls = notes_to_rolls(unpack_notes(packed), int(num_frames), labels, start_s)
-        return np.stack(list(rolls.by_name().values()), axis=1)
+        return rolls.stacked()
 
     def to_example(clip: Example) -> Example:
         num_frames = tf.shape(clip["inputs"])[0]

@@ -99,7 +99,7 @@ def test_evaluation_decodes_and_scores_whole_pieces():
         number, first = index // 6, index % 6 * 128
         assert segment["id"][0].decode() == f"piece{number}"
         rolls = notes_to_rolls(piece(number).notes, 128, RollLabelConfig(), first / 50)
-        predicted = np.stack(list(rolls.by_name().values()), axis=1)
+        predicted = rolls.stacked()
         targets.append(task.postprocess_fn([], example=segment, is_target=True))
         predictions.append(
             task.postprocess_fn(predicted, example=segment, is_target=False)

@@ -16,7 +16,7 @@ def assert_playable(notes):
     assert not len(notes) or (notes.pitch.min() >= 21 and notes.pitch.max() <= 108)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**6))
 def test_composed_music_is_playable(seed):
     notes = compose(np.random.default_rng(seed), 20.0).notes()
