@@ -23,9 +23,9 @@ EXTRAS = {
     "av": ["av>=12"],
     "data": [
         "apache-beam>=2.60",
-        # pydub, which note-seq imports, uses what Python 3.13 has no more.
+        # pydub, which note-seq imports, uses what Python 3.13 no longer has.
         "audioop-lts; python_version >= '3.13'",
-        "google-crc32c>=1.5",  # without it SeqIO can not cache tasks
+        "google-crc32c>=1.5",  # without it SeqIO cannot cache tasks
         "note-seq==0.0.5",
         "pyloudnorm>=0.2",
         "pyyaml>=6",

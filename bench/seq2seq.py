@@ -166,7 +166,7 @@ def compare_steps(ours, theirs, params, batch, length, num_steps, repeats) -> No
 
 
 def their_cache(theirs, batch, first):
-    """Their cache, its index at `first`: it goes on from loop to loop."""
+    """Return their cache with its index at `first`; it passes from loop to loop."""
     tokens_BxL = jnp.zeros((batch, MAX_TOKENS), jnp.int32)
     feats = jnp.zeros((batch, FRAMES, 512))
     shapes = jax.eval_shape(

@@ -1,4 +1,4 @@
-"""What import-linter can not see: what a process loads, every command starts."""
+"""What import-linter cannot see: what a process loads, every command starts."""
 
 import ast
 import shutil

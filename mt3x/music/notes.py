@@ -31,7 +31,7 @@ Source = str | os.PathLike[str] | IO[str]
 class Notes:
     """N notes as read-only arrays of length N.
 
-    Negative onsets are allowed (a note that began before an excerpt does); a MIDI
+    Negative onsets are allowed (a note that began before a clip does); a MIDI
     file cannot hold them.
     """
 
