@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mt3x.cli.gin_options import CONTEXT, gin_bindings, gin_options
+from mt3x.models.memory import keep_memory
+from mt3x.training.local_processes import run as run_locally
 
 if TYPE_CHECKING:
     from mt3x.training.experiment import Experiment
@@ -24,8 +26,9 @@ train.gin and whole experiments. --gin.NAME=VALUE sets a macro or a parameter (t
 values in quotes). The same command, or `mt3x train --run-dir DIR` alone, resumes a run
 that was stopped. Ctrl-C and SIGTERM save first.
 
-A job of several processes runs the command in each of them: by srun, on all workers of
-a Cloud TPU, or by hand with the last three options."""
+On CPUs, --local-processes 2 trains in two processes, each on half of the cores. A job
+of several machines runs the command on each of them: by srun, on all workers of a
+Cloud TPU, or by hand with the last three options."""
 
 
 @click.command(help=HELP, context_settings=CONTEXT)
@@ -41,6 +44,14 @@ a Cloud TPU, or by hand with the last three options."""
     "trace_dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for a trace of a few early steps, for TensorBoard and Perfetto.",
+)
+@click.option(
+    "--local-processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes on this machine, each on its part of the cores and of the batch; "
+    "for CPUs.",
 )
 @click.option(
     "--coordinator",
@@ -68,6 +79,7 @@ def command(
     search_paths: list[str],
     run_dir: Path | None,
     trace_dir: Path | None,
+    local_processes: int,
     coordinator: str | None,
     processes: int | None,
     process_id: int | None,
@@ -84,10 +96,13 @@ def command(
             f"training needs {error.name}, which is not installed: "
             "pip install 'mt3x[train]'"
         ) from error
+    if local_processes > 1 and process_id is None:
+        context.exit(run_locally(local_processes))
     import jax
 
     from mt3x.training.processes import start
 
+    keep_memory()
     start(coordinator, processes, process_id)
     outcome = experiment.run(run_dir, trace_dir, operative)
     if jax.process_index() > 0:

@@ -281,10 +281,10 @@ def by_rows(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array
 
     XLA does not split Fourier transforms over a batch: it would give each device the
     audio of all. Under a mesh (`jax.sharding.use_abstract_mesh`) rows lie along its
-    axis `data`; without one this is a call.
+    axis `data`; without one, or where each device has its rows already, this is a call.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
+    if mesh.empty or "data" in mesh.manual_axes:
         return function(*arrays)
     rows = jax.sharding.PartitionSpec("data")
     split = jax.shard_map(function, in_specs=rows, out_specs=rows, axis_names={"data"})

@@ -19,6 +19,12 @@ class LossSums(NamedTuple):
     statistics: Mapping[str, Any] = {}
 
 
+def over_devices(total: jax.Array) -> jax.Array:
+    """Return a sum over all devices, where each computes the loss of its own part."""
+    axes = jax.sharding.get_abstract_mesh().manual_axes
+    return jax.lax.psum(total, "data") if "data" in axes else total
+
+
 def binary_cross_entropy(
     probabilities: jax.Array, targets: jax.Array, positive_weight: float = 1.0
 ) -> jax.Array:

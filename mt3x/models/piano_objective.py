@@ -135,6 +135,10 @@ def roll_spec(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruc
 class PianoObjective:
     """HPPNet on log-CQT features, trained on rolls."""
 
+    # The loss of a batch is the sum of its examples' losses: devices need not exchange
+    # anything but these sums.
+    separate_examples = True
+
     def __init__(self, config: PianoConfig, dtype: Any = jnp.float32) -> None:
         self.config = config
         self.dtype = dtype
@@ -210,8 +214,9 @@ class PianoObjective:
             "onset": self.config.onset_weight,
             "velocity": self.config.velocity_weight,
         }
+        mean = losses.over_devices
         total = sum(
-            weights.get(name, 1.0) * part * weight / part_weight
+            weights.get(name, 1.0) * part * mean(weight) / mean(part_weight)
             for name, (part, part_weight) in parts.items()
         )
         return LossSums(jnp.asarray(total), weight, parts)

@@ -5,6 +5,7 @@ objective and data as arrays. `make_sharded_step` says where these lie.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 
 from mt3x.models import batch_norm
@@ -120,11 +122,23 @@ def init_state(
 
 
 def train_step(
-    config: StepConfig, objective: Objective, state: Any, batch: Any
+    config: StepConfig,
+    objective: Objective,
+    state: Any,
+    batch: Any,
+    mesh: Mesh | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
     """Update the state once; pure.
 
     The loss is a sum over the batch, divided once by its weight.
+
+    Args:
+      config: how updates are made.
+      objective: the model and its loss.
+      state: as from `init_state`.
+      batch: arrays with a leading batch axis.
+      mesh: each device of its data axis takes the gradient of its own examples, and
+        one sum joins them; of objectives with `separate_examples`.
 
     Returns:
       The new state, and scalars: loss, its parts, learning_rate, gradient_norm.
@@ -132,9 +146,10 @@ def train_step(
     params = state["weights"]["params"]
     step = state["optimizer"]["step"]
     rng = jax.random.fold_in(jax.random.key(config.seed), step)
-    grad_sum, (loss_sum, weight, parts, statistics) = _gradient_sum(
-        config, objective, params, batch, rng
-    )
+    gradient_sum = functools.partial(_gradient_sum, config, objective)
+    if mesh is not None:
+        gradient_sum = _on_each_device(gradient_sum, mesh)
+    grad_sum, (loss_sum, weight, parts, statistics) = gradient_sum(params, batch, rng)
     grad = jax.tree.map(lambda g: g / weight, grad_sum)
     # optax mixes integer counts with floats, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
@@ -195,6 +210,30 @@ def _gradient_sum(
     return jax.lax.scan(add_part, zero, parts)[0]
 
 
+def _on_each_device(
+    gradient_sum: Callable[[Any, Any, jax.Array], Any], mesh: Mesh
+) -> Callable[[Any, Any, jax.Array], Any]:
+    """Let devices sum the gradients of their own examples, and add up these sums.
+
+    Left to XLA, each iteration of a layer's loop over frames may exchange data.
+    """
+
+    def local(params: Any, batch: Any, rng: jax.Array) -> Any:
+        total, unravel = ravel_pytree(gradient_sum(params, batch, rng))
+        return unravel(jax.lax.psum(total, "data"))
+
+    whole, split = (
+        partitioning.sharding(mesh, *axes).spec for axes in ((), ("batch",))
+    )
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=(whole, split, whole),
+        out_specs=whole,
+        check_vma=False,
+    )
+
+
 class ShardedStep(NamedTuple):
     """The jitted functions of one run."""
 
@@ -209,7 +248,7 @@ class ShardedStep(NamedTuple):
 
 
 class _Placed:
-    """An objective with inputs placed where the loss is to be computed.
+    """An objective with inputs placed where its loss is to be computed.
 
     Each device computes its part of the batch with whole parameters, or with its part
     of the `model` axis. XLA left alone splits products of a fully sharded step over the
@@ -255,10 +294,13 @@ def make_sharded_step(
         placed,
     )
 
-    on_mesh = _Placed(objective, mesh, mesh_config.model)
+    separate = getattr(objective, "separate_examples", False) and mesh.size > 1
+    on_mesh = objective if separate else _Placed(objective, mesh, mesh_config.model)
 
     def update(state: Any, batch: Any, flags: jax.Array) -> Any:
-        state, scalars = train_step(config, on_mesh, state, batch)
+        state, scalars = train_step(
+            config, on_mesh, state, batch, mesh if separate else None
+        )
         return state, scalars | {"asked_to_stop": jnp.any(flags)}
 
     return ShardedStep(
