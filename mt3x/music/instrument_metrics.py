@@ -39,6 +39,8 @@ from mt3x.music.metrics import (
     OFFSET_RATIO,
     ONSET_TOLERANCE_S,
     PrecisionRecallF1,
+    Spans,
+    count_cells,
     count_velocity_matches,
     match_notes,
 )
@@ -173,25 +175,12 @@ def _with_length(notes: Notes) -> Notes:
 
 def _frame_score(ref: Notes, est: Notes) -> PrecisionRecallF1:
     # By its reference MT3 takes a track for drums; their notes all last 50 ms.
-    spans = [_frames(notes, bool(ref.is_drum.all())) for notes in (ref, est)]
-    first = min((int(begin.min()) for begin, _ in spans if len(begin)), default=0)
-    last = max((int(end.max()) for _, end in spans if len(end)), default=0)
-    loudness = []
-    for notes, (begin, end) in zip((ref, est), spans, strict=True):
-        change_TxP = np.zeros((last - first + 1, 128), np.int64)
-        np.add.at(change_TxP, (begin - first, notes.pitch), notes.velocity)
-        np.add.at(change_TxP, (end - first, notes.pitch), -notes.velocity)
-        loudness.append(np.cumsum(change_TxP, axis=0))
-    ref_TxP, est_TxP = loudness[0] > FRAME_VELOCITY, loudness[1] > 0
-    return PrecisionRecallF1.from_counts(
-        int(np.count_nonzero(ref_TxP & est_TxP)),
-        int(np.count_nonzero(ref_TxP)),
-        int(np.count_nonzero(est_TxP)),
-    )
+    are_drums = bool(ref.is_drum.all())
+    ref_spans, est_spans = (_frames(notes, are_drums) for notes in (ref, est))
+    return count_cells(ref, ref_spans, est, est_spans, FRAME_VELOCITY).score
 
 
-def _frames(notes: Notes, are_drums: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first frame of each note and the frame after its last."""
+def _frames(notes: Notes, are_drums: bool) -> Spans:
     is_short = notes.offset_s - notes.onset_s < FRAME_MIN_DURATION_S
     offset_s = np.where(
         is_short | are_drums, notes.onset_s + FRAME_MIN_DURATION_S, notes.offset_s

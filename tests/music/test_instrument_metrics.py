@@ -169,6 +169,28 @@ def test_frames():
     assert instrument_scores(both, est)["Frame F1"] == 1
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_frames_as_rolls(seed):
+    """The frame score by its definition, cell by cell."""
+    ref, est = inputs.piece(seed, num_notes=40)
+    rolls = []
+    for notes in (ref[~ref.is_drum], est[~est.is_drum]):
+        duration_s = np.maximum(notes.offset_s - notes.onset_s, 0.05)
+        begin = np.floor(notes.onset_s * 62.5).astype(int)
+        end = np.floor((notes.onset_s + duration_s) * 62.5).astype(int)
+        first = min(begin.min(initial=0), 0)
+        roll_TxP = np.zeros((10_000, 128), int)
+        for note in range(len(notes)):
+            span = slice(begin[note] - first, end[note] - first)
+            roll_TxP[span, notes.pitch[note]] += notes.velocity[note]
+        rolls.append(roll_TxP)
+    ref_TxP, est_TxP = rolls[0] > 30, rolls[1] > 0
+    scores = instrument_scores(ref, est)
+    hits = np.count_nonzero(ref_TxP & est_TxP)
+    assert scores["Frame Precision"] == pytest.approx(hits / max(1, est_TxP.sum()))
+    assert scores["Frame Recall"] == pytest.approx(hits / max(1, ref_TxP.sum()))
+
+
 def test_sweep():
     ref = Notes([1.0], [2.0], [60])
     scores = instrument_scores(ref, ref.shift(0.03))

@@ -1,6 +1,7 @@
 """Scores: golden triples, parity with direct calls of mir_eval, invariances."""
 
 import copy
+import tracemalloc
 
 import mir_eval
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.music.instrument_metrics import instrument_scores
 from mt3x.music.metrics import (
     Cells,
     PrecisionRecallF1,
     Scores,
     integrated,
+    match_notes,
     mean_scores,
     median_onset_shift,
     note_scores,
@@ -176,6 +179,40 @@ def test_notes_as_one_call_of_mir_eval(seed, num_notes):
         ), kind
 
 
+TIMES = st.tuples(
+    st.integers(0, 120), st.integers(1, 60), st.integers(60, 61), st.integers(1, 127)
+)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(TIMES, max_size=40),
+    st.lists(TIMES, max_size=40),
+    st.sampled_from([0.01, 0.05, 0.5]),
+    st.sampled_from([None, 0.2]),
+)
+def test_pairs_are_those_of_mir_eval(ref_rows, est_rows, tolerance_s, offset_ratio):
+    """Times lie on a grid, so that many notes are just as far apart as allowed."""
+    ref, est = (
+        Notes(
+            [row[0] / 100 for row in rows],
+            [(row[0] + row[1]) / 100 for row in rows],
+            [row[2] for row in rows],
+            [row[3] for row in rows],
+        )
+        for rows in (ref_rows, est_rows)
+    )
+    golden = mir_eval.transcription.match_notes(
+        *arrays(ref),
+        *arrays(est),
+        onset_tolerance=tolerance_s,
+        offset_ratio=offset_ratio,
+        offset_min_tolerance=tolerance_s,
+    )
+    pairs = match_notes(ref, est, tolerance_s, offset_ratio, tolerance_s)
+    assert pairs.tolist() == [list(pair) for pair in golden]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_frames_as_multipitch_of_mir_eval(seed):
     ref, est = performance(seed, 60)
@@ -196,6 +233,21 @@ def test_frames_as_multipitch_of_mir_eval(seed):
     frame = note_scores(ref, est).frame
     assert frame.precision == pytest.approx(golden["Precision"])
     assert frame.recall == pytest.approx(golden["Recall"])
+
+
+def test_long_pieces_take_little_memory():
+    """Of a key with 20,000 notes, and where a note is 12 days late."""
+    onset_s = np.append(np.arange(20_000) * 0.1, 1e6)
+    notes = Notes(onset_s, onset_s + 0.09, [60] * len(onset_s))
+    tracemalloc.start()
+    scores = note_scores(notes, notes), integrated(notes, notes, 1000.0)
+    by_instrument = instrument_scores(notes, notes)
+    median_onset_shift(notes, notes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scores[0].note_offset_velocity.f1 == scores[1].score.f1 == 1
+    assert by_instrument["Frame F1"] == 1
+    assert peak < 100e6
 
 
 # What must not matter, and what must.
