@@ -27,6 +27,9 @@ NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
 Cut = tuple[np.ndarray, int]
 """A segment's frames_TxW, and how many of them are audio."""
 
+Item = dict[str, np.ndarray]
+"""What decoding starts from: frames and their number, or what is encoded of them."""
+
 
 class Segment(NamedTuple):
     """A stretch of a recording and its tokens."""
@@ -82,20 +85,23 @@ class AudioToTokens:
           on_rolls: called with the rolls of each segment, in their order and before
             their tokens; of models with heads.
         """
-        cuts = self._cut(blocks)
-        if on_rolls is not None:
-            cuts = _telling(self._with_rolls(cuts), on_rolls)
         waiting: dict[int, np.ndarray] = {}
         next_index = 0
         segments: list[int] = []  # frames of each that was begun
         frame_rate_hz = self.config.features.frame_rate_hz
 
-        def items() -> Iterator[Any]:
-            for frames_TxW, num_frames in cuts:
+        def items() -> Iterator[Item]:
+            for frames_TxW, num_frames in self._cut(blocks):
                 segments.append(num_frames)
-                yield {"frames": frames_TxW, "num_frames": np.int32(num_frames)}
+                yield {"frames": frames_TxW, "num_frames": np.array(num_frames)}
 
-        stream = items()
+        def encoded_items(on_rolls: Callable[[Rolls], None]) -> Iterator[Item]:
+            for encoded_TxD, rolls in self._with_rolls(self._cut(blocks)):
+                segments.append(rolls.num_frames)
+                on_rolls(rolls)
+                yield {"encoded": encoded_TxD}
+
+        stream = items() if on_rolls is None else encoded_items(on_rolls)
         first = list(itertools.islice(stream, self._num_slots))
         num_slots = self._size(len(first))
         for index, tokens_L in generate_stream(
@@ -149,8 +155,8 @@ class AudioToTokens:
         hop_samples = self.config.features.hop_samples
         return cut_segments(blocks, hop_samples, self.config.num_frames)
 
-    def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[Cut, Rolls]]:
-        """Yield segments with their rolls, computed in batches."""
+    def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[np.ndarray, Rolls]]:
+        """Yield encoded_TxD of segments with their rolls, computed in batches."""
         size = None
         while batch := list(itertools.islice(cuts, self._num_slots)):
             size = size or self._size(len(batch))
@@ -158,13 +164,13 @@ class AudioToTokens:
             frames_BxTxW = np.stack([frames_TxW for frames_TxW, _ in padded])
             num_frames_B = np.array([num_frames for _, num_frames in padded], np.int32)
             inputs = jax.device_put((frames_BxTxW, num_frames_B), self._device)
-            predicted = self._predict_rolls(self._params, *inputs)
+            encoded, predicted = self._predict_rolls(self._params, *inputs)
+            encoded_BxTxD = np.asarray(encoded)
             arrays = [np.asarray(predicted[name]) for name in ROLL_NAMES]
-            for b, cut in enumerate(batch):
-                _, num_frames = cut
+            for b, (_, num_frames) in enumerate(batch):
                 rolls = (array_BxTxP[b, :num_frames] for array_BxTxP in arrays)
                 rate_hz = self.config.features.frame_rate_hz
-                yield cut, Rolls(*rolls, frame_rate_hz=rate_hz)
+                yield encoded_BxTxD[b], Rolls(*rolls, frame_rate_hz=rate_hz)
 
     def _size(self, count: int) -> int:
         """Return how many segments are computed at once, if the first are `count`.
@@ -172,14 +178,6 @@ class AudioToTokens:
         It is no more than a short recording fills, in few sizes, as each is compiled.
         """
         return min(self._num_slots, 1 << (count - 1).bit_length())
-
-
-def _telling(
-    pairs: Iterable[tuple[Cut, Rolls]], on_rolls: Callable[[Rolls], None]
-) -> Iterator[Cut]:
-    for cut, rolls in pairs:
-        on_rolls(rolls)
-        yield cut
 
 
 def cut_segments(
@@ -223,6 +221,12 @@ def _functions(config: TokensConfig, precision: str) -> tuple[Any, Any, Any]:
     objective = TokensObjective(config, jnp.dtype(precision))
 
     def start(params: Any, inputs: Any) -> Any:
+        if "encoded" in inputs:
+            return objective.start_encoded(params, inputs["encoded"])
         return objective.start(params, inputs["frames"], inputs["num_frames"])
 
-    return start, objective.step, jax.jit(objective.predict_rolls)
+    def predict_rolls(params: Any, frames_BxTxW: Any, num_frames_B: Any) -> Any:
+        encoded_BxTxD = objective.encode(params, frames_BxTxW, num_frames_B)
+        return encoded_BxTxD, objective.rolls(params, encoded_BxTxD, num_frames_B)
+
+    return start, objective.step, jax.jit(predict_rolls)

@@ -305,45 +305,70 @@ class TokensObjective:
             self.config.rolls.onset_positive_weight,
         )
 
-    def predict_rolls(
+    def encode(
         self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
+    ) -> jax.Array:
+        """Return encoded_BxTxD of segments, which `rolls` and `start_encoded` take.
+
+        Args:
+          params: as from `init`.
+          frames_BxTxW: audio frames.
+          num_frames_B: how many of them are audio.
+        """
+        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
+        encoded: Any = self.model.apply(
+            batch_norm.variables(params), feats_BxTxF, method="encode"
+        )
+        return encoded
+
+    def rolls(
+        self, params: Params, encoded_BxTxD: jax.Array, num_frames_B: jax.Array
     ) -> dict[str, jax.Array]:
         """Return what the heads say of segments.
 
         Args:
           params: as from `init`.
-          frames_BxTxW: audio frames.
-          num_frames_B: how many of them are audio.
+          encoded_BxTxD: as from `encode`.
+          num_frames_B: how many frames are audio.
 
         Returns:
           Rolls BxTxP in float32 for onset, frame, offset and velocity; zero in padding.
         """
-        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
-        is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
-
-        def predict(model: Seq2Seq) -> Any:
-            return model.rolls(model.encode(feats_BxTxF), is_audio_BxT)
-
-        rolls: Any = self.model.apply(batch_norm.variables(params), method=predict)
+        num_frames = encoded_BxTxD.shape[1] - self.config.model.end_marker
+        is_audio_BxT = _is_audio(num_frames_B, num_frames)
+        rolls: Any = self.model.apply(
+            batch_norm.variables(params), encoded_BxTxD, is_audio_BxT, method="rolls"
+        )
         keep = is_audio_BxT[..., None]
         return {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
+
+    def predict_rolls(
+        self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Return the `rolls` of segments as `encode` takes them."""
+        encoded_BxTxD = self.encode(params, frames_BxTxW, num_frames_B)
+        return self.rolls(params, encoded_BxTxD, num_frames_B)
 
     def start(
         self, params: Params, frames_BxTxW: jax.Array, num_frames_B: jax.Array
     ) -> Any:
-        """Encode segments; return the cache that `step` reads and writes.
+        """Return the `start_encoded` of segments as `encode` takes them."""
+        encoded_BxTxD = self.encode(params, frames_BxTxW, num_frames_B)
+        return self.start_encoded(params, encoded_BxTxD)
+
+    def start_encoded(self, params: Params, encoded_BxTxD: jax.Array) -> Any:
+        """Return the cache of segments that `step` reads and writes.
 
         Args:
           params: as from `init`.
-          frames_BxTxW: audio frames.
-          num_frames_B: how many of them are audio.
+          encoded_BxTxD: as from `encode`.
         """
-        feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
-
-        def encode(model: Seq2Seq) -> Any:
-            return model.start(model.encode(feats_BxTxF), self.config.max_tokens)
-
-        return self.model.apply(batch_norm.variables(params), method=encode)
+        return self.model.apply(
+            batch_norm.variables(params),
+            encoded_BxTxD,
+            self.config.max_tokens,
+            method="start",
+        )
 
     def step(
         self,

@@ -194,7 +194,7 @@ def test_a_note_over_seams_is_one(transcribers, monkeypatch):
         rolls["frame"][0, :20, 39] = 0
         rolls["onset"][0, 20, 39] = 1
         rolls["velocity"][0, 20, 39] = 0.5
-        return rolls
+        return np.zeros((len(frames_BxTxW), 1, 1)), rolls
 
     transcriber = transcribers["rolls"]
     monkeypatch.setattr(transcriber._reader._model, "_predict_rolls", predict)
@@ -203,6 +203,24 @@ def test_a_note_over_seams_is_one(transcribers, monkeypatch):
     assert (note.pitch[0], note.velocity[0]) == (39 + LOWEST_PITCH, 64)
     assert note.onset_s[0] == 20 / 125
     assert note.offset_s[0] == pytest.approx((5 * 32 + 1) / 125, abs=0.01)
+
+
+def test_both_encode_once(transcribers, monkeypatch):
+    """Tokens come from what was encoded for the rolls: turned, it gives others."""
+    model = transcribers["both"]._reader._model
+    predict_rolls, samples_S = model._predict_rolls, noise(3 * SEGMENT)
+
+    def tokens() -> list[list[int]]:
+        segments = model([samples_S], on_rolls=lambda rolls: None)
+        return [segment.tokens_L.tolist() for segment in segments]
+
+    def turned(*args):
+        encoded_BxTxD, rolls = predict_rolls(*args)
+        return -encoded_BxTxD, rolls
+
+    plain = tokens()
+    monkeypatch.setattr(model, "_predict_rolls", turned)
+    assert tokens() != plain
 
 
 def test_both_are_tokens_refined_by_rolls(transcribers):
