@@ -19,17 +19,17 @@ counts as its last operation).
 """
 
 import argparse
-import collections
 import dataclasses
 import functools
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from profiles import costs
+from synthetic import OPTIMIZERS, random_batch
 
 from mt3x.data.batches import BatchConfig
 from mt3x.models import hppnet, seq2seq
@@ -39,26 +39,16 @@ from mt3x.models.objectives import (
     TokensConfig,
     TokensObjective,
 )
-from mt3x.music.rolls import ROLL_NAMES
 from mt3x.training import partitioning
 from mt3x.training.experiment import DataConfig, TaskConfig
-from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.partitioning import MeshConfig
 from mt3x.training.prefetch import prefetched
 from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import Throughput, matmul_flops, peak_flops
 from mt3x.training.train import TrainConfig
 
+KINDS = {"mt3": "tokens", "hppnet": "rolls"}
 TASKS = {"mt3": "slakh_notes_ties_vb1_train", "hppnet": "maestrov3_rolls_train"}
-OPTIMIZERS = {
-    "mt3": OptimizerConfig(
-        name="adafactor",
-        learning_rate=1e-3,
-        schedule="constant",
-        gradient_clip_norm=None,
-    ),
-    "hppnet": OptimizerConfig(),
-}
 
 
 def options() -> argparse.Namespace:
@@ -121,33 +111,13 @@ def real_batches(args: argparse.Namespace, config: PianoConfig | TokensConfig) -
     return None
 
 
-def random_batch(args: argparse.Namespace, config: Any) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    shape = (args.batch, args.frames, config.features.hop_samples)
-    audio_BxTxW = rng.normal(0.0, 0.1, shape).astype(np.float32)
-    if args.model == "hppnet":
-        rolls = {
-            name: (rng.random((args.batch, args.frames, 88)) < 0.03).astype(np.float32)
-            for name in ROLL_NAMES
-        }
-        return {"samples": audio_BxTxW.reshape(args.batch, -1), **rolls}
-    tokens_BxL = rng.integers(3, 1300, (args.batch, args.tokens), dtype=np.int32)
-    return {
-        "encoder_input_tokens": audio_BxTxW,
-        "encoder_num_frames": np.full(args.batch, args.frames, np.int32),
-        "decoder_input_tokens": tokens_BxL,
-        "decoder_target_tokens": tokens_BxL,
-        "decoder_loss_weights": np.ones_like(tokens_BxL),
-    }
-
-
 class Job:
     """A step compiled for its mesh, and the state that it has come to."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         mesh_config = MeshConfig(args.model_parallel, args.fully_sharded)
         self.config = TrainConfig(
-            optimizer=OPTIMIZERS[args.model],
+            optimizer=OPTIMIZERS[KINDS[args.model]],
             microbatches=args.microbatches,
             dtype=args.dtype,
             mesh=mesh_config,
@@ -156,7 +126,7 @@ class Job:
         objective = make_objective(args)
         self.batches = real_batches(args, objective.config)
         self.next_step = 0
-        batch = random_batch(args, objective.config)
+        batch = random_batch(objective.config, args.batch, args.frames)
         if self.batches is not None:
             batch = self.batches.batch(self.next_step)
             self.next_step += 1
@@ -234,57 +204,11 @@ def print_rates(title: str, rates: list[dict[str, float]]) -> None:
 
 def profile(job: Job, folder: Path, steps: int) -> None:
     """Trace some steps and print what the device's time went to."""
-    with jax.profiler.trace(str(folder)):
-        job.held(steps)
-    files = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))
-    trace = jax.profiler.ProfileData.from_file(str(files[-1]))
-    parts = parts_of_model(job.update.as_text())
-    seconds: collections.Counter[str] = collections.Counter()
-    for plane in trace.planes:
-        for line in plane.lines:
-            for event in line.events:
-                name = event.name.split(" = ")[0].lstrip("%")
-                name = dict(event.stats).get("hlo_op", name)
-                if name in parts:
-                    seconds[parts[name]] += event.duration_ns / 1e9 / (steps + 1)
+    seconds = costs(lambda: job.held(steps - 1), job.update.as_text(), folder)
     total = sum(seconds.values())
-    print(f"trace in {folder}; of {total:.3f} s of operations a step")
+    print(f"trace in {folder}; of {total / steps:.3f} s of operations a step")
     for name, value in seconds.most_common(8):
         print(f"  {100 * value / total:5.1f} %  {name}")
-
-
-def parts_of_model(program: str) -> dict[str, str]:
-    """Operation of a compiled program -> the part of the model that it computes.
-
-    Loops and calls, whose time is that of operations inside them, are left out.
-    """
-    parts = {}
-    for line in program.splitlines():
-        found = re.match(r"\s+(?:ROOT )?%?([\w.-]+) = .*? ([\w-]+)\(", line)
-        if not found or found[2] in ("while", "call", "conditional"):
-            continue
-        path = re.search(r'op_name="([^"]*)"', line)
-        parts[found[1]] = part(path[1]) if path else f"{found[2]} of no named part"
-    return parts
-
-
-def part(path: str) -> str:
-    """jit(update)/transpose(jvp(Net))/decoder/layers_3/mlp/wo/dot -> decoder/layers/mlp
-
-    with the pass in front; operations outside of modules keep their own name.
-    """
-    if "rematted_computation" in path:
-        kind = "again"
-    elif "transpose(" in path:
-        kind = "backward"
-    else:
-        kind = "forward" if "jvp(" in path else "update"
-    *modules, operation = [
-        re.sub(r"_\d+$", "", name)
-        for name in path.split("/")
-        if "(" not in name and name not in ("checkpoint", "rematted_computation")
-    ] or [path]
-    return f"{kind:9s}" + ("/".join(modules[:3]) or operation)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ import numpy as np
 # on a TPU and TF32 on an NVIDIA GPU. The longest name that a device's kind begins with
 # holds. Sources: cloud.google.com/tpu/docs/{v3,v4,v5e,v5p,v6e}; v2 Jouppi et al. 2020,
 # "A domain-specific supercomputer for training deep neural networks", table 3; NVIDIA's
-# data sheets of A100, H100, H200 and L4 (half of what they give with sparsity).
+# data sheets of A10, A100, H100, H200, L4 and L40S (half of what they give with
+# sparsity) and T4, which has units for neither bfloat16 nor TF32.
 PEAK_TFLOPS: Mapping[str, tuple[float, float]] = {
     "TPU v2": (23.0, 23.0),
     "TPU v3": (61.5, 61.5),
@@ -36,6 +37,9 @@ PEAK_TFLOPS: Mapping[str, tuple[float, float]] = {
     "NVIDIA H100": (989.5, 494.5),
     "NVIDIA H200": (989.5, 494.5),
     "NVIDIA L4": (121.0, 60.5),
+    "NVIDIA L40S": (362.0, 183.0),
+    "NVIDIA A10": (125.0, 62.5),
+    "Tesla T4": (8.1, 8.1),
 }
 
 
