@@ -47,8 +47,8 @@ class NoEnd:
 def measure_inference(scale: Scale, clock: Clock) -> None:
     """Seconds of work per second of audio, from samples to rolls and to tokens."""
     device = jax.devices()[0]
-    cases = list(itertools.product(scale.models, scale.dtypes))
-    for name, dtype in clock.cases(cases):
+    cases = list(itertools.product(scale.dtypes, scale.models))
+    for dtype, name in clock.cases(cases):
         config = scale.models[name]
         label = {"model": name, "dtype": dtype}
         with explained("inference", **label):

@@ -1,17 +1,20 @@
 """Training on an accelerator: time of steps, losses beside the CPU's, largest costs."""
 
 import dataclasses
+import itertools
 import math
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from accelerator_scale import (
+    DOES_NOT_FIT,
     Clock,
     Scale,
     emit,
@@ -67,13 +70,44 @@ class Training(NamedTuple):
         return {"weights": random_like(shapes["weights"]), "optimizer": optimizer}
 
 
+class Case(NamedTuple):
+    """A training step to be measured."""
+
+    model: str
+    dtype: str
+    batch: int
+
+
+class Compiled(NamedTuple):
+    """A training step that can run."""
+
+    training: Training
+    update: Any
+    flops: float
+    compile_s: float
+
+
+def compiled(scale: Scale, case: Case) -> Compiled:
+    training = Training.of(scale.models[case.model], case.dtype, jax.devices()[0])
+    lowered, flops = training.lowered(case.batch, scale.clip_frames)
+    begin_s = time.perf_counter()
+    update = lowered.compile()
+    return Compiled(training, update, flops, time.perf_counter() - begin_s)
+
+
+def all_compiled(scale: Scale, cases: Sequence[Case]) -> list[Future[Compiled]]:
+    """Compile side by side: it takes most of the time, and one core a program."""
+    with ThreadPoolExecutor(max_workers=max(len(cases), 1)) as pool:
+        return [pool.submit(compiled, scale, case) for case in cases]
+
+
 class Runner:
     """A compiled update that is run on one batch again and again."""
 
-    def __init__(self, training: Training, compiled: Any, batch: int, frames: int):
-        self._update = compiled
-        self._state = training.random_state()
-        self._inputs = training.inputs(batch, frames)
+    def __init__(self, done: Compiled, batch: int, frames: int) -> None:
+        self._update = done.update
+        self._state = done.training.random_state()
+        self._inputs = done.training.inputs(batch, frames)
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
@@ -92,75 +126,50 @@ class Runner:
 
 def measure_training(scale: Scale, clock: Clock) -> None:
     """Steps of all models at several batches, in rounds that are compiled together."""
-    device = jax.devices()[0]
     too_large: dict[tuple[str, str], int] = {}
-    rounds = max(len(scale.piano_batches), len(scale.token_batches))
-    for n in clock.cases(range(rounds)):
-        cases = [
-            (name, dtype, batches[n])
-            for dtype in scale.dtypes
-            for name, config in scale.models.items()
-            for batches in [_batches(scale, config)]
-            if n < len(batches)
-        ]
-
-        def compile_case(case: tuple[str, str, int]) -> Any:
-            name, dtype, batch = case
-            if batch >= too_large.get((name, dtype), math.inf):
-                return MemoryError()
+    # The first batches one type after the other, to have some results early.
+    last = max(len(scale.piano_batches), len(scale.token_batches))
+    rounds = [((0, dtype),) for dtype in scale.dtypes]
+    rounds += [tuple((n, dtype) for dtype in scale.dtypes) for n in range(1, last)]
+    for chosen in clock.cases(rounds):
+        cases = []
+        for (n, dtype), name in itertools.product(chosen, scale.models):
+            for batch in _batches(scale, scale.models[name])[n : n + 1]:
+                case = Case(name, dtype, batch)
+                if batch < too_large.get((name, dtype), math.inf):
+                    cases.append(case)
+                else:
+                    emit("training", **case._asdict(), note=DOES_NOT_FIT)
+        for case, future in zip(cases, all_compiled(scale, cases), strict=True):
             try:
-                training = Training.of(scale.models[name], dtype, device)
-                lowered, flops = training.lowered(batch, scale.clip_frames)
-                begin_s = time.perf_counter()
-                compiled = lowered.compile()
-                return training, compiled, flops, time.perf_counter() - begin_s
+                _time_case(scale, case, future.result())
             except Exception as error:
-                return error
-
-        # Compiling takes most of the time, and one core a program.
-        with ThreadPoolExecutor(max_workers=len(cases)) as pool:
-            compiled = list(pool.map(compile_case, cases))
-        for case, result in zip(cases, compiled, strict=True):
-            name, dtype, batch = case
-            label = {"model": name, "dtype": dtype, "batch": batch}
-            try:
-                if isinstance(result, Exception):
-                    raise result
-                _time_case(scale, label, *result)
-            except Exception as error:
-                emit("training", **label, note=explanation(error))
+                emit("training", **case._asdict(), note=explanation(error))
                 if is_out_of_memory(error):
-                    too_large[name, dtype] = batch
+                    too_large[case.model, case.dtype] = case.batch
 
 
 def _batches(scale: Scale, config: ModelConfig) -> Sequence[int]:
     return scale.piano_batches if config.tokens is None else scale.token_batches
 
 
-def _time_case(
-    scale: Scale,
-    label: dict[str, Any],
-    training: Training,
-    compiled: Any,
-    flops: float,
-    compile_s: float,
-) -> None:
-    runner = Runner(training, compiled, label["batch"], scale.clip_frames)
+def _time_case(scale: Scale, case: Case, done: Compiled) -> None:
+    runner = Runner(done, case.batch, scale.clip_frames)
     step_s = runner.step_s(scale.turn_s)
-    config = training.objective.config
-    memory = compiled.memory_analysis()
+    config = done.training.objective.config
+    memory = done.update.memory_analysis()
     held_gib = None
     if memory is not None:
         held_gib = (memory.argument_size_in_bytes + memory.temp_size_in_bytes) / 2**30
     emit(
         "training",
-        **label,
+        **case._asdict(),
         step_ms=1e3 * step_s,
-        audio_h_per_h=_audio_s(config, label["batch"], scale.clip_frames) / step_s,
-        gflop=flops / 1e9,
-        tflops=flops / step_s / 1e12,
+        audio_h_per_h=_audio_s(config, case.batch, scale.clip_frames) / step_s,
+        gflop=done.flops / 1e9,
+        tflops=done.flops / step_s / 1e12,
         memory_gib=held_gib,
-        compile_s=compile_s,
+        compile_s=done.compile_s,
     )
 
 
@@ -184,10 +193,15 @@ def measure_losses(scale: Scale, clock: Clock) -> None:
     device = jax.devices()[0]
     with ThreadPoolExecutor() as pool:
         running = {}
-        for name, config in scale.models.items():
-            if isinstance(config, TokensConfig):
-                config = dataclasses.replace(config, max_tokens=scale.loss_tokens)
-            inputs = (config, _drawn(config, cpu), scale.loss_frames)
+        configs = {
+            name: dataclasses.replace(config, max_tokens=scale.loss_tokens)
+            if isinstance(config, TokensConfig)
+            else config
+            for name, config in scale.models.items()
+        }
+        drawn = pool.map(lambda config: _drawn(config, cpu), configs.values())
+        for (name, config), params in zip(configs.items(), drawn, strict=True):
+            inputs = (config, params, scale.loss_frames)
             running[name] = [
                 pool.submit(_loss, *inputs, cpu, "highest"),
                 pool.submit(_loss, *inputs, device, "highest"),
@@ -233,23 +247,24 @@ def _relative(value: float, expected: float) -> float:
 
 def measure_costs(scale: Scale, clock: Clock) -> None:
     """The three largest costs of an update, from a trace."""
-    device, steps = jax.devices()[0], 3
-    for name, config in clock.cases(list(scale.models.items())):
-        batch = _batches(scale, config)[0]
-        label = {"model": name, "dtype": scale.dtypes[0], "batch": batch}
-        with explained("costs", **label):
-            training = Training.of(config, scale.dtypes[0], device)
-            compiled = training.lowered(batch, scale.clip_frames)[0].compile()
-            runner = Runner(training, compiled, batch, scale.clip_frames)
+    cases = [
+        Case(name, scale.dtypes[0], _batches(scale, config)[0])
+        for name, config in scale.models.items()
+    ]
+    steps = 3
+    done = zip(cases, all_compiled(scale, cases), strict=True)
+    for case, future in clock.cases(list(done)):
+        with explained("costs", **case._asdict()):
+            program = future.result().update.as_text()
+            runner = Runner(future.result(), case.batch, scale.clip_frames)
             step_s = runner.step_s(scale.turn_s)
             with tempfile.TemporaryDirectory() as folder:
-                program = compiled.as_text()
-                seconds = costs(lambda r=runner: r.run(steps), program, Path(folder))
+                seconds = costs(partial(runner.run, steps), program, Path(folder))
             total_s = sum(seconds.values())
             for cost, value in seconds.most_common(3):
                 emit(
                     "costs",
-                    **label,
+                    **case._asdict(),
                     cost=" ".join(cost.split()),
                     share_percent=100 * value / total_s,
                     ms_per_step=1e3 * value / steps,

@@ -1,8 +1,12 @@
-"""Timing for the benchmarks: two CPU threads, medians, alternating runs."""
+"""Timing for the benchmarks: two CPU threads, medians, alternating runs, processes."""
 
 import os
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 THREADS = 2
 
@@ -41,3 +45,28 @@ def report(title: str, times_s: Mapping[str, float], ours: str, other: str) -> N
         f"{other} {1e3 * times_s[other]:9.1f} ms   ratio {ratio:5.2f}",
         flush=True,
     )
+
+
+class Usage(NamedTuple):
+    """What a process took."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def run_process(command: Sequence[str | Path], **env: str) -> Usage:
+    """Run a command, with these variables in its environment, until it ends well."""
+    start_s = time.monotonic()
+    with tempfile.TemporaryFile(mode="w+", errors="replace") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **env}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - start_s
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            output.seek(0)
+            raise SystemExit(f"{command[0]} failed: {output.read().strip()[-800:]}")
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Usage(wall_s, cpu_s, usage.ru_maxrss / 1024)

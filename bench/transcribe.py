@@ -9,8 +9,6 @@ idle machine would need at most; they hold on a busy one too.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from timing import Usage, run_process
 
 from mt3x.music.audio import load_audio
 
@@ -25,18 +24,10 @@ CLIP = Path(__file__).parents[1] / "tests" / "data" / "prelude.ogg"
 RATE = 16000
 
 
-def command(*args: str | Path, cache: str | Path) -> tuple[float, float, float]:
-    """Run `mt3x transcribe`; wall seconds, processor seconds, peak MB."""
-    start = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mt3x", "transcribe", "-q", "--overwrite", *args],
-        env={**os.environ, "MT3X_CACHE": str(cache)},
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"mt3x transcribe failed ({status})")
-    wall_s = time.monotonic() - start
-    return wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+def command(*args: str | Path, cache: str | Path) -> Usage:
+    """Run `mt3x transcribe`."""
+    program = [sys.executable, "-m", "mt3x", "transcribe", "-q", "--overwrite"]
+    return run_process([*program, *args], MT3X_CACHE=str(cache))
 
 
 def write_tiled(path: Path, clip_S: np.ndarray, seconds: float) -> None:
