@@ -1,7 +1,7 @@
 """Training and transcribing on an accelerator: one command of at most 8 minutes.
 
     python bench/accelerator.py --out-dir out [--minutes 8] [--cache DIR]
-    python bench/accelerator.py --out-dir out --small       # on a CPU, in two minutes
+    python bench/accelerator.py --out-dir out --small       # on a CPU, tiny models
 
 Run it in a checkout; mt3x need not be installed. It needs jax (for the device), flax,
 optax, orbax-checkpoint and NumPy, no network and no data: audio is noise, notes are
