@@ -20,7 +20,7 @@ from mt3x.models.layers import (
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
-    lstm,
+    lstm_sums,
     max_pool,
 )
 from mt3x.music.rolls import ROLL_NAMES
@@ -182,15 +182,13 @@ class Heads(nn.Module):
             mask_BxT = jnp.ones((batch, frames), bool)
         keep_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
         x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
-        hidden_TxDxGxHxN = lstm(
+        sums_TxDxGxN = lstm_sums(
+            dense,
             jnp.stack([x_TxCxN, x_TxCxN[::-1]], axis=1),
             *weights,
             jnp.stack([keep_TxN, keep_TxN[::-1]], axis=1),
         )
-        parts_DxTxGxN = jnp.einsum(
-            "tdghn,dgh->dtgn", hidden_TxDxGxHxN.astype(jnp.float32), dense
-        )
-        logits_TxGxN = parts_DxTxGxN[0] + parts_DxTxGxN[1, ::-1] + dense_bias[:, None]
+        logits_TxGxN = sums_TxDxGxN[:, 0] + sums_TxDxGxN[::-1, 1] + dense_bias[:, None]
         logits = logits_TxGxN.reshape(frames, cells, batch, pitches)
         return nn.sigmoid(logits.transpose(1, 2, 0, 3))
 

@@ -23,6 +23,14 @@ _CPU_PATCHES = 2**18
 def _convolve(
     x_BxTxFxC: jax.Array, kernel_HxWxCxD: jax.Array, dilation: int
 ) -> jax.Array:
+    height, frames = len(kernel_HxWxCxD), x_BxTxFxC.shape[1]
+    if kernel_HxWxCxD.shape[2] == 1 and platform() == "cpu":
+        # Frames side by side as channels: twice as fast as a single channel.
+        around = (height // 2, height // 2)
+        padded = jnp.pad(x_BxTxFxC, ((0, 0), around, (0, 0), (0, 0)))
+        rows = [padded[:, i : i + frames] for i in range(height)]
+        x_BxTxFxC = jnp.concatenate(rows, axis=-1)
+        kernel_HxWxCxD = kernel_HxWxCxD.transpose(2, 1, 0, 3)
     return jax.lax.conv_general_dilated(
         x_BxTxFxC,
         kernel_HxWxCxD,
@@ -249,15 +257,16 @@ def instance_norm(
     and the others become zero, as the padding of the next convolution is.
     """
     x = x_BxTxFxC.astype(jnp.float32)
-    if mask_BxT is None:
-        mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-        var = jnp.mean(jnp.square(x - mean), axis=(1, 2), keepdims=True)
-        return ((x - mean) * jax.lax.rsqrt(var + epsilon)).astype(x_BxTxFxC.dtype)
-    weight = mask_BxT[:, :, None, None].astype(jnp.float32)
-    count = jnp.sum(weight, axis=(1, 2), keepdims=True) * x.shape[2]
-    count = jnp.maximum(count, 1.0)
-    mean = jnp.sum(x * weight, axis=(1, 2), keepdims=True) / count
-    var = jnp.sum(jnp.square(x - mean) * weight, axis=(1, 2), keepdims=True) / count
+    weight = 1.0 if mask_BxT is None else mask_BxT[:, :, None, None].astype(x.dtype)
+    count = jnp.sum(jnp.broadcast_to(weight, (*x.shape[:2], 1, 1)), (1, 2))
+    total = jnp.maximum(count, 1.0)[..., None, None] * x.shape[2]
+
+    def mean_of(values: jax.Array) -> jax.Array:
+        return jnp.sum(values * weight, axis=(1, 2), keepdims=True) / total
+
+    # The mean of the squares in the same pass: faster than that of the differences.
+    mean = mean_of(x)
+    var = jnp.maximum(mean_of(jnp.square(x)) - jnp.square(mean), 0.0)
     normed = (x - mean) * jax.lax.rsqrt(var + epsilon) * weight
     return normed.astype(x_BxTxFxC.dtype)
 
@@ -363,11 +372,14 @@ def _lstm_backward(residuals, grad_h_TxDxGxHxN):
             grad_c * i * 2 * g * (1 - g),
             grad_h * level * o * (1 - o),
         )
-        # Written in place: XLA would compute a concatenation twice, and slowly.
-        for n, part in enumerate(parts):
-            grad_gates = jax.lax.dynamic_update_slice_in_dim(
-                grad_gates, part, n * width, axis=2
-            )
+        if platform() == "cpu":
+            # Written in place: XLA computes a concatenation twice, and slowly.
+            for n, part in enumerate(parts):
+                grad_gates = jax.lax.dynamic_update_slice_in_dim(
+                    grad_gates, part, n * width, axis=2
+                )
+        else:
+            grad_gates = jnp.concatenate(parts, axis=2)
         flat_DxGKxN = grad_gates.reshape(directions, cells * size, -1)
         of_input = jnp.einsum("dkn,dcn->dkc", flat_DxGKxN, x)
         sums = (
@@ -391,3 +403,47 @@ def _lstm_backward(residuals, grad_h_TxDxGxHxN):
 
 
 lstm.defvjp(_lstm_forward, _lstm_backward)
+
+
+@jax.custom_vjp
+def lstm_sums(
+    readout_DxGxH: jax.Array,
+    x_TxDxCxN: jax.Array,
+    input_kernel_DxGxKxC: jax.Array,
+    recurrent_kernel_DxGxKxH: jax.Array,
+    bias_DxGxK: jax.Array,
+    keep_TxDxN: jax.Array,
+) -> jax.Array:
+    """Return weighted sums of the hidden states of `lstm`, float32: TxDxGxN.
+
+    Where no gradient is taken, the states themselves are never kept.
+    """
+    weights = _twice_the_cells_gate(
+        input_kernel_DxGxKxC, recurrent_kernel_DxGxKxH, bias_DxGxK
+    )
+
+    def step(state, inputs):
+        state, _ = _lstm_step(weights, state, *inputs)
+        return state, _read(readout_DxGxH, state[0])
+
+    zeros = _lstm_zeros(x_TxDxCxN, recurrent_kernel_DxGxKxH)
+    return jax.lax.scan(step, (zeros, zeros), (x_TxDxCxN, keep_TxDxN))[1]
+
+
+def _read(readout_DxGxH, h):
+    return jnp.einsum("dgh,...dghn->...dgn", readout_DxGxH, h.astype(jnp.float32))
+
+
+def _lstm_sums_forward(readout, *inputs):
+    h, residuals = _lstm_forward(*inputs)
+    return _read(readout, h), (readout, h, residuals)
+
+
+def _lstm_sums_backward(residuals, grad_TxDxGxN):
+    readout, h, inner = residuals
+    grad_readout = jnp.einsum("tdgn,tdghn->dgh", grad_TxDxGxN, h.astype(jnp.float32))
+    grad_h = (grad_TxDxGxN[:, :, :, None] * readout[..., None]).astype(h.dtype)
+    return grad_readout, *_lstm_backward(inner, grad_h)
+
+
+lstm_sums.defvjp(_lstm_sums_forward, _lstm_sums_backward)
