@@ -96,7 +96,9 @@ class Transcriber:
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
         self._device = _find_device(device)
-        _check_params(weights.params, make_objective(self.config), source)
+        # Drawing the parameters' shapes takes long, and the package's own are known.
+        if checkpoint is not None:
+            _check_params(weights.params, make_objective(self.config), source)
         model = Model(self.config, weights.params, self._device, precision, batch_size)
         options = {
             "onset_threshold": onset_threshold,

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +13,7 @@ from tiny_models import SMALL, save_small_weights
 from mt3x.inference.transcriber import Transcriber
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
+from mt3x.models.objectives import config_from_dict, make_objective
 from mt3x.music.metrics import note_scores
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import NUM_PITCHES
@@ -149,6 +151,14 @@ def test_long_spectrograms_are_pooled(weights, monkeypatch):
     spectrogram = Transcriber(weights, window=SHORT).spectrogram(music(6.0), RATE)
     assert len(spectrogram.level_db_TxF) == 100
     assert spectrogram.frame_rate_hz == pytest.approx(50 / 3)
+
+
+def test_the_packages_weights_are_those_of_the_model():
+    # `Transcriber` takes their shapes as known.
+    weights = weights_file.load()
+    objective = make_objective(config_from_dict(weights.config))
+    shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0)))
+    weights_file.check_params(weights.params, shapes, "the package's weights")
 
 
 @pytest.mark.skipif(
