@@ -94,7 +94,7 @@ def test_windows_are_handed_out_as_soon_as_possible():
 
 
 def test_impossible_windows_are_refused():
-    with pytest.raises(ValueError, match="cannot overlap by 128"):
-        WindowConfig(num_frames=200)
+    with pytest.raises(ValueError, match="cannot overlap by 64"):
+        WindowConfig(num_frames=100)
     with pytest.raises(ValueError, match="1 frame or more"):
         WindowConfig(fade_frames=0)
