@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -95,6 +96,23 @@ def test_windows_that_hold_silence_have_no_notes(weights):
     assert not rolls.onset_TxP[300:].any() and rolls.onset_TxP[:100].any()
     assert len(Transcriber(weights)(np.zeros(RATE), RATE)) == 0
     assert len(Transcriber(weights)(np.full(RATE, 1e-6), RATE)) == 0
+
+
+def test_silent_windows_are_not_computed(weights, monkeypatch):
+    transcriber = Transcriber(weights, window=SHORT)
+    model = cast(Any, transcriber)._reader._model
+    predict, computed = model._predict, []
+
+    def counted(params, samples_BxS, *rest):
+        computed.append(float(np.abs(samples_BxS).max()))
+        return predict(params, samples_BxS, *rest)
+
+    monkeypatch.setattr(model, "_predict", counted)
+    gap_S = np.full(30 * RATE, 1e-6, np.float32)
+    rolls = transcriber.rolls(np.concatenate([music(2.0), gap_S, music(2.0)]), RATE)
+    assert rolls.num_frames == 34 * 50
+    assert rolls.onset_TxP[:100].any() and rolls.onset_TxP[-100:].any()
+    assert 2 <= len(computed) <= 6 and min(computed) > 0.01
 
 
 def test_bad_samples_are_refused(weights):
