@@ -33,6 +33,7 @@ from synthetic import OPTIMIZERS, random_batch
 
 from mt3x.data.batches import BatchConfig
 from mt3x.models import hppnet, seq2seq
+from mt3x.models.memory import keep_memory
 from mt3x.models.objectives import (
     PianoConfig,
     PianoObjective,
@@ -213,6 +214,7 @@ def profile(job: Job, folder: Path, steps: int) -> None:
 
 def main() -> None:
     args = options()
+    keep_memory()
     job = Job(args)
     job.describe()
     calls = {"in memory": job.held}

@@ -209,7 +209,7 @@ def command(
     if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
         from mt3x.inference.transcriber import Transcriber
-        from mt3x.models.platform import share_heap
+        from mt3x.models.memory import share_heap
 
         share_heap()
         transcriber = Transcriber(checkpoint, **options)

@@ -1,8 +1,6 @@
-"""The devices that a network is computed on, memory, the cache of programs."""
+"""The devices that a network is computed on, and the cache of compiled programs."""
 
-import ctypes
 import os
-import sys
 
 import jax
 
@@ -15,24 +13,6 @@ def platform() -> str:
     """
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return jax.default_backend() if device is None else device.platform
-
-
-def share_heap() -> None:
-    """Let all threads of the process take memory from one heap, where glibc is used.
-
-    By default each thread that computes has a heap of its own, and memory that one of
-    them freed does not serve the others.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    trim_threshold, arena_max = -1, -8  # of malloc.h
-    mallopt(arena_max, 1)
-    # Giving the heap's end back would gain nothing. Any setting also stops glibc from
-    # raising the size from which on blocks lie outside of the heap, without gaps.
-    mallopt(trim_threshold, 2**31 - 1)
 
 
 def use_compilation_cache() -> None:
