@@ -9,6 +9,7 @@ pooling; heads of the `sp` size see one trunk each and no onset features are joi
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.layers import (
+    by_frames,
     conv2d,
     harmonic_conv,
     harmonic_shifts,
@@ -79,16 +81,27 @@ class Conv(nn.Module):
     pool: int = 1
 
     @nn.compact
-    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
-        shape = (*self.kernel, x_BxTxFxC.shape[-1], self.channels)
+    def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """Return kernel HxWxCxD and bias D, for `channels` inputs."""
+        shape = (*self.kernel, channels, self.channels)
         kernel = self.param("kernel", nn.initializers.he_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
-        kernel, bias = kernel.astype(x_BxTxFxC.dtype), bias.astype(x_BxTxFxC.dtype)
-        x: Any = conv2d(x_BxTxFxC, kernel, self.dilation)
-        if self.pool > 1:
-            # Bias and ReLU are monotonic: pooled first, they cost a quarter.
-            x = max_pool(x, self.pool)
-        return nn.relu(x + bias)
+        return kernel.astype(dtype), bias.astype(dtype)
+
+    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
+        weights = self.weights(x_BxTxFxC.shape[-1], x_BxTxFxC.dtype)
+        return _conv(weights, x_BxTxFxC, self.dilation, self.pool)
+
+
+def _conv(
+    weights: tuple[jax.Array, jax.Array], x_BxTxFxC: jax.Array, dilation: int, pool: int
+) -> jax.Array:
+    kernel_HxWxCxD, bias_D = weights
+    x: Any = conv2d(x_BxTxFxC, kernel_HxWxCxD, dilation)
+    if pool > 1:
+        # Bias and ReLU are monotonic: pooled first, they cost a quarter.
+        x = max_pool(x, pool)
+    return nn.relu(x + bias_D)
 
 
 class HarmonicConv(nn.Module):
@@ -102,8 +115,9 @@ class HarmonicConv(nn.Module):
     bins_per_octave: int
 
     @nn.compact
-    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
-        num, channels = self.num_harmonics, x_BxTxFxC.shape[-1]
+    def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+        """Return kernel KxCxD, its K as `shifts` has them, and bias D."""
+        num = self.num_harmonics
         init = nn.initializers.variance_scaling(
             2.0, "fan_in", "uniform", in_axis=(0, 1, 2), out_axis=3
         )
@@ -113,10 +127,36 @@ class HarmonicConv(nn.Module):
         centre_1xCxD = kernel_Nx3xCxD[:, 1].sum(axis=0, keepdims=True)
         sides_KxCxD = kernel_Nx3xCxD[:, ::2].reshape(2 * num, channels, -1)
         kernel_KxCxD = jnp.concatenate([centre_1xCxD, sides_KxCxD])
-        shifts = harmonic_shifts(self.bins_per_octave, num)
-        kernel_KxCxD = kernel_KxCxD.astype(x_BxTxFxC.dtype)
-        out: Any = harmonic_conv(x_BxTxFxC, kernel_KxCxD, shifts)
-        return nn.relu(out + bias_NxD.sum(axis=0).astype(out.dtype))
+        return kernel_KxCxD.astype(dtype), bias_NxD.sum(axis=0).astype(dtype)
+
+    @property
+    def shifts(self) -> tuple[int, ...]:
+        """The distances of the taps, in bins."""
+        return harmonic_shifts(self.bins_per_octave, self.num_harmonics)
+
+    def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
+        weights = self.weights(x_BxTxFxC.shape[-1], x_BxTxFxC.dtype)
+        return _harmonic_conv(weights, x_BxTxFxC, self.shifts)
+
+
+def _harmonic_conv(
+    weights: tuple[jax.Array, jax.Array], x_BxTxFxC: jax.Array, shifts: tuple[int, ...]
+) -> jax.Array:
+    kernel_KxCxD, bias_D = weights
+    x: Any = harmonic_conv(x_BxTxFxC, kernel_KxCxD, shifts)
+    return nn.relu(x + bias_D)
+
+
+def _pitches(
+    weights: Any,
+    x_BxTxFxC: jax.Array,
+    shifts: tuple[int, ...],
+    dilation: int,
+    pool: int,
+) -> jax.Array:
+    """Return the harmonic and then the octave's convolution, pooled to pitches."""
+    harmonic, octave = weights
+    return _conv(octave, _harmonic_conv(harmonic, x_BxTxFxC, shifts), dilation, pool)
 
 
 class Trunk(nn.Module):
@@ -135,11 +175,15 @@ class Trunk(nn.Module):
         x = feats_BxTxF[..., None]
         for n in range(3):
             x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
-        x = HarmonicConv(
-            config.channels, config.num_harmonics, octave, name="harmonic"
-        )(x)
-        width = config.channels
-        x = block(x, "octave", width, (1, 3), octave, config.bins_per_pitch)
+        width, pool = config.channels, config.bins_per_pitch
+        harmonic = HarmonicConv(width, config.num_harmonics, octave, name="harmonic")
+        across = Conv(width, (1, 3), octave, pool, name="octave")
+        weights = (
+            harmonic.weights(config.stem_channels, x.dtype),
+            across.weights(width, x.dtype),
+        )
+        pitches = partial(_pitches, shifts=harmonic.shifts, dilation=octave, pool=pool)
+        x = instance_norm(by_frames(pitches, weights, x), mask_BxT)
         x = block(x, "semitone", width, (1, 3), 3 * semitone)
         for n in range(3):
             x = block(x, f"time_{n}", width, (5, 1))

@@ -4,8 +4,9 @@ Activations are channels last: B clips, T frames, F frequency bins, C channels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -246,6 +247,38 @@ def _harmonic_backward(shifts, residuals, g_BxTxFxD):
 
 
 harmonic_conv.defvjp(_harmonic_forward, _harmonic_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def by_frames(
+    function: Callable[[Any, jax.Array], jax.Array],
+    weights: Any,
+    x_BxTxFxC: jax.Array,
+) -> jax.Array:
+    """Return function(weights, x_BxTxFxC); the function sees each frame by itself.
+
+    On a CPU, where no gradient is taken, it is computed in blocks of frames: what lies
+    between its layers then stays in the cache and takes no memory.
+    """
+    if platform() != "cpu":
+        return function(weights, x_BxTxFxC)
+    blocks = jax.lax.map(
+        lambda rows_RxFxC: function(weights, rows_RxFxC[None])[0],
+        _row_blocks(x_BxTxFxC),
+    )
+    return _from_blocks(jnp.asarray(blocks), *x_BxTxFxC.shape[:2])
+
+
+def _by_frames_forward(function, weights, x):
+    return jax.vjp(function, weights, x)
+
+
+def _by_frames_backward(function, pullback, g):
+    del function
+    return pullback(g)
+
+
+by_frames.defvjp(_by_frames_forward, _by_frames_backward)
 
 
 def instance_norm(

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from mt3x.interop.hppnet_torch import import_hppnet, state_shapes
-from mt3x.models.hppnet import SIZES, SP_SUBNETS, HPPNet, HPPNetConfig
+from mt3x.models.hppnet import (
+    SIZES,
+    SP_SUBNETS,
+    Conv,
+    HarmonicConv,
+    HPPNet,
+    HPPNetConfig,
+)
 from mt3x.models.layers import (
     conv2d,
     harmonic_conv,
@@ -58,8 +65,17 @@ class Golden:
 
     def layer(self, subnet: str, name: str) -> jax.Array:
         """A trunk's layer BxTxFxC; all but the harmonic one are normalised."""
-        (x_BxTxFxC,) = self.subnets[subnet]["trunk"][name]["__call__"]
-        return x_BxTxFxC if name == "harmonic" else instance_norm(x_BxTxFxC)
+        config, params = self.config, self.params[subnet]["trunk"].get(name)
+        width, octave = config.channels, config.bins_per_octave
+        if name == "harmonic":
+            module = HarmonicConv(width, config.num_harmonics, octave)
+            return module.apply({"params": params}, self.layer(subnet, "stem_2"))
+        if name == "octave":
+            module = Conv(width, (1, 3), octave, config.bins_per_pitch)
+            x_BxTxFxC = module.apply({"params": params}, self.layer(subnet, "harmonic"))
+        else:
+            (x_BxTxFxC,) = self.subnets[subnet]["trunk"][name]["__call__"]
+        return instance_norm(x_BxTxFxC)
 
 
 @pytest.fixture(scope="module", params=["tiny", "base", "sp"])
