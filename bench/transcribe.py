@@ -105,9 +105,7 @@ def main() -> None:
             (f"{args.minutes:g} min recording", [folder / "long.wav"], 1, True),
             (f"{args.minutes:g} min of silence", [folder / "silence.wav"], 1, True),
         ):
-            measure(
-                label, [*inputs, *options], checkouts, folder, repeats, empty_cache
-            )
+            measure(label, [*inputs, *options], checkouts, folder, repeats, empty_cache)
 
 
 if __name__ == "__main__":

@@ -209,9 +209,9 @@ def command(
     if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
         from mt3x.inference.transcriber import Transcriber
-        from mt3x.models.memory import share_heap
+        from mt3x.models.memory import reuse_memory
 
-        share_heap()
+        reuse_memory()
         transcriber = Transcriber(checkpoint, **options)
         _check_kind(
             transcriber,

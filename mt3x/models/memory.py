@@ -8,28 +8,28 @@ import ctypes
 import sys
 
 # Of malloc.h.
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8
 _AT_ONCE = 2**26
 
 
-def share_heap() -> None:
-    """Let all threads take memory from one heap.
+def reuse_memory() -> None:
+    """Let the process use again what it has freed, except for its largest arrays.
 
-    By default each thread that computes has a heap of its own, and memory that one of
-    them freed does not serve the others.
+    By default arrays of some megabytes go back to the system at once, and each thread
+    that computes has a heap of its own.
     """
     _set(_ARENA_MAX, 1)
-    # Giving the heap's end back would gain nothing. Any setting also stops glibc from
-    # raising the size from which on arrays lie outside of the heap, without gaps.
     _set(_TRIM_THRESHOLD, 2**31 - 1)
+    # The highest there is; larger arrays would leave gaps in the heap.
+    _set(_MMAP_THRESHOLD, 2**25)
 
 
 def keep_memory() -> None:
-    """Keep all memory that was freed: faster where the same program runs again.
+    """Let the process keep all that it has freed: faster, but the heap gets gaps.
 
-    Mapping it again takes a quarter of a training step; gaps in the heap take memory.
+    Mapping memory again and again takes a quarter of a training step.
     """
-    share_heap()
+    reuse_memory()
     _set(_MMAP_MAX, 0)
     _set(_TOP_PAD, _AT_ONCE)
 
