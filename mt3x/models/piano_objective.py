@@ -214,9 +214,9 @@ class PianoObjective:
             "onset": self.config.onset_weight,
             "velocity": self.config.velocity_weight,
         }
-        mean = losses.over_devices
+        whole = losses.over_devices
         total = sum(
-            weights.get(name, 1.0) * part * mean(weight) / mean(part_weight)
+            weights.get(name, 1.0) * part * whole(weight) / whole(part_weight)
             for name, (part, part_weight) in parts.items()
         )
         return LossSums(jnp.asarray(total), weight, parts)
