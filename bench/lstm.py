@@ -16,7 +16,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from mt3x.models.layers import lstm  # noqa: E402
+from mt3x.models.lstm import lstm  # noqa: E402
 
 PITCHES = 88
 

@@ -22,9 +22,9 @@ from mt3x.models.layers import (
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
-    lstm_sums,
     max_pool,
 )
+from mt3x.models.lstm import lstm_sums
 from mt3x.music.rolls import ROLL_NAMES
 
 

@@ -22,8 +22,8 @@ from mt3x.models.layers import (
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
-    lstm,
 )
+from mt3x.models.lstm import lstm
 from mt3x.music.rolls import ROLL_NAMES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
