@@ -1,4 +1,4 @@
-"""`mt3x synth`: songs played by soundfonts, in Slakh's layout."""
+"""`mt3x synth`: songs played by soundfonts, in Slakh's layout; or dry stems."""
 
 import json
 import os
@@ -83,6 +83,22 @@ _FOLDER = click.Path(path_type=Path)
     help="The same for the test split, which shares none.",
 )
 @click.option(
+    "--stems",
+    "stem_recipe",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON recipe of dry stems, such as tasks/band_corpus.json: OUT gets a corpus "
+    "for each kind of music in it, to be mixed in training. Of the other options only "
+    "--sounds, --notes and --workers count.",
+)
+@click.option("--sounds", type=_FOLDER, help="Folder of the sounds that --stems names.")
+@click.option(
+    "--notes",
+    "notes",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="Folder of the notes that --stems calls NAME; give several.",
+)
+@click.option(
     "--recipe",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     callback=_apply_recipe,
@@ -123,8 +139,15 @@ _FOLDER = click.Path(path_type=Path)
 @click.option(
     "--workers", default=os.cpu_count() or 1, show_default=True, help="Processes."
 )
-def command(out: Path, workers: int, **given: Any) -> None:
-    """Render a set of multi-instrument songs in Slakh2100's layout.
+def command(
+    out: Path,
+    workers: int,
+    stem_recipe: Path | None,
+    sounds: Path | None,
+    notes: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Render a set of multi-instrument songs in Slakh2100's layout, or dry stems.
 
     OUT gets train/, validation/ and test/ with folders TrackNNNNN, for `mt3x prepare
     slakh --raw OUT`. The splits share no songs, and the test split no soundfonts. The
@@ -135,11 +158,39 @@ def command(out: Path, workers: int, **given: Any) -> None:
 
     if workers < 1:
         raise ValueError(f"--workers must be 1 or more: {workers}")
+    if stem_recipe is not None:
+        _render_stems(out, stem_recipe, sounds, notes, workers)
+        return
     config, material = _config(given), _material(given)
     tracks = plan(config, material)
     begin(out, config, material)
     with locked(out):
         _render(tracks, config, out, workers)
+
+
+def _render_stems(
+    out: Path, path: Path, sounds: Path | None, notes: tuple[str, ...], workers: int
+) -> None:
+    from mt3x.data.synthesis.stem_corpora import write_stems
+    from mt3x.data.synthesis.stems import read_stem_recipe
+
+    if sounds is None:
+        raise ValueError("--stems needs the folder of its sounds: give --sounds")
+    folders = {}
+    for text in notes:
+        name, _, folder = text.partition("=")
+        if not folder:
+            raise ValueError(f"--notes {text!r}: such as pop909=FOLDER is expected")
+        folders[name] = Path(folder)
+    recipe = read_stem_recipe(path, sounds, folders)
+    console = Console(stderr=True)
+    for spec in recipe.music:
+        if (out / spec.name).exists():
+            continue
+        with counted("min", console) as progress:
+            bar = progress.add_task(spec.name, total=round(60 * spec.hours))
+            for seconds in write_stems(recipe, spec, out / spec.name, workers):
+                progress.update(bar, completed=round(seconds / 60))
 
 
 def _render(tracks: list[Any], config: Any, out: Path, workers: int) -> None:
