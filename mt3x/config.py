@@ -39,11 +39,13 @@ from mt3x.models import objectives
 from mt3x.training import optimizers
 from mt3x.training import partitioning
 from mt3x.music import piano_postprocessing
+from mt3x.music import drum_decoder
 from mt3x.music import roll_decoder
 from mt3x.music import rolls
 from mt3x.data import task_names
 from mt3x.training import train
 from mt3x.models import hppnet
+from mt3x.models import band
 from mt3x.models import seq2seq
 from mt3x.models import stem
 """

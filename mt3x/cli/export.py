@@ -48,7 +48,7 @@ def command(
     from mt3x.files import check_writable
     from mt3x.interop import t5x_checkpoints
     from mt3x.models import weights_file
-    from mt3x.models.objectives import PianoConfig
+    from mt3x.models.objectives import config_from_dict
 
     texts = _pairs(notes, "--note")
     decoding = {
@@ -71,11 +71,11 @@ def command(
     config = dict(weights.config)
     if decoding:
         if "decoding" not in config:
-            raise ValueError(f"{run_dir}: --decoding is for piano models")
+            raise ValueError(f"{run_dir}: --decoding is for piano and band models")
         # Options of an older version get their present names first.
-        config = PianoConfig.from_dict(config).to_dict()
+        config = config_from_dict(config).to_dict()
         config["decoding"] |= decoding
-        config = PianoConfig.from_dict(config).to_dict()
+        config = config_from_dict(config).to_dict()
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite
     )

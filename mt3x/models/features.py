@@ -269,6 +269,29 @@ def log_mel(samples_BxS: jax.Array, config: LogMelConfig) -> jax.Array:
     return jnp.log(jnp.where(mags_BxTxF > 0, mags_BxTxF, config.floor))
 
 
+def centred_log_mel(
+    samples_BxS: jax.Array, config: LogMelConfig, range_db: float
+) -> jax.Array:
+    """Return the log-mel spectrogram with frame t centred on sample t * hop.
+
+    Samples are reflected at both ends, and values cut `range_db` below each clip's
+    maximum.
+
+    Args:
+      samples_BxS: as in `log_mel`.
+      config: the transform, its window a multiple of twice the hop.
+      range_db: decibels.
+
+    Returns:
+      feats_BxTxF, float32, T = S // hop: natural logarithms of magnitudes.
+    """
+    half = config.fft_samples // 2
+    logs_BxTxF = log_mel(_reflect(samples_BxS, half, half), config)
+    logs_BxTxF = logs_BxTxF[:, : samples_BxS.shape[-1] // config.hop_samples]
+    peak_Bx1x1 = jnp.max(logs_BxTxF, axis=(1, 2), keepdims=True)
+    return jnp.maximum(logs_BxTxF, peak_Bx1x1 - range_db * math.log(10) / 20)
+
+
 def to_float(samples: jax.Array) -> jax.Array:
     """Return int16 samples as float32 in -1..1; floats stay as they are."""
     if samples.dtype != jnp.int16:

@@ -24,7 +24,7 @@ from mt3x.models.layers import (
     instance_norm,
     max_pool,
 )
-from mt3x.models.lstm import lstm_sums
+from mt3x.models.lstm import both_ways, lstm_init, lstm_sums, lstm_weights
 from mt3x.music.rolls import ROLL_NAMES
 
 
@@ -204,34 +204,11 @@ class Heads(nn.Module):
     def __call__(self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
         batch, frames, pitches, channels = x_BxTxPxC.shape
         cells, width = self.num_heads, self.width // 2
-        uniform = nn.initializers.uniform(scale=2 * width**-0.5)
-
-        def init(rng, shape):
-            return uniform(rng, shape) - width**-0.5
-
-        shape = (2, cells, 4 * width)
-        # Two biases, as PyTorch has them, so that checkpoints map one to one.
-        input_bias = self.param("input_bias", init, shape)
-        recurrent_bias = self.param("recurrent_bias", init, shape)
-        weights = (
-            self.param("input_kernel", init, (*shape, channels)),
-            self.param("recurrent_kernel", init, (*shape, width)),
-            input_bias + recurrent_bias,
-        )
-        dense = self.param("dense_kernel", init, (2, cells, width))
+        weights = lstm_weights(self, cells, width, channels, x_BxTxPxC.dtype)
+        dense = self.param("dense_kernel", lstm_init(width), (2, cells, width))
         dense_bias = self.param("dense_bias", nn.initializers.zeros, (cells,))
-
-        weights = (weight.astype(x_BxTxPxC.dtype) for weight in weights)
-        if mask_BxT is None:
-            mask_BxT = jnp.ones((batch, frames), bool)
-        keep_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
-        x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
-        sums_TxDxGxN = lstm_sums(
-            dense,
-            jnp.stack([x_TxCxN, x_TxCxN[::-1]], axis=1),
-            *weights,
-            jnp.stack([keep_TxN, keep_TxN[::-1]], axis=1),
-        )
+        x_TxDxCxN, keep_TxDxN = both_ways(x_BxTxPxC, mask_BxT)
+        sums_TxDxGxN = lstm_sums(dense, x_TxDxCxN, *weights, keep_TxDxN)
         logits_TxGxN = sums_TxDxGxN[:, 0] + sums_TxDxGxN[::-1, 1] + dense_bias[:, None]
         logits = logits_TxGxN.reshape(frames, cells, batch, pitches)
         return nn.sigmoid(logits.transpose(1, 2, 0, 3))

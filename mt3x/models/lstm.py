@@ -1,12 +1,54 @@
 """Many LSTMs in one scan, with a forward and a backward pass that suit CPUs."""
 
 from functools import partial
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mt3x.models.platform import platform
+
+
+def lstm_init(width: int) -> Any:
+    """Return the initializer of an LSTM's weights, PyTorch's: up to width^-0.5."""
+    uniform = nn.initializers.uniform(scale=2 * width**-0.5)
+    return lambda rng, shape: uniform(rng, shape) - width**-0.5
+
+
+def lstm_weights(
+    module: nn.Module, cells: int, width: int, channels: int, dtype: Any
+) -> tuple[jax.Array, ...]:
+    """Return the weights that `lstm` takes for both directions, of a module's own."""
+    init, shape = lstm_init(width), (2, cells, 4 * width)
+    # Two biases, as PyTorch has them, so that checkpoints map one to one.
+    input_bias = module.param("input_bias", init, shape)
+    recurrent_bias = module.param("recurrent_bias", init, shape)
+    weights = (
+        module.param("input_kernel", init, (*shape, channels)),
+        module.param("recurrent_kernel", init, (*shape, width)),
+        input_bias + recurrent_bias,
+    )
+    return tuple(weight.astype(dtype) for weight in weights)
+
+
+def both_ways(
+    x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Return what `lstm` takes of rows in time, forth and back: x_TxDxCxN, keep_TxDxN.
+
+    The rows P of all clips are the sequences N.
+    """
+    batch, frames, pitches, channels = x_BxTxPxC.shape
+    if mask_BxT is None:
+        mask_BxT = jnp.ones((batch, frames), bool)
+    keep_TxN = jnp.repeat(mask_BxT.T, pitches, axis=1).astype(x_BxTxPxC.dtype)
+    x_TxCxN = x_BxTxPxC.transpose(1, 3, 0, 2).reshape(frames, channels, -1)
+    return (
+        jnp.stack([x_TxCxN, x_TxCxN[::-1]], axis=1),
+        jnp.stack([keep_TxN, keep_TxN[::-1]], axis=1),
+    )
 
 
 @jax.custom_vjp

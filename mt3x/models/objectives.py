@@ -2,10 +2,10 @@
 
 An objective has a configuration that says all its weights depend on, draws parameters,
 and gives the loss of a batch: `mt3x.models.piano_objective`,
-`mt3x.models.tokens_objective`. The configuration also says what a model needs of its
-data, so that training, plans and T5X need not ask of which kind it is: `kind`,
-`tokens`, `batch_spec`, `example_lengths`, `train_options`, `converter_options`,
-`notes`, `summary`.
+`mt3x.models.band_objective`, `mt3x.models.tokens_objective`. The configuration also
+says what a model needs of its data, so that training, plans and T5X need not ask of
+which kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`, `train_options`,
+`converter_options`, `notes`, `summary`.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from mt3x.models.band_objective import BandConfig, BandObjective
 from mt3x.models.piano_objective import PianoConfig, PianoObjective
 from mt3x.models.tokens_objective import RollsConfig, TokensConfig, TokensObjective
 
 __all__ = [
+    "BandConfig",
+    "BandObjective",
     "ModelConfig",
+    "ModelObjective",
     "PianoConfig",
     "PianoObjective",
     "RollsConfig",
@@ -27,16 +31,21 @@ __all__ = [
     "make_objective",
 ]
 
-ModelConfig = PianoConfig | TokensConfig
-_CONFIGS = {"piano": PianoConfig, "tokens": TokensConfig}
-_OBJECTIVES = {PianoConfig: PianoObjective, TokensConfig: TokensObjective}
+ModelConfig = PianoConfig | BandConfig | TokensConfig
+ModelObjective = PianoObjective | BandObjective | TokensObjective
+_CONFIGS = {"piano": PianoConfig, "band": BandConfig, "tokens": TokensConfig}
+_OBJECTIVES = {
+    PianoConfig: PianoObjective,
+    BandConfig: BandObjective,
+    TokensConfig: TokensObjective,
+}
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """Return the configuration that a checkpoint carries, of either kind.
+    """Return the configuration that a checkpoint carries, of any kind.
 
     Raises:
-      ValueError: it is of neither kind, or of another version of mt3x.
+      ValueError: it is of another kind, or of another version of mt3x.
     """
     kind = values.get("objective")
     if kind not in _CONFIGS:
@@ -47,8 +56,6 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     return _CONFIGS[kind].from_dict(values)
 
 
-def make_objective(
-    config: ModelConfig, dtype: Any = jnp.float32
-) -> PianoObjective | TokensObjective:
+def make_objective(config: ModelConfig, dtype: Any = jnp.float32) -> ModelObjective:
     """Return the objective of a configuration, its arithmetic in `dtype`."""
     return _OBJECTIVES[type(config)](config, dtype)

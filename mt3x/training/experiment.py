@@ -18,16 +18,21 @@ from mt3x.data.workers import in_workers
 from mt3x.files import FieldError, from_json
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.objectives import (
+    BandConfig,
     ModelConfig,
+    ModelObjective,
     PianoConfig,
-    PianoObjective,
-    TokensObjective,
     config_from_dict,
     make_objective,
 )
 from mt3x.training import partitioning
 from mt3x.training.train import Outcome, TrainConfig, train
-from mt3x.training.validation import LOSSES, LossValidation, make_validation
+from mt3x.training.validation import (
+    LOSSES,
+    NOTE_VALIDATIONS,
+    LossValidation,
+    make_validation,
+)
 
 if TYPE_CHECKING:
     from mt3x.data.pipeline.registry import TrainOptions
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The corpora that a piano model is trained on."""
+    """The corpora that a piano or band model is trained on."""
 
     # Folders written by `mt3x corpus`.
     corpora: tuple[str, ...] = ()
@@ -101,6 +106,20 @@ class DataConfig:
         batches = self.fitted(objective).batches
         return CorpusBatches(corpora, self.weights, batches, self.seed, shard)
 
+    def validation_batches(
+        self, objective: ModelConfig, corpus: str | None
+    ) -> CorpusBatches:
+        """Return batches of a validation corpus, in all runs the same.
+
+        Clips are drawn and changed as for training.
+
+        Raises:
+          ValueError, OSError: as `make_batches`.
+        """
+        corpora = () if corpus is None else (corpus,)
+        data = dataclasses.replace(self, corpora=corpora, weights=None, seed=0)
+        return data.make_batches(objective)
+
     @contextmanager
     def opened(self, objective: ModelConfig, shard: tuple[int, int]) -> Iterator[Any]:
         """Yield the batches of `make_batches`, made by workers where there are some."""
@@ -137,8 +156,13 @@ class TaskConfig:
     seed: int = 0
 
     def fitted(self, objective: ModelConfig) -> "TaskConfig":
-        """Return the same: whether it fits the model is seen when it is read."""
-        del objective
+        """Return the same: whether it fits the model is seen when it is read.
+
+        Raises:
+          ValueError: the model cannot train on tasks.
+        """
+        if isinstance(objective, BandConfig):
+            objective.train_options()
         return self
 
     def make_batches(
@@ -178,12 +202,19 @@ class TaskConfig:
         """Yield the batches of `make_batches`."""
         yield self.make_batches(objective, shard)
 
-    def validation_batches(self, objective: ModelConfig) -> "TaskBatches":
+    def validation_batches(
+        self, objective: ModelConfig, corpus: str | None = None
+    ) -> "TaskBatches":
         """Return batches of the validation pieces, unmixed, in all runs the same.
+
+        Args:
+          objective: the model.
+          corpus: not used; a task has validation pieces.
 
         Raises:
           ValueError, FileNotFoundError: as `make_batches`.
         """
+        del corpus
         plain = dataclasses.replace(self, max_examples_per_mix=None, seed=0)
         return plain.make_batches(objective, split="eval")
 
@@ -230,8 +261,8 @@ class ValidationConfig:
     # The first seconds of each piece, and how many pieces (None: all).
     clip_s: float = 60.0
     max_clips: int | None = None
-    # Batches of the training task's validation pieces (its split "eval") to compute the
-    # loss on; 0: none.
+    # Batches to compute the loss on: of the corpus, or of the training task's
+    # validation pieces (its split "eval"); 0: none.
     loss_batches: int = 0
 
     def __post_init__(self) -> None:
@@ -260,8 +291,8 @@ class ValidationConfig:
 class Experiment:
     """All that makes a run, except for the folder it runs in.
 
-    A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a token
-    model on a task of tokens (`TaskConfig`).
+    A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a band
+    model on corpora of stems, a token model on a task of tokens (`TaskConfig`).
     """
 
     objective: ModelConfig = field(default_factory=PianoConfig)
@@ -272,10 +303,11 @@ class Experiment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", self.data.fitted(self.objective))
         loss_batches = self.validation.loss_batches
-        if loss_batches and isinstance(self.data, DataConfig):
+        no_pieces = isinstance(self.data, DataConfig) and not self.validation.corpus
+        if loss_batches and no_pieces:
             raise ValueError(
                 f"loss_batches={loss_batches}: corpora (DataConfig) have no validation "
-                "pieces; leave it out, or train on a SeqIO task (TaskConfig)"
+                "pieces; name ValidationConfig.corpus, or leave it out"
             )
         if self.train.score in LOSSES:
             raise ValueError(
@@ -323,7 +355,7 @@ class Experiment:
             )
 
     def validations(
-        self, objective: PianoObjective | TokensObjective
+        self, objective: ModelObjective
     ) -> list[Callable[[Any], Mapping[str, Any]]]:
         """Return what gives the scores of parameters by name.
 
@@ -331,12 +363,13 @@ class Experiment:
           ValueError, OSError: the data of the validation are missing or do not fit.
         """
         found: list[Callable[[Any], Mapping[str, Any]]] = []
-        if clips := self.validation.clips(objective.config.features):
-            found.append(make_validation(objective, clips))
-        if isinstance(self.data, TaskConfig) and self.validation.loss_batches:
-            batches = self.data.validation_batches(objective.config)
-            count = self.validation.loss_batches
-            found.append(LossValidation(objective, batches, count))
+        config, chosen = objective.config, self.validation
+        if type(config) in NOTE_VALIDATIONS:
+            if clips := chosen.clips(config.features):
+                found.append(make_validation(objective, clips))
+        if chosen.loss_batches:
+            batches = self.data.validation_batches(config, chosen.corpus)
+            found.append(LossValidation(objective, batches, chosen.loss_batches))
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,11 +20,11 @@ import numpy as np
 from mt3x.data.clips import Clip
 from mt3x.inference.audio_to_rolls import AudioToRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
+from mt3x.models.band_objective import BAND_LOSSES
 from mt3x.models.objectives import (
+    ModelObjective,
     PianoConfig,
-    PianoObjective,
     TokensConfig,
-    TokensObjective,
 )
 from mt3x.music.notes import Notes
 from mt3x.music.roll_decoder import rolls_to_notes
@@ -40,7 +40,7 @@ from mt3x.music.sonify import sonify
 from mt3x.training import processes
 from mt3x.training.step import Batches, Objective
 
-LOSSES = ("loss", "cross_entropy", "z_loss", *ROLL_NAMES)
+LOSSES = ("loss", "cross_entropy", "z_loss", *ROLL_NAMES, *BAND_LOSSES)
 """The values that are better when lower."""
 
 
@@ -52,18 +52,15 @@ class Validation(Protocol):
         ...
 
 
-def make_validation(
-    objective: PianoObjective | TokensObjective, clips: Sequence[Clip]
-) -> Validation:
+def make_validation(objective: ModelObjective, clips: Sequence[Clip]) -> Validation:
     """Return the validation of a model.
 
     Args:
-      objective: the model.
+      objective: the model, of a kind in `NOTE_VALIDATIONS`.
       clips: pairs of samples_S (float32 or int16, at the features' rate) and the
         reference notes that begin in them.
     """
-    kinds: Any = {PianoConfig: RollValidation, TokensConfig: TokenValidation}
-    return kinds[type(objective.config)](objective, clips)
+    return NOTE_VALIDATIONS[type(objective.config)](objective, clips)
 
 
 class _NoteValidation(ABC):
@@ -191,6 +188,13 @@ class TokenValidation(_NoteValidation):
             notes_to_rolls(ref, num_frames, labels),
             notes_to_rolls(est, num_frames, labels),
         )
+
+
+NOTE_VALIDATIONS: Mapping[Any, Any] = {
+    PianoConfig: RollValidation,
+    TokensConfig: TokenValidation,
+}
+"""Validations by a model's configuration. Others have that of their loss alone."""
 
 
 class LossValidation:

@@ -102,7 +102,7 @@ def test_configs_that_do_not_fit_are_refused():
         TokensConfig.from_dict(values | {"objective": "piano"})
     with pytest.raises(ValueError, match=r"'tokens'.*'piano'"):
         PianoConfig.from_dict(values)
-    with pytest.raises(ValueError, match=r"'opera'.*none of piano, tokens"):
+    with pytest.raises(ValueError, match=r"'opera'.*none of piano, band, tokens"):
         config_from_dict(values | {"objective": "opera"})
     with pytest.raises(ValueError, match=r"does not fit this version.*wrong"):
         TokensConfig.from_dict(values | {"wrong": 1})

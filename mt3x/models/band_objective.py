@@ -1,0 +1,422 @@
+"""The objective of band models: notes, instruments, timbres and drums of mixtures."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NoReturn
+
+import jax
+import jax.numpy as jnp
+
+from mt3x.files import FieldError, from_json
+from mt3x.models import losses
+from mt3x.models.band import BandNet, BandNetConfig
+from mt3x.models.features import (
+    CQTConfig,
+    LogMelConfig,
+    by_rows,
+    centred_log_mel,
+    log_cqt,
+    to_float,
+)
+from mt3x.models.losses import LossSums
+from mt3x.models.piano_objective import roll_losses, roll_spec
+from mt3x.music.drum_decoder import DrumDecodingConfig
+from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
+from mt3x.music.roll_decoder import RollDecodingConfig
+from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig
+from mt3x.music.vocabulary import TokenizerConfig
+
+Params = Mapping[str, Any]
+Batch = Mapping[str, jax.Array]
+Part = tuple[jax.Array, jax.Array]
+_HOP = 512
+
+BAND_LOSSES = ("classes", "timbre", "drums", "drum_velocity")
+"""The parts of the loss besides those of rolls."""
+
+
+@dataclass(frozen=True)
+class BandConfig:
+    """All that the weights of a band model depend on; stored in each checkpoint."""
+
+    kind: ClassVar[str] = "band model"
+    # The tokens that the model writes: none.
+    tokens: ClassVar[TokenizerConfig | None] = None
+
+    model: BandNetConfig = field(default_factory=BandNetConfig)
+    features: CQTConfig = field(default_factory=lambda: CQTConfig(hop_samples=_HOP))
+    drum_features: LogMelConfig = field(
+        default_factory=lambda: LogMelConfig(
+            hop_samples=_HOP // 4,
+            num_bins=80,
+            fft_samples=1024,
+            fmin_hz=30.0,
+            fmax_hz=8000.0,
+        )
+    )
+    # Decibels below the clip's maximum at which the drums' spectrogram is cut.
+    drum_range_db: float = 80.0
+    labels: RollLabelConfig = field(
+        default_factory=lambda: RollLabelConfig(
+            frame_rate_hz=16000 / _HOP, onset_radius_frames=1.5
+        )
+    )
+    decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
+    drum_decoding: DrumDecodingConfig = field(default_factory=DrumDecodingConfig)
+
+    # Weight of onsets against other cells in the cross-entropies of onsets.
+    onset_positive_weight: float = 2.0
+    drum_positive_weight: float = 2.0
+    # Weights in the loss, which is one of a cell of the rolls: of the onsets'
+    # cross-entropy, against those of frames and offsets;
+    onset_weight: float = 3.0
+    # of the mean squared error of velocities at onsets;
+    velocity_weight: float = 3.0
+    # of the classes' cross-entropy and the timbres' InfoNCE, which have a value in the
+    # cells where a note sounds and none in others;
+    classes_weight: float = 1.0
+    timbre_weight: float = 0.3
+    # of the cross-entropy of drum onsets, a mean over steps and drums, and of the mean
+    # squared error of their velocities. The branch for drums has its own parameters.
+    drums_weight: float = 3.0
+    drum_velocity_weight: float = 1.0
+    # Weight of a clip's mean error within those of velocities: how loud all of a clip
+    # was played cannot be heard where its gain is not known.
+    velocity_mean_weight: float = 0.05
+    # Cells of a clip that the timbres' InfoNCE compares, and its temperature.
+    timbre_cells: int = 192
+    timbre_temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        features, drums, model = self.features, self.drum_features, self.model
+        if features.frame_rate_hz != self.labels.frame_rate_hz:
+            raise ValueError(
+                f"features have {features.frame_rate_hz} frames per second and "
+                f"labels {self.labels.frame_rate_hz}: they must be equal"
+            )
+        if features.num_bins != NUM_PITCHES * model.bins_per_pitch:
+            raise ValueError(
+                f"features have {features.num_bins} bins: give {NUM_PITCHES} keys "
+                f"{model.bins_per_pitch} each"
+            )
+        if features.hop_samples % drums.hop_samples or (
+            features.sample_rate_hz != drums.sample_rate_hz
+        ):
+            raise ValueError(
+                f"hop_samples={features.hop_samples} of features must be a multiple of "
+                f"drum_features' {drums.hop_samples}, at one sample rate"
+            )
+        if drums.fft_samples % (2 * drums.hop_samples):
+            raise ValueError(
+                f"fft_samples={drums.fft_samples} of drum_features must be a multiple "
+                f"of twice the hop {drums.hop_samples}"
+            )
+        bands = drums.num_bins
+        for pool in model.drum_pools:
+            if bands % pool:
+                raise ValueError(
+                    f"num_bins={drums.num_bins} of drum_features cannot be pooled by "
+                    f"{model.drum_pools}"
+                )
+            bands //= pool
+
+    @property
+    def drum_steps(self) -> int:
+        """Steps of the drums' rolls in a frame."""
+        return self.features.hop_samples // self.drum_features.hop_samples
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_dict` reads them back."""
+        return {"objective": "band", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BandConfig":
+        """Raise ValueError where `values` are not a band model's configuration."""
+        values = dict(values)
+        if (objective := values.pop("objective", None)) != "band":
+            raise ValueError(
+                f"configuration of objective {objective!r} instead of 'band': this is "
+                "a checkpoint of another model"
+            )
+        required = ("model", "features", "drum_features", "labels", "decoding")
+        try:
+            return from_json(cls, values, (*required, "drum_decoding"))
+        except FieldError as error:
+            raise ValueError(
+                f"band configuration does not fit this version of mt3x: {error}"
+            ) from error
+
+    def summary(self) -> str:
+        """Describe the model in a few words."""
+        model = self.model
+        return f"band model of {model.width} channels in {model.num_layers} layers"
+
+    def batch_spec(
+        self, batch_size: int, num_frames: int
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes of a training batch of clips of `num_frames` frames."""
+        samples_BxS = (batch_size, num_frames * self.features.hop_samples)
+        roll_BxTxP = (batch_size, num_frames, NUM_PITCHES)
+        steps_BxUxD = (batch_size, num_frames * self.drum_steps, len(DRUM_CLASSES))
+        return {
+            "samples": jax.ShapeDtypeStruct(samples_BxS, jnp.float32),
+            **roll_spec(batch_size, num_frames),
+            "classes": jax.ShapeDtypeStruct(roll_BxTxP, jnp.int32),
+            "parts": jax.ShapeDtypeStruct(roll_BxTxP, jnp.int8),
+            "drums": jax.ShapeDtypeStruct(steps_BxUxD, jnp.float32),
+            "drum_velocity": jax.ShapeDtypeStruct(steps_BxUxD, jnp.float32),
+        }
+
+    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
+        """Return the frames and tokens of an example; tokens are None: it has rolls."""
+        return clip_frames, None
+
+    def train_options(self, max_examples_per_mix: int | None = None) -> NoReturn:
+        """Raise ValueError: no tasks give a band model what it learns."""
+        raise ValueError(_NO_TASKS)
+
+    def converter_options(self) -> NoReturn:
+        """Raise ValueError, as `train_options` does."""
+        raise ValueError(_NO_TASKS)
+
+    def notes(self, segments: Sequence[tuple[int, Any]]) -> NoReturn:
+        """Raise ValueError, as `train_options` does."""
+        raise ValueError(_NO_TASKS)
+
+
+_NO_TASKS = (
+    "a band model cannot train on SeqIO tasks (TaskConfig): give it corpora of stems "
+    "(DataConfig)"
+)
+
+
+class BandObjective:
+    """The band network on log CQT and log-mel, trained on mixtures of stems."""
+
+    # The loss of a batch is the sum of its examples' losses: devices need not exchange
+    # anything but these sums. What is drawn is the same for all examples.
+    separate_examples = True
+
+    def __init__(self, config: BandConfig, dtype: Any = jnp.float32) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.model = BandNet(config.model)
+
+    def init(self, rng: jax.Array) -> Params:
+        """Draw the parameters."""
+        config, frames = self.config, 2
+        feats_BxTxF = jnp.zeros((1, frames, config.features.num_bins))
+        steps = frames * config.drum_steps
+        mel_BxUxM = jnp.zeros((1, steps, config.drum_features.num_bins))
+        return self.model.init(rng, feats_BxTxF, mel_BxUxM)["params"]
+
+    def features(self, samples_BxS: jax.Array) -> jax.Array:
+        """Turn samples, float or int16, into feats_BxTxF with T = S // hop."""
+        # Frame S // hop is centred on the clip's end: it belongs to the next clip.
+        return log_cqt(to_float(samples_BxS), self.config.features)[:, :-1]
+
+    def drum_features(self, samples_BxS: jax.Array) -> jax.Array:
+        """Turn samples, float or int16, into the drums' mel_BxUxM."""
+        config = self.config
+        samples_BxS = to_float(samples_BxS)
+        return centred_log_mel(samples_BxS, config.drum_features, config.drum_range_db)
+
+    def predict(
+        self,
+        params: Params,
+        samples_BxS: jax.Array,
+        num_samples_B: jax.Array | None = None,
+    ) -> dict[str, jax.Array]:
+        """Transcribe clips.
+
+        Args:
+          params: as from `init`.
+          samples_BxS: audio, S a multiple of the hop.
+          num_samples_B: length of each clip where it is padded at the end.
+
+        Returns:
+          What `BandNet` does, T = S // hop and U = T * drum_steps; zero in padding.
+        """
+        feats_BxTxF = by_rows(self.features, samples_BxS)
+        mel_BxUxM = by_rows(self.drum_features, samples_BxS)
+        frames, mask_BxT = feats_BxTxF.shape[1], None
+        if num_samples_B is not None:
+            num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
+            mask_BxT = jnp.arange(frames) < num_frames_B[:, None]
+        outputs: Any = self.model.apply(
+            {"params": params},
+            feats_BxTxF.astype(self.dtype),
+            mel_BxUxM.astype(self.dtype),
+            mask_BxT,
+        )
+        if mask_BxT is not None:
+            for name, values in outputs.items():
+                keep = jnp.repeat(mask_BxT, values.shape[1] // frames, axis=1)
+                keep = keep.reshape(*keep.shape, *[1] * (values.ndim - 2))
+                outputs[name] = jnp.where(keep, values, 0.0)
+        return outputs
+
+    def loss(
+        self, params: Params, batch: Batch, rng: jax.Array | None = None
+    ) -> LossSums:
+        """Return the loss as a sum with its weight, and its parts.
+
+        Classes and timbres count in the cells where a note sounds, velocities at
+        onsets.
+
+        Args:
+          params: as from `init`.
+          batch: `samples` BxS; the target rolls `onset`, `frame`, `offset` and
+            `velocity` BxTxP; `classes` BxTxP, whose bit k is set where class k sounds;
+            `parts` BxTxP, the number (1, 2...) of the only part that sounds, 0 where
+            none or several do; `drums` and `drum_velocity` BxUxD.
+          rng: draws the cells with timbres that are compared, the same in all clips;
+            None: always the same ones.
+
+        Returns:
+          The sum with its weight (keys x frames), and the parts: `onset`, `frame`,
+          `offset`, `velocity`, `classes`, `timbre`, `drums`, `drum_velocity`. Besides
+          `onset_f1` and `drum_f1`, of cells above one half, and `class_accuracy`, of
+          cells where a note sounds.
+        """
+        config, whole = self.config, losses.over_devices
+        outputs = self.predict(params, batch["samples"])
+        num_cells = jnp.asarray(batch["onset"].size, jnp.float32)
+        parts = roll_losses(
+            outputs,
+            batch,
+            num_cells,
+            config.onset_positive_weight,
+            config.velocity_mean_weight,
+        )
+        parts["classes"] = class_loss(
+            outputs["classes"], batch["classes"], batch["frame"]
+        )
+        rng = jax.random.key(0) if rng is None else rng
+        parts["timbre"] = timbre_loss(
+            outputs["timbre"],
+            batch["parts"],
+            rng,
+            config.timbre_cells,
+            config.timbre_temperature,
+        )
+        parts |= drum_losses(
+            outputs, batch, config.drum_positive_weight, config.velocity_mean_weight
+        )
+        weights = {
+            "onset": config.onset_weight,
+            "velocity": config.velocity_weight,
+            "drums": config.drums_weight,
+            "drum_velocity": config.drum_velocity_weight,
+        }
+        sounding = whole(jnp.sum(batch["frame"].astype(jnp.float32)))
+        total = jnp.zeros(())
+        for name, (part, part_weight) in parts.items():
+            mean = part / whole(part_weight)
+            if name == "classes":
+                total += config.classes_weight * mean * sounding
+            elif name == "timbre":
+                total += config.timbre_weight * mean * sounding
+            else:
+                total += weights.get(name, 1.0) * mean * whole(num_cells)
+        return LossSums(total, num_cells, parts | self._scores(outputs, batch))
+
+    def _scores(
+        self, outputs: Mapping[str, jax.Array], batch: Batch
+    ) -> dict[str, Part]:
+        """Return how good the outputs are, as (sum, weight), in terms that rise."""
+        frame_BxTxP = (batch["frame"] > 0) & (batch["classes"] > 0)
+        best_BxTxP = jnp.argmax(outputs["classes"], axis=-1)
+        is_right_BxTxP = frame_BxTxP & ((batch["classes"] >> best_BxTxP) & 1 > 0)
+        return {
+            "onset_f1": cell_f1(outputs["onset"], batch["onset"]),
+            "drum_f1": cell_f1(outputs["drums"], batch["drums"]),
+            "class_accuracy": (
+                _count(is_right_BxTxP),
+                jnp.maximum(_count(frame_BxTxP), 1.0),
+            ),
+        }
+
+
+def _count(cells: jax.Array) -> jax.Array:
+    return jnp.sum(cells.astype(jnp.float32))
+
+
+def cell_f1(probabilities: jax.Array, targets: jax.Array) -> Part:
+    """Return the F1 score of cells above one half, as (sum, weight)."""
+    est, ref = probabilities > 0.5, targets > 0.5
+    return 2 * _count(est & ref), jnp.maximum(_count(est) + _count(ref), 1.0)
+
+
+def class_loss(
+    log_p_BxTxPxK: jax.Array, bits_BxTxP: jax.Array, frame_BxTxP: jax.Array
+) -> Part:
+    """Return the classes' cross-entropy where a note sounds, and the number of cells.
+
+    The target is the same probability for each class that sounds; its entropy is taken
+    off, so that a perfect prediction costs 0.
+    """
+    bits_BxTxPxK = (bits_BxTxP[..., None] >> jnp.arange(len(CLASSES))) & 1
+    count_BxTxP = jnp.sum(bits_BxTxPxK, axis=-1)
+    keep_BxTxP = (count_BxTxP > 0) & (frame_BxTxP > 0)
+    count_BxTxP = jnp.maximum(count_BxTxP, 1).astype(jnp.float32)
+    chosen_BxTxP = jnp.sum(jnp.where(bits_BxTxPxK > 0, log_p_BxTxPxK, 0.0), axis=-1)
+    loss_BxTxP = -chosen_BxTxP / count_BxTxP - jnp.log(count_BxTxP)
+    weight = jnp.maximum(jnp.sum(keep_BxTxP.astype(jnp.float32)), 1.0)
+    return jnp.sum(jnp.where(keep_BxTxP, loss_BxTxP, 0.0)), weight
+
+
+def timbre_loss(
+    timbre_BxTxPxE: jax.Array,
+    parts_BxTxP: jax.Array,
+    rng: jax.Array,
+    num_cells: int,
+    temperature: float,
+) -> Part:
+    """Return InfoNCE among some cells of each clip, and the number of its anchors.
+
+    Cells are drawn among those where one part sounds. One is an anchor where others of
+    its part were drawn: the loss is the mean of their negative log softmax among all
+    other cells (Khosla et al. 2020, arXiv:2004.11362, eq. 2).
+    """
+    batch, size = len(timbre_BxTxPxE), timbre_BxTxPxE.shape[-1]
+    parts_BxN = parts_BxTxP.reshape(batch, -1).astype(jnp.int32)
+    num_cells = min(num_cells, parts_BxN.shape[1])
+    order_N = jax.random.uniform(rng, parts_BxN.shape[1:])
+    _, drawn_BxC = jax.lax.top_k(jnp.where(parts_BxN > 0, order_N, -1.0), num_cells)
+    part_BxC = jnp.take_along_axis(parts_BxN, drawn_BxC, axis=1)
+    timbre_BxNxE = timbre_BxTxPxE.reshape(batch, -1, size)
+    timbre_BxCxE = jnp.take_along_axis(timbre_BxNxE, drawn_BxC[..., None], axis=1)
+
+    logits_BxCxC = jnp.einsum("bce,bde->bcd", timbre_BxCxE, timbre_BxCxE) / temperature
+    is_other_BxCxC = (part_BxC > 0)[:, None] & ~jnp.eye(num_cells, dtype=bool)
+    logits_BxCxC = jnp.where(is_other_BxCxC, logits_BxCxC, -1e9)
+    log_p_BxCxC = jax.nn.log_softmax(logits_BxCxC)
+    same_BxCxC = is_other_BxCxC & (part_BxC[:, :, None] == part_BxC[:, None])
+    count_BxC = jnp.sum(same_BxCxC.astype(jnp.float32), axis=-1)
+    sum_BxC = -jnp.sum(jnp.where(same_BxCxC, log_p_BxCxC, 0.0), axis=-1)
+    anchors = jnp.sum((count_BxC > 0).astype(jnp.float32))
+    total = jnp.sum(sum_BxC / jnp.maximum(count_BxC, 1.0))
+    return total, jnp.maximum(anchors, 1.0)
+
+
+def drum_losses(
+    outputs: Mapping[str, jax.Array],
+    batch: Batch,
+    positive_weight: float,
+    velocity_mean_weight: float,
+) -> dict[str, Part]:
+    """Return the losses of drum onsets and of their velocities."""
+    target_BxUxD = batch["drums"].astype(jnp.float32)
+    onset = losses.binary_cross_entropy(outputs["drums"], target_BxUxD, positive_weight)
+    velocity = losses.masked_squared_error(
+        outputs["drum_velocity"],
+        batch["drum_velocity"].astype(jnp.float32),
+        target_BxUxD,
+        velocity_mean_weight,
+    )
+    return {
+        "drums": (onset, jnp.asarray(target_BxUxD.size, jnp.float32)),
+        "drum_velocity": (velocity, jnp.maximum(jnp.sum(target_BxUxD), 1.0)),
+    }
