@@ -41,6 +41,8 @@ class MixConfig:
     # Steps of the drums' targets in a frame, and the half width of their onsets.
     drum_steps: int = 4
     drum_radius_steps: float = 3.0
+    # Leave out what piano models do not learn: all except for the rolls.
+    rolls_only: bool = False
     # Chance of no, one, two, ... pitched stems in a clip; without any there are drums.
     num_stems: tuple[float, ...] = (0.05, 0.28, 0.18, 0.17, 0.17, 0.09, 0.06)
     drums_prob: float = 0.65
@@ -161,7 +163,7 @@ class StemBatches:
     def batch(self, step: int) -> Batch:
         """Return this process's part of the batch of a step.
 
-        Returns:
+        Returns (with `rolls_only` the first two kinds alone):
           float32 "samples" BxS; "onset", "frame", "offset", "velocity" BxTxP of all
           pitched notes; int32 "classes" BxTxP, whose bit k is set where class k of
           `CLASSES` sounds; int8 "parts" BxTxP, the number of the only stem that sounds
@@ -297,6 +299,8 @@ class StemBatches:
         if len(pitched) > 2:
             notes = on_one_keyboard(notes, config.labels.frame_rate_hz)
         rolls = notes_to_rolls(notes, config.num_frames, config.labels)
+        if config.rolls_only:
+            return rolls.by_name()
         drums_UxD, velocity_UxD = self._drum_labels(Notes.concatenate(drums))
         return {
             **rolls.by_name(),

@@ -14,13 +14,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from mt3x.data.batches import Batch, CorpusBatches
+from mt3x.data.stem_batches import StemBatches
+
+AnyBatches = CorpusBatches | StemBatches
 
 _AHEAD = 2
 """Batches that each process is asked for ahead of their use."""
 
 
 @contextmanager
-def in_workers(batches: CorpusBatches, workers: int) -> Iterator["WorkerBatches"]:
+def in_workers(batches: AnyBatches, workers: int) -> Iterator["WorkerBatches"]:
     """Make the same batches in so many processes, which end with the block."""
     # A fork would inherit the threads and the device of JAX.
     context = multiprocessing.get_context("spawn")
@@ -41,16 +44,16 @@ def in_workers(batches: CorpusBatches, workers: int) -> Iterator["WorkerBatches"
 
 
 class WorkerBatches:
-    """The batches of `CorpusBatches`, asked for one step after the other."""
+    """The batches of corpora, asked for one step after the other."""
 
-    def __init__(self, batches: CorpusBatches, pipes: Sequence[Connection]) -> None:
+    def __init__(self, batches: AnyBatches, pipes: Sequence[Connection]) -> None:
         self._batches = batches
         self._pipes = pipes
         # The first step that no process was asked for; None: none was.
         self._asked: int | None = None
 
     def batch(self, step: int) -> Batch:
-        """Return a batch as `CorpusBatches` does; processes make the next ones.
+        """Return a batch as it does alone; processes make the next ones.
 
         Raises:
           ChildProcessError: a process died.
@@ -72,11 +75,11 @@ class WorkerBatches:
         return made
 
     def ids(self, step: int) -> Sequence[str]:
-        """Return the examples as `CorpusBatches` does."""
+        """Return the examples as it does alone."""
         return self._batches.ids(step)
 
 
-def _serve(batches: CorpusBatches, pipe: Connection) -> None:
+def _serve(batches: AnyBatches, pipe: Connection) -> None:
     """Make what the training process asks for, until it closes the pipe."""
     # Ctrl-C is for the training process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

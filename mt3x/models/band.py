@@ -91,11 +91,21 @@ class HarmonicLayer(nn.Module):
         return x_BxTxPxC + instance_norm(y, mask_BxT)
 
 
+# Logits that probabilities begin at: most cells of these rolls are empty. From one half
+# the first hundred updates would go into learning that.
+_BEGIN_LOGITS = {"onset": -4.0, "frame": -3.0, "offset": -4.0, "velocity": 0.0}
+_BEGIN_DRUM_LOGIT = -4.0
+
+
 class Recurrent(nn.Module):
-    """A bidirectional LSTM over time that all rows share, and a dense layer."""
+    """A bidirectional LSTM over time that all rows share, and a dense layer.
+
+    `begin` are logits that the first outputs begin at; others begin at 0.
+    """
 
     width: int
     num_outputs: int
+    begin: tuple[float, ...] = ()
 
     @nn.compact
     def __call__(self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
@@ -104,7 +114,8 @@ class Recurrent(nn.Module):
         weights = lstm_weights(self, 1, self.width, channels, x_BxTxPxC.dtype)
         shape = (2, self.width, self.num_outputs)
         kernel_DxHxO = self.param("dense_kernel", lstm_init(self.width), shape)
-        bias_O = self.param("dense_bias", nn.initializers.zeros, (self.num_outputs,))
+        begin_O = jnp.zeros(self.num_outputs).at[: len(self.begin)].set(self.begin)
+        bias_O = self.param("dense_bias", lambda _: begin_O)
         x_TxDxCxN, keep_TxDxN = both_ways(x_BxTxPxC, mask_BxT)
         states: jax.Array = lstm(x_TxDxCxN, *weights, keep_TxDxN)
         up, down = (
@@ -137,7 +148,9 @@ class Notes(nn.Module):
             x = HarmonicLayer(config.num_harmonics, name=f"harmonic_{n}")(x, mask_BxT)
             x = Layer(width, (3, 3), residual=True, name=f"local_{n}")(x, mask_BxT)
         num_rolls = len(ROLL_NAMES)
-        recurrent = Recurrent(config.lstm_units, num_rolls + len(CLASSES), name="heads")
+        begin = tuple(_BEGIN_LOGITS[name] for name in ROLL_NAMES)
+        num_outputs = num_rolls + len(CLASSES)
+        recurrent = Recurrent(config.lstm_units, num_outputs, begin, name="heads")
         logits = recurrent(x, mask_BxT)
         rolls_BxTxPx4 = _probabilities(logits[..., :num_rolls])
         return {
@@ -181,7 +194,8 @@ class Drums(nn.Module):
         x = x.reshape(*x.shape[:2], -1)
         x = nn.relu(nn.Dense(config.drum_width, dtype=x.dtype, name="dense")(x))
         num = len(DRUM_CLASSES)
-        recurrent = Recurrent(config.drum_lstm_units, 2 * num, name="heads")
+        begin = (_BEGIN_DRUM_LOGIT,) * num
+        recurrent = Recurrent(config.drum_lstm_units, 2 * num, begin, name="heads")
         both_BxUx2D = _probabilities(recurrent(x[:, :, None], mask_BxU)[:, :, 0])
         return {
             "drums": both_BxUx2D[..., :num],

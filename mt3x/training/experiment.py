@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
+from mt3x.data.stem_batches import MixConfig, StemBatches
 from mt3x.data.workers import in_workers
 from mt3x.files import FieldError, from_json
 from mt3x.models.features import CQTConfig, LogMelConfig
@@ -43,12 +44,14 @@ if TYPE_CHECKING:
 class DataConfig:
     """The corpora that a piano or band model is trained on."""
 
-    # Folders written by `mt3x corpus`.
+    # Folders written by `mt3x corpus` and `mt3x synth --stems`.
     corpora: tuple[str, ...] = ()
-    # How often each is drawn from, relative to the others; None: by its duration.
+    # How often each is drawn from, relative to the others; None: by its duration. Not
+    # for mixes, which draw by instrument.
     weights: tuple[float, ...] | None = None
-    # Labels and hop are the objective's: an experiment sets them.
-    batches: BatchConfig = field(default_factory=BatchConfig)
+    # Clips of pieces, or mixes of stems (`MixConfig`). Labels and hop are the
+    # objective's: an experiment sets them.
+    batches: BatchConfig | MixConfig = field(default_factory=BatchConfig)
     seed: int = 0
     # Processes that make batches, for devices that one core cannot keep busy; 0: a
     # thread of the training process does.
@@ -76,23 +79,32 @@ class DataConfig:
         """Return the same with a model's labels and hop.
 
         Raises:
-          ValueError: the model writes tokens, which corpora do not give.
+          ValueError: the model needs other data.
         """
         if objective.tokens is not None:
             raise ValueError(
                 f"a {objective.kind} cannot train on corpora (DataConfig): give it a "
                 "SeqIO task (TaskConfig)"
             )
-        batches = dataclasses.replace(
-            self.batches,
-            labels=objective.labels,
-            hop_samples=objective.features.hop_samples,
-        )
+        fields: dict[str, Any] = {
+            "labels": objective.labels,
+            "hop_samples": objective.features.hop_samples,
+        }
+        if isinstance(objective, BandConfig):
+            if not isinstance(self.batches, MixConfig):
+                raise ValueError(
+                    "a band model trains on mixes of stems: set DataConfig.batches to "
+                    "a MixConfig"
+                )
+            fields |= {"drum_steps": objective.drum_steps}
+        elif isinstance(self.batches, MixConfig):
+            fields |= {"rolls_only": True}
+        batches = dataclasses.replace(self.batches, **fields)
         return dataclasses.replace(self, batches=batches)
 
     def make_batches(
         self, objective: ModelConfig, shard: tuple[int, int] = (0, 1)
-    ) -> CorpusBatches:
+    ) -> CorpusBatches | StemBatches:
         """Return training batches for a model, or a process's part of them.
 
         Raises:
@@ -104,11 +116,15 @@ class DataConfig:
             raise ValueError("no corpora to train on; set DataConfig.corpora")
         corpora = [Corpus(folder) for folder in self.corpora]
         batches = self.fitted(objective).batches
+        if isinstance(batches, MixConfig):
+            if self.weights is not None:
+                raise ValueError("mixes draw by instrument: leave out weights")
+            return StemBatches(corpora, batches, self.seed, shard)
         return CorpusBatches(corpora, self.weights, batches, self.seed, shard)
 
     def validation_batches(
         self, objective: ModelConfig, corpus: str | None
-    ) -> CorpusBatches:
+    ) -> CorpusBatches | StemBatches:
         """Return batches of a validation corpus, in all runs the same.
 
         Clips are drawn and changed as for training.
