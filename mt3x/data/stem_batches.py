@@ -344,10 +344,10 @@ def _stem_of(corpus: Corpus, c: int, p: int) -> _Stem:
 def _start(
     corpus: Corpus, piece: int, rng: np.random.Generator, num_source: int
 ) -> int:
-    """Return where a clip of a piece begins: with one of its notes inside."""
+    """Return where a clip of a piece begins: one of its notes begins well inside."""
     onset_s = corpus.notes(piece).onset_s
     begin = int(rng.choice(onset_s) * corpus.sample_rate_hz)
-    begin -= int(rng.integers(num_source))
+    begin -= int(rng.uniform(0, 0.9) * num_source)
     latest = max(corpus.pieces[piece].num_samples - num_source, 0)
     return int(np.clip(begin, 0, latest))
 
