@@ -1,10 +1,11 @@
 """Files of notes, read by their ending.
 
 MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch, velocity, key-up, as the
-MAPS labels) and the .csv and .json that `Notes` writes. The sustain pedal is in the
-offsets: CC64 of MIDI files is applied as in MAESTRO (`mt3x.music.midi`), tables hold it
-in their offset column. Without the pedal, notes end when their key is released: for
-tables that is the key-up column.
+MAPS labels, or also program and is_drum where the first line names them) and the .csv
+and .json that `Notes` writes. The sustain pedal is in the offsets: CC64 of MIDI files
+is applied as in MAESTRO (`mt3x.music.midi`), tables hold it in their offset column.
+Without the pedal, notes end when their key is released: for tables that is the key-up
+column.
 """
 
 import os

@@ -332,12 +332,23 @@ class Notes:
         Columns, split by white space: onset s, offset s, MIDI pitch and, where they
         exist, velocity and key-up s. The offset column holds the sustain pedal; with
         `key_up` the bare key release of the fifth column is taken. Lines that begin
-        with `#` and a first line without numbers are headers.
+        with `#` and a first line without numbers are headers. Where the first line
+        names `onset`, `offset`, `pitch` and `program`, columns are found by their
+        names, as those of `to_csv` are, and `offset` is taken.
 
         Raises:
           ValueError: the table or a value is wrong; names the file and the line.
         """
         name, text = _read_text(source)
+        head, *lines = text.splitlines() or [""]
+        columns = [_TSV_NAMES.get(word, word) for word in head.lstrip("#").split()]
+        if {*_REQUIRED, "program"} <= set(columns):
+            records = [
+                dict(zip(columns, line.split(), strict=False))
+                for line in lines
+                if line.strip() and not line.startswith("#")
+            ]
+            return cls._from_records(name, records, columns)
         rows: list[list[float]] = []
         for number, line in enumerate(text.splitlines(), start=1):
             cells = line.split()
@@ -394,6 +405,7 @@ class Notes:
 
 
 _REQUIRED = ("onset_s", "offset_s", "pitch")
+_TSV_NAMES = {"onset": "onset_s", "offset": "offset_s"}
 
 
 def _times(name: str, values: npt.ArrayLike) -> np.ndarray:

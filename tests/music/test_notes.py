@@ -221,6 +221,22 @@ def test_tsv_without_key_up():
     assert Notes.from_tsv(io.StringIO("1 2 60 7")).equals(Notes([1], [2], [60], [7]))
 
 
+PARTS = """# onset offset pitch velocity program is_drum
+0.5\t6.7\t62\t74\t40\t0
+0.5\t0.6\t36\t90\t0\t1
+"""
+
+
+@pytest.mark.parametrize("key_up", [False, True])
+def test_tsv_with_programs_and_drums(key_up):
+    """They are found by their names, and have no other offset than the one."""
+    parts = Notes([0.5, 0.5], [6.7, 0.6], [62, 36], [74, 90], [40, 0], [False, True])
+    assert Notes.from_tsv(io.StringIO(PARTS), key_up).equals(parts)
+    head, *rows = PARTS.splitlines()
+    turned = [" ".join(reversed(line.strip("# ").split())) for line in (head, *rows)]
+    assert Notes.from_tsv(io.StringIO("\n".join(turned)), key_up).equals(parts)
+
+
 @pytest.mark.parametrize("text", ["", "# onset offset note\n"])
 def test_tsv_without_notes_is_empty(text):
     assert len(Notes.from_tsv(io.StringIO(text))) == 0
@@ -232,6 +248,7 @@ def test_tsv_without_notes_is_empty(text):
         ("tsv", "1 2 60\n1 x 60\n", "line 2"),
         ("tsv", "1 2\n", "line 1: 2 columns"),
         ("tsv", "3 2 60\n", "ends at 2 s, before"),
+        ("tsv", "onset offset pitch program\n1 2 60\n", "no valid program"),
         ("csv", "a,b\n1,2\n", "no column onset_s or offset_s or pitch"),
         ("csv", "onset_s,offset_s,pitch\n1,2\n", "no valid pitch"),
         ("csv", "onset_s,offset_s,pitch\n1,2,300\n", "pitch of note 0 is 300"),
