@@ -1,5 +1,6 @@
 """`mt3x evaluate`: score transcriptions against reference notes."""
 
+import importlib.util
 import math
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,17 @@ from mt3x.files import check_writable, write_whole
     help="Frames per second of --integrated.  [default: 50]",
 )
 @click.option(
+    "--band",
+    is_flag=True,
+    help="Also scores by classes of instruments and drums, and what is taken for what.",
+)
+@click.option(
+    "--confusion",
+    "confusion_path",
+    metavar="FILE.png",
+    help="Draw the classes of instruments, true and written; implies --band.",
+)
+@click.option(
     "--json",
     "json_path",
     metavar="FILE",
@@ -68,7 +80,7 @@ from mt3x.files import check_writable, write_whole
     metavar="FILE",
     help="Write all scores as CSV; - for standard output instead of the table.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files of --json and --csv.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
@@ -84,6 +96,8 @@ def command(
     full: bool,
     integrated: bool,
     frame_rate_hz: float | None,
+    band: bool,
+    confusion_path: str | None,
     json_path: str | None,
     csv_path: str | None,
     overwrite: bool,
@@ -110,11 +124,17 @@ def command(
     together, drums left out: a cell is a frame and a pitch, and counts once. The counts
     of cells in both (TP), in EST alone (FP) and in REF alone (FN) are shown for each
     piece and added up (pooled).
+
+    --band scores notes whatever their instrument (unisons once), notes with their class
+    of instrument (24) and family (13), and drums by class (8) within 50 ms; then each
+    class and what it is taken for, all pieces together.
     """
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
     from mt3x.evaluation import reports, transcriptions
     from mt3x.evaluation.tables import print_tables
+    from mt3x.music.band_metrics import confusion_matrix
     from mt3x.music.metrics import FRAME_RATE_HZ
+    from mt3x.music.plot import plot_confusion
 
     if frame_rate_hz is not None and not integrated:
         raise click.UsageError("--frame-rate is for --integrated: give both")
@@ -123,6 +143,11 @@ def command(
     for path in (json_path, csv_path):
         if path not in (None, "-"):
             check_writable(path, overwrite)
+    if confusion_path is not None:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
+        check_writable(confusion_path, overwrite)
+        band = True
     if integrated and frame_rate_hz is None:
         frame_rate_hz = FRAME_RATE_HZ
     config = transcriptions.EvaluationConfig(
@@ -131,7 +156,8 @@ def command(
     pairing = transcriptions.pair_paths(ref, est)
     results: list[transcriptions.PieceResult] = []
     failed: list[transcriptions.FailedPiece] = []
-    for outcome in transcriptions.evaluate_pairs(pairing.pairs, config, workers, full):
+    outcomes = transcriptions.evaluate_pairs(pairing.pairs, config, workers, full, band)
+    for outcome in outcomes:
         if isinstance(outcome, transcriptions.FailedPiece):
             failed.append(outcome)
         else:
@@ -142,6 +168,9 @@ def command(
         _deliver(text, json_path, overwrite)
     if csv_path is not None:
         _deliver(reports.to_csv(results), csv_path, overwrite)
+    if confusion_path is not None and (found := reports.pooled_bands(results)):
+        matrix = confusion_matrix(found.confusion)
+        plot_confusion(*matrix, confusion_path, overwrite=overwrite)
     if "-" not in (json_path, csv_path) and results:
         print_tables(results, frame_rate_hz)
     _report_alone("no estimate for", pairing.ref_alone)

@@ -3,7 +3,9 @@
 Both have the scores of each piece and their mean, by the same names: those of
 `mt3x.music.metrics` as `note_f1` (in JSON `note`, `f1`), those of
 `mt3x.music.instrument_metrics` as MT3 has them. The integrated score comes with its
-counts of cells, and a second time for all pieces together (`pooled`).
+counts of cells, and a second time for all pieces together (`pooled`). So do the scores
+of `mt3x.music.band_metrics`: as `band_note_class_f1`, by class as
+`band_classes_piano_f1`, and the confusion matrix in JSON alone.
 """
 
 import csv
@@ -21,6 +23,12 @@ from mt3x.evaluation.transcriptions import (
     Pairing,
     PieceResult,
 )
+from mt3x.music.band_metrics import (
+    BandScores,
+    Counts,
+    mean_band_scores,
+    pooled_band_scores,
+)
 from mt3x.music.instrument_metrics import mean_instrument_scores
 from mt3x.music.metrics import (
     Cells,
@@ -32,16 +40,20 @@ from mt3x.music.metrics import (
 
 __all__ = [
     "is_scores",
+    "mean_of_bands",
     "mean_of_instruments",
     "mean_of_integrated",
+    "pooled_bands",
     "pooled_cells",
     "read_mean",
     "to_csv",
     "to_json",
 ]
 
-Groups = dict[str, dict[str, float]]
-"""Scores by name, as `{"note": {"precision": ...}, ...}`."""
+CONFUSION = "confusion"
+
+Groups = dict[str, dict[str, Any]]
+"""Scores by name, as `{"note": {"precision": ...}, ...}`, some one level deeper."""
 
 
 def to_json(
@@ -54,11 +66,11 @@ def to_json(
     options = asdict(config)
     if math.isinf(config.end_s):
         options["end_s"] = None  # JSON has no infinity
-    cells = pooled_cells(results)
+    together = _pooled(results)
     document = {
         "config": options,
         "mean": _mean(results) if results else None,
-        **({"pooled": {"integrated": _with_counts(cells)}} if cells else {}),
+        **({"pooled": together} if together else {}),
         "pieces": [
             {
                 "name": result.name,
@@ -79,7 +91,7 @@ def to_json(
 def to_csv(results: Sequence[PieceResult]) -> str:
     """Return CSV: a line per piece, with 6 decimals, and one named `mean` at the end.
 
-    With the integrated score there is another, `pooled`.
+    With the integrated score or those of bands there is another, `pooled`.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -93,8 +105,8 @@ def to_csv(results: Sequence[PieceResult]) -> str:
     ]
     if results:
         rows.append({"name": "mean", **_cells(_mean(results))})
-    if cells := pooled_cells(results):
-        rows.append({"name": "pooled", **_cells({"integrated": _with_counts(cells)})})
+    if together := _pooled(results):
+        rows.append({"name": "pooled", **_cells(together)})
     head = ["name", "num_ref", "num_est", "shift_s"]
     columns = dict.fromkeys([*head, *(name for row in rows for name in row)])
     text = io.StringIO()
@@ -116,7 +128,7 @@ def is_scores(path: str | Path) -> bool:
 def read_mean(path: str | Path) -> dict[str, float]:
     """Return the mean of a JSON file of scores, by the names that its CSV has.
 
-    The pooled integrated score is there as `pooled_integrated_f1` and so on.
+    What is pooled is there as `pooled_integrated_f1` and so on.
 
     Raises:
       ValueError: it is not such a file, or no piece was scored.
@@ -155,6 +167,25 @@ def pooled_cells(results: Sequence[PieceResult]) -> Cells | None:
     return pooled(cells) if cells else None
 
 
+def mean_of_bands(
+    results: Sequence[PieceResult],
+) -> dict[str, PrecisionRecallF1] | None:
+    """Return the mean of the scores of bands; None where a piece has none."""
+    pieces = _all_bands(results)
+    return mean_band_scores(pieces) if pieces else None
+
+
+def pooled_bands(results: Sequence[PieceResult]) -> BandScores | None:
+    """Return the scores of bands of all pieces together; None where one has none."""
+    pieces = _all_bands(results)
+    return pooled_band_scores(pieces) if pieces else None
+
+
+def _all_bands(results: Sequence[PieceResult]) -> list[BandScores]:
+    bands = [result.band for result in results if result.band is not None]
+    return bands if len(bands) == len(results) else []
+
+
 def _all_cells(results: Sequence[PieceResult]) -> list[Cells]:
     """Return the cells of each piece, or none where a piece has none."""
     cells = [result.integrated for result in results if result.integrated is not None]
@@ -162,33 +193,67 @@ def _all_cells(results: Sequence[PieceResult]) -> list[Cells]:
 
 
 def _of_piece(result: PieceResult) -> Groups:
-    groups = result.scores.to_dict()
+    groups: Groups = {**result.scores.to_dict()}
     if result.instruments:
         groups["instruments"] = result.instruments
     if result.integrated is not None:
         groups["integrated"] = _with_counts(result.integrated)
+    if result.band is not None:
+        groups["band"] = _of_band(result.band)
     return groups
 
 
 def _mean(results: Sequence[PieceResult]) -> Groups:
-    groups = mean_scores([result.scores for result in results]).to_dict()
+    groups: Groups = {**mean_scores([result.scores for result in results]).to_dict()}
     if instruments := mean_of_instruments(results):
         groups["instruments"] = instruments
     if integrated := mean_of_integrated(results):
         groups["integrated"] = dict(vars(integrated))
+    if bands := mean_of_bands(results):
+        groups["band"] = {name: dict(vars(score)) for name, score in bands.items()}
     return groups
+
+
+def _pooled(results: Sequence[PieceResult]) -> Groups:
+    groups: Groups = {}
+    if cells := pooled_cells(results):
+        groups["integrated"] = _with_counts(cells)
+    if band := pooled_bands(results):
+        groups["band"] = _of_band(band)
+    return groups
+
+
+def _of_band(band: BandScores) -> dict[str, Any]:
+    def numbers(counts: Mapping[str, Counts]) -> dict[str, dict[str, float]]:
+        return {name: {**vars(c.score), **vars(c)} for name, c in counts.items()}
+
+    return {
+        **numbers(band.totals),
+        "classes": numbers(band.classes),
+        "families": numbers(band.families),
+        "drum_classes": numbers(band.drum_classes),
+        CONFUSION: band.confusion,
+        "num_drums_left_out": {
+            "ref": band.num_ref_left_out,
+            "est": band.num_est_left_out,
+        },
+    }
 
 
 def _with_counts(cells: Cells) -> dict[str, float]:
     return {**vars(cells.score), **vars(cells)}
 
 
-def _flat(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    return {
-        name if group == "instruments" else f"{group}_{name}": number
-        for group, numbers in groups.items()
-        for name, number in numbers.items()
-    }
+def _flat(groups: Mapping[str, Any]) -> dict[str, float]:
+    """Return numbers by the names of what they are in, joined; no confusion matrix."""
+    flat = {}
+    for group, value in groups.items():
+        if not isinstance(value, Mapping):
+            flat[group] = value
+        elif group != CONFUSION:
+            prefix = "" if group == "instruments" else f"{group}_"
+            flat |= {f"{prefix}{name}": number for name, number in _flat(value).items()}
+    return flat
 
 
 def _cells(groups: Groups) -> dict[str, str]:

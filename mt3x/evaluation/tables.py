@@ -1,7 +1,7 @@
 """The scores of a set of pieces as tables for a terminal."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -9,11 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mt3x.evaluation.reports import (
+    mean_of_bands,
     mean_of_instruments,
     mean_of_integrated,
+    pooled_bands,
     pooled_cells,
 )
 from mt3x.evaluation.transcriptions import PieceResult
+from mt3x.music.band_metrics import EXTRA, MISSED, BandScores, Confusion, Counts
 from mt3x.music.metrics import Cells, mean_scores
 
 TITLES = {
@@ -22,6 +25,16 @@ TITLES = {
     "note_offset": "+offset",
     "note_offset_velocity": "+velocity",
 }
+BAND_TITLES = {
+    "note": "note, whatever its instrument",
+    "note_offset": "+offset",
+    "frame": "frame",
+    "note_class": "note and class of 24",
+    "note_family": "note and family of 13",
+    "drums": "drums by class of 8",
+    "kick_snare_hats": "kick, snare, hats",
+}
+MOST_SHOWN = 3  # classes that a class is taken for
 NUMBERS = ("precision", "recall", "F1")
 PROGRAM_F1 = "Onset + offset + program F1 (full)"
 
@@ -67,6 +80,56 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
 
     if frame_rate_hz is not None and any(result.integrated for result in results):
         console.print(_integrated_table(results, pieces, frame_rate_hz))
+
+    band, means = pooled_bands(results), mean_of_bands(results)
+    if band is not None and means is not None:
+        table = _table(f"Bands: mean of {pieces}, %", ["score", *NUMBERS])
+        for name, score in means.items():
+            table.add_row(BAND_TITLES[name], *_percent(vars(score).values()))
+        console.print(table)
+        _print_by_class(console, band, pieces)
+
+
+def _print_by_class(console: Console, band: BandScores, pieces: str) -> None:
+    together = f"{pieces} together" if pieces != "1 piece" else pieces
+    for title, counts in (
+        ("class", band.classes),
+        ("family", band.families),
+        ("drum", band.drum_classes),
+    ):
+        if counts:
+            console.print(_counts_table(title, counts, together))
+    if left_out := band.num_ref_left_out + band.num_est_left_out:
+        console.print(
+            f"Left out: {left_out} drums of no class, {band.num_ref_left_out} of them "
+            "in references.\n"
+        )
+    if band.confusion:
+        console.print(_confusion_table(band.confusion, together))
+
+
+def _counts_table(title: str, by_name: Mapping[str, Counts], together: str) -> Table:
+    columns = [title, "reference", "estimate", *NUMBERS]
+    table = _table(f"By {title}: {together}, %", columns)
+    for name, counts in by_name.items():
+        numbers = _percent(vars(counts.score).values())
+        table.add_row(name, str(counts.num_ref), str(counts.num_est), *numbers)
+    return table
+
+
+def _confusion_table(confusion: Confusion, together: str) -> Table:
+    """Name what the notes of each class are taken for, the most frequent first."""
+    table = _table(f"What notes are taken for: {together}", ["class", "right", MISSED])
+    table.add_column("taken for", overflow="fold")
+    for name, row in confusion.items():
+        others = {k: count for k, count in row.items() if k not in (name, MISSED)}
+        most = sorted(others.items(), key=lambda item: -item[1])[:MOST_SHOWN]
+        taken = [f"{other} {count}" for other, count in most]
+        if rest := sum(others.values()) - sum(count for _, count in most):
+            taken.append(f"others {rest}")
+        counts = ("", "") if name == EXTRA else (row.get(name, 0), row.get(MISSED, 0))
+        table.add_row(name, *map(str, counts), ", ".join(taken))
+    return table
 
 
 def _integrated_table(

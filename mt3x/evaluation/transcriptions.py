@@ -2,8 +2,8 @@
 
 The scores and their conventions are those of `mt3x.music.metrics` and, where a piece
 has drums or several programs on either side, those of `mt3x.music.instrument_metrics`
-too, then for all pieces; the integrated score is added where it is asked for. What is
-added here:
+too, then for all pieces; the integrated score and those of `mt3x.music.band_metrics`
+are added where they are asked for. What is added here:
 
 - Note files are MIDI (.mid, .midi), tables (.tsv, .txt: onset, offset, pitch,
   velocity, key-up, as the MAPS labels) and the .csv and .json of `mt3x transcribe`.
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+from mt3x.music.band_metrics import BandScores, band_scores
 from mt3x.music.instrument_metrics import has_instruments, instrument_scores
 from mt3x.music.metrics import (
     Cells,
@@ -110,6 +111,7 @@ class PieceResult:
     scores: Scores
     instruments: dict[str, float] | None  # by MT3's names; None: a single program
     integrated: Cells | None = None  # None: not asked for
+    band: BandScores | None = None  # the same
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class FailedPiece:
 
 
 def evaluate_pair(
-    pair: Pair, config: EvaluationConfig, full: bool = False
+    pair: Pair, config: EvaluationConfig, full: bool = False, band: bool = False
 ) -> PieceResult:
     """Score one piece.
 
@@ -129,6 +131,7 @@ def evaluate_pair(
       pair: the piece.
       config: what is compared.
       full: add the scores of instruments even where there is but one program.
+      band: add the scores of bands.
 
     Raises:
       OSError, ValueError: a file cannot be read; the message names it.
@@ -152,6 +155,7 @@ def evaluate_pair(
         if full or has_instruments(Notes.concatenate([ref, est]))
         else None,
         integrated(ref, est, frame_rate_hz) if frame_rate_hz is not None else None,
+        band_scores(ref, est) if band else None,
     )
 
 
@@ -160,6 +164,7 @@ def evaluate_pairs(
     config: EvaluationConfig,
     num_workers: int | None = None,
     full: bool = False,
+    band: bool = False,
 ) -> list[PieceResult | FailedPiece]:
     """Score the pieces in order; one that fails does not stop the others.
 
@@ -169,8 +174,9 @@ def evaluate_pairs(
       num_workers: processes; by default as many as there are cores where the pieces
         are enough to be worth their start, else none but this one.
       full: add the scores of instruments even where no piece has several.
+      band: add the scores of bands.
     """
-    outcomes = _evaluate_each(pairs, config, num_workers, full)
+    outcomes = _evaluate_each(pairs, config, num_workers, full, band)
     results = [piece for piece in outcomes if isinstance(piece, PieceResult)]
     plain = {piece.name for piece in results if piece.instruments is None}
     if len(plain) in (0, len(results)):
@@ -179,7 +185,7 @@ def evaluate_pairs(
     missing = [pair for pair in pairs if pair.name in plain]
     again = {
         piece.name: piece
-        for piece in _evaluate_each(missing, config, num_workers, full=True)
+        for piece in _evaluate_each(missing, config, num_workers, True, band)
     }
     return [again.get(piece.name, piece) for piece in outcomes]
 
@@ -189,11 +195,12 @@ def _evaluate_each(
     config: EvaluationConfig,
     num_workers: int | None,
     full: bool,
+    band: bool,
 ) -> list[PieceResult | FailedPiece]:
     if num_workers is None:
         worthwhile = math.ceil(len(pairs) / PIECES_PER_WORKER)
         num_workers = min(os.cpu_count() or 1, worthwhile)
-    jobs = [(pair, config, full) for pair in pairs]
+    jobs = [(pair, config, full, band) for pair in pairs]
     if num_workers <= 1:
         return list(map(_evaluate_or_fail, jobs))
     # Spawned, as forking a process that has threads (BLAS, JAX) can lock up.
@@ -229,11 +236,11 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
 
 
 def _evaluate_or_fail(
-    job: tuple[Pair, EvaluationConfig, bool],
+    job: tuple[Pair, EvaluationConfig, bool, bool],
 ) -> PieceResult | FailedPiece:
-    pair, config, full = job
+    pair, config, full, band = job
     try:
-        return evaluate_pair(pair, config, full)
+        return evaluate_pair(pair, config, full, band)
     except (ValueError, OSError) as error:
         return FailedPiece(pair.name, " ".join(str(error).split()))
 

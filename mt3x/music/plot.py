@@ -1,10 +1,12 @@
-"""Notes as a picture: a piano roll, over the recording's spectrogram where given.
+"""Pictures of notes, and of instruments that are taken for one another.
 
-matplotlib is imported when a picture is drawn: it is an extra, `mt3x[plot]`.
+Notes are a piano roll, over the recording's spectrogram where given. matplotlib is
+imported when a picture is drawn: it is an extra, `mt3x[plot]`.
 """
 
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -25,6 +27,7 @@ BLACK_KEYS = (1, 3, 6, 8, 10)
 DOTS_PER_INCH = 120
 # Inches; 90 s and more get the widest picture.
 INCHES_PER_SECOND, NARROWEST, WIDEST, HEIGHT = 0.45, 9.0, 40.0, 7.0
+INCHES_PER_CLASS = 0.35
 # The part of the spectrogram's levels that is drawn, below its maximum.
 RANGE_DB = 70.0
 
@@ -63,24 +66,13 @@ def plot_notes(
     Raises:
       ModuleNotFoundError: matplotlib is missing; the message names the extra.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures need matplotlib: pip install 'mt3x[plot]'"
-        ) from error
-
     end_s = float(notes.offset_s.max(initial=0.0))
     if spectrogram is not None:
         num_frames = len(spectrogram.level_db_TxF)
         end_s = max(end_s, num_frames / spectrogram.frame_rate_hz)
     end_s = end_s or 1.0  # an axis needs a length
     width = float(np.clip(2 + INCHES_PER_SECOND * end_s, NARROWEST, WIDEST))
-    layout = ConstrainedLayoutEngine(w_pad=0.01, wspace=0.0)
-    figure = Figure(figsize=(width, HEIGHT), dpi=DOTS_PER_INCH, layout=layout)
-    FigureCanvasAgg(figure)
+    figure = _figure(width, HEIGHT)
     keys, roll = figure.subplots(
         1,
         2,
@@ -111,6 +103,89 @@ def plot_notes(
     if title:
         # Only as text: a name with a $ in it is not a formula.
         roll.set_title(title, loc="left", parse_math=False)
+    return _delivered(figure, path, overwrite)
+
+
+def plot_confusion(
+    names: Sequence[str],
+    counts: np.ndarray,
+    path: str | os.PathLike[str] | IO[bytes] | None = None,
+    title: str | None = None,
+    overwrite: bool = False,
+) -> "Figure | None":
+    """Draw how many notes of each class are written as each, shaded by shares of a row.
+
+    Args:
+      names: of the classes.
+      counts: whole numbers [classes + 1, classes + 1]; the last row are notes that are
+        in the estimate alone, the last column those that it has missed.
+      path: the PNG to write, or a binary file to write it to; without it the figure
+        is returned.
+      title: a line above the picture.
+      overwrite: replace an existing file.
+
+    Raises:
+      ModuleNotFoundError: matplotlib is missing; the message names the extra.
+    """
+    size = len(names) + 1
+    side = 3.5 + INCHES_PER_CLASS * size
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        axes.text(
+            column,
+            row,
+            str(counts[row, column]),
+            ha="center",
+            va="center",
+            fontsize="small",
+            color="white" if share[row, column] > 0.6 else "black",
+        )
+    axes.set_xticks(range(size), [*names, "missed"], rotation=90)
+    axes.set_yticks(range(size), [*names, "extra"])
+    axes.set_xlabel("written as")
+    axes.set_ylabel("played by")
+    for middle in (axes.axhline, axes.axvline):
+        middle(size - 1.5, color="0.3", linewidth=0.8)
+    axes.set_xticks(np.arange(size - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(size - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.5)
+    axes.tick_params(which="both", length=0)
+    if title:
+        axes.set_title(title, loc="left", parse_math=False)
+    return _delivered(figure, path, overwrite)
+
+
+def pitch_name(pitch: int) -> str:
+    """Return the name of a MIDI pitch, as C4 for 60."""
+    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "pictures need matplotlib: pip install 'mt3x[plot]'"
+        ) from error
+
+    layout = ConstrainedLayoutEngine(w_pad=0.01, wspace=0.0)
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _delivered(
+    figure: "Figure",
+    path: str | os.PathLike[str] | IO[bytes] | None,
+    overwrite: bool,
+) -> "Figure | None":
+    """Write a figure as PNG, or return it where there is no path."""
     if path is None:
         return figure
     if isinstance(path, str | os.PathLike):
@@ -119,11 +194,6 @@ def plot_notes(
     else:
         figure.savefig(path, format="png")
     return None
-
-
-def pitch_name(pitch: int) -> str:
-    """Return the name of a MIDI pitch, as C4 for 60."""
-    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def _draw_keyboard(axes: "Axes") -> None:

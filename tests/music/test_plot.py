@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mt3x.music.notes import Notes
-from mt3x.music.plot import Spectrogram, pitch_name, plot_notes
+from mt3x.music.plot import Spectrogram, pitch_name, plot_confusion, plot_notes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NOTES = Notes([0.5, 1.0, 1.5], [1.0, 2.0, 1.8], [60, 64, 108], [20, 80, 127])
@@ -115,3 +115,30 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
 def test_importing_the_module_loads_no_matplotlib():
     code = "import sys, mt3x.music.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_confusion_shows_counts_shaded_by_shares_of_rows(tmp_path):
+    """Piano: 3 right, 1 missed; violin: none; 2 invented notes of violins."""
+    counts = np.array([[3, 0, 1], [0, 0, 0], [0, 2, 0]])
+    figure = plot_confusion(["piano", "violin"], counts, title="a $ in a name")
+    (axes,) = figure.axes
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares, [[0.75, 0, 0.25], [0, 0, 0], [0, 1, 0]])
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): "3", (2, 0): "1", (1, 2): "2"}
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "piano",
+        "violin",
+        "missed",
+    ]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "piano",
+        "violin",
+        "extra",
+    ]
+    assert plot_confusion(["piano", "violin"], counts, tmp_path / "c.png") is None
+    assert (tmp_path / "c.png").read_bytes().startswith(PNG)
+
+
+def test_confusion_of_nothing_is_drawn():
+    assert plot_confusion([], np.zeros((1, 1), int)).axes
