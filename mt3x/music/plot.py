@@ -6,7 +6,6 @@ imported when a picture is drawn: it is an extra, `mt3x[plot]`.
 
 import itertools
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -107,7 +106,7 @@ def plot_notes(
 
 
 def plot_confusion(
-    names: Sequence[str],
+    names: list[str],
     counts: np.ndarray,
     path: str | os.PathLike[str] | IO[bytes] | None = None,
     title: str | None = None,
