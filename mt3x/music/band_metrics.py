@@ -68,13 +68,13 @@ TOTALS = (
     "kick_snare_hats",
 )
 MISSED, EXTRA = "missed", "extra"
-CLASS_NAMES = tuple(found.name for found in CLASSES)
-DRUM_NAMES = tuple(found.name for found in DRUM_CLASSES)
+CLASS_ORDER = tuple(found.name for found in CLASSES)
+DRUM_ORDER = tuple(found.name for found in DRUM_CLASSES)
 FAMILY_OF_PROGRAM = FAMILY_OF_CLASS[CLASS_OF_PROGRAM]
 POOLED_NAMES = ("kick", "snare", "hats")
 POOLED = {"kick": 0, "snare": 1, "closed hat": 2, "open hat": 2}
 # The last place is that of keys without a class, -1.
-POOLED_OF_KEY = np.array([*(POOLED.get(name, -1) for name in DRUM_NAMES), -1])[
+POOLED_OF_KEY = np.array([*(POOLED.get(name, -1) for name in DRUM_ORDER), -1])[
     DRUM_CLASS_OF_KEY
 ]
 DECIMALS = 4  # of time differences in s, as mir_eval's
@@ -131,7 +131,7 @@ def band_scores(ref: Notes, est: Notes) -> BandScores:
     confusion = _confusion(*pitched)
     classes = _of_classes(confusion)
     families = _family_counts(*pitched)
-    drum_classes = _drum_counts(*drums, DRUM_CLASS_OF_KEY, DRUM_NAMES)
+    drum_classes = _drum_counts(*drums, DRUM_CLASS_OF_KEY, DRUM_ORDER)
     pooled = _drum_counts(*drums, POOLED_OF_KEY, POOLED_NAMES)
     totals = {
         "note_class": classes,
@@ -167,19 +167,19 @@ def mean_band_scores(pieces: Sequence[BandScores]) -> dict[str, PrecisionRecallF
 def pooled_band_scores(pieces: Sequence[BandScores]) -> BandScores:
     """Add up the counts of all pieces, as if they were one; long pieces weigh more."""
     confusion: Confusion = {}
-    for row_name in (*CLASS_NAMES, EXTRA):
+    for row_name in (*CLASS_ORDER, EXTRA):
         rows = [piece.confusion.get(row_name, {}) for piece in pieces]
         row = {
             name: sum(row.get(name, 0) for row in rows)
-            for name in (*CLASS_NAMES, MISSED)
+            for name in (*CLASS_ORDER, MISSED)
         }
         if any(row.values()):
             confusion[row_name] = {name: count for name, count in row.items() if count}
     return BandScores(
         _added([piece.totals for piece in pieces], TOTALS),
-        _added([piece.classes for piece in pieces], CLASS_NAMES),
+        _added([piece.classes for piece in pieces], CLASS_ORDER),
         _added([piece.families for piece in pieces], FAMILIES),
-        _added([piece.drum_classes for piece in pieces], DRUM_NAMES),
+        _added([piece.drum_classes for piece in pieces], DRUM_ORDER),
         confusion,
         sum(piece.num_ref_left_out for piece in pieces),
         sum(piece.num_est_left_out for piece in pieces),
@@ -193,7 +193,7 @@ def confusion_matrix(confusion: Confusion) -> tuple[list[str], np.ndarray]:
     estimate and then what is missed.
     """
     occurring = confusion.keys() | {name for row in confusion.values() for name in row}
-    names = [name for name in CLASS_NAMES if name in occurring]
+    names = [name for name in CLASS_ORDER if name in occurring]
     matrix = [
         [confusion.get(row, {}).get(column, 0) for column in (*names, MISSED)]
         for row in (*names, EXTRA)
@@ -294,10 +294,10 @@ def _confusion(ref: Notes, est: Notes) -> Confusion:
     return {
         row_name: {
             name: int(count)
-            for name, count in zip((*CLASS_NAMES, MISSED), row, strict=True)
+            for name, count in zip((*CLASS_ORDER, MISSED), row, strict=True)
             if count
         }
-        for row_name, row in zip((*CLASS_NAMES, EXTRA), matrix, strict=True)
+        for row_name, row in zip((*CLASS_ORDER, EXTRA), matrix, strict=True)
         if row.any()
     }
 
