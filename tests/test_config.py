@@ -15,7 +15,7 @@ import pytest
 from mt3x import config
 from mt3x.evaluation.task_evaluation import Evaluation, Inference
 from mt3x.models import batch_norm
-from mt3x.models.objectives import PianoConfig, PianoObjective, TokensObjective
+from mt3x.models.objectives import PianoConfig, PianoObjective, make_objective
 from mt3x.training.experiment import Experiment
 
 ROOT = Path(__file__).parent.parent
@@ -227,6 +227,7 @@ def test_run_folder():
         [MT3, "train.gin", "tasks/slakh.gin"],
         ["experiments/piano_cpu.gin"],
         ["experiments/piano_gpu.gin"],
+        ["experiments/band_cpu.gin"],
         ["models/hppnet_sp.gin"],
     ],
 )
@@ -279,10 +280,10 @@ def test_models_have_their_size(size, thousands):
     assert count == pytest.approx(1000 * thousands, rel=0.01)
 
 
-@pytest.mark.parametrize("name", ["acoustic", "mt3_heads"])
-def test_token_models_have_the_size_that_they_tell(name):
+@pytest.mark.parametrize("name", ["acoustic", "mt3_heads", "band"])
+def test_models_have_the_size_that_they_tell(name):
     file = f"models/{name}.gin"
-    objective = TokensObjective(config.load([file]).objective)
+    objective = make_objective(config.load([file]).objective)
     shapes = jax.eval_shape(objective.init, jax.random.key(0))
     arrays = batch_norm.variables(shapes)["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(arrays))

@@ -277,8 +277,8 @@ class BandObjective:
         Returns:
           The sum with its weight (keys x frames), and the parts: `onset`, `frame`,
           `offset`, `velocity`, `classes`, `timbre`, `drums`, `drum_velocity`. Besides
-          `onset_f1` and `drum_f1`, of cells above one half, and `class_accuracy`, of
-          cells where a note sounds.
+          `onset_f1` and `drum_f1`, of cells, and `class_accuracy`, of those where a
+          note sounds.
         """
         config, whole = self.config, losses.over_devices
         outputs = self.predict(params, batch["samples"])
@@ -330,8 +330,12 @@ class BandObjective:
         best_BxTxP = jnp.argmax(outputs["classes"], axis=-1)
         is_right_BxTxP = frame_BxTxP & ((batch["classes"] >> best_BxTxP) & 1 > 0)
         return {
-            "onset_f1": cell_f1(outputs["onset"], batch["onset"]),
-            "drum_f1": cell_f1(outputs["drums"], batch["drums"]),
+            "onset_f1": cell_f1(
+                outputs["onset"], batch["onset"], self.config.onset_positive_weight
+            ),
+            "drum_f1": cell_f1(
+                outputs["drums"], batch["drums"], self.config.drum_positive_weight
+            ),
             "class_accuracy": (
                 _count(is_right_BxTxP),
                 jnp.maximum(_count(frame_BxTxP), 1.0),
@@ -343,9 +347,16 @@ def _count(cells: jax.Array) -> jax.Array:
     return jnp.sum(cells.astype(jnp.float32))
 
 
-def cell_f1(probabilities: jax.Array, targets: jax.Array) -> Part:
-    """Return the F1 score of cells above one half, as (sum, weight)."""
-    est, ref = probabilities > 0.5, targets > 0.5
+def cell_f1(
+    probabilities: jax.Array, targets: jax.Array, positive_weight: float
+) -> Part:
+    """Return the F1 score of cells with targets above one half, as (sum, weight).
+
+    `positive_weight` is that of the loss: where the target is t and it is w, the best
+    probability is w t / (w t + 1 - t).
+    """
+    est = probabilities > positive_weight / (positive_weight + 1)
+    ref = targets > 0.5
     return 2 * _count(est & ref), jnp.maximum(_count(est) + _count(ref), 1.0)
 
 
