@@ -27,7 +27,7 @@ from mt3x.training.partitioning import MeshConfig
 class Objective(Protocol):
     """A model and its loss; `mt3x.models.objectives` has the real ones.
 
-    One whose examples do not see each other, and that draws nothing, may have
+    One whose examples do not see each other, and for which all draw the same, may have
     `separate_examples = True`: devices then take the gradients of their own examples.
     """
 

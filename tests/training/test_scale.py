@@ -21,7 +21,7 @@ from mt3x.training.train import TrainConfig, train
 
 SCRIPT = Path(__file__).parents[1] / "fixtures" / "eight_devices.py"
 TOKENS = ("tokens:1", "tokens:2:sharded")
-PIANO = "piano:1"
+PIANO, BAND = "piano:1", "band:1"
 STEMS = ("stem:1", "conformer:2:sharded")
 
 
@@ -40,7 +40,7 @@ def run(*arguments, devices=8):
 
 @pytest.fixture(scope="module")
 def measured():
-    return json.loads(run(*TOKENS, PIANO))
+    return json.loads(run(*TOKENS, PIANO, BAND))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def measured_stems():
     return json.loads(run(*STEMS))
 
 
-@pytest.mark.parametrize("case", [*TOKENS, PIANO])
+@pytest.mark.parametrize("case", [*TOKENS, PIANO, BAND])
 def test_update_is_that_of_one_device(measured, case):
     check_update(measured[case], case)
 
@@ -63,7 +63,7 @@ def check_update(found, case):
     assert abs(found["loss"]) < 1e-6
     assert abs(found["gradient_norm"]) < 1e-5
     # Of HPPNet's pools and ReLUs, rounding decides some.
-    assert found["gradient"] < (1e-3 if case == PIANO else 1e-5)
+    assert found["gradient"] < (1e-3 if case in (PIANO, BAND) else 1e-5)
     assert found["params"] < 1e-3  # of the learning rate
     assert found["firm"] > (50_000 if case.startswith("tokens") else 500)
     # Batch norm's are those of the batch on all devices.
@@ -120,12 +120,13 @@ def test_data_parallel_sums_gradients_and_nothing_else(measured):
     assert 2 * params <= sum(sizes) < 2 * params + 100
 
 
-def test_piano_sums_gradients_once(measured):
-    """Not in each iteration of its loops over frames, nor for each microbatch."""
-    found = measured[PIANO]
+@pytest.mark.parametrize("case", [PIANO, BAND])
+def test_rolls_sum_gradients_once(measured, case):
+    """Not in each iteration of loops over frames, nor for each microbatch."""
+    found = measured[case]
     assert set(found["kinds"]) == {"all-reduce"}
     sizes = [np.prod(shape) * count for shape, _, count in found["all-reduce"]]
-    params = measured["params_bytes"]["piano"] / 4
+    params = measured["params_bytes"][case.split(":")[0]] / 4
     assert params <= sum(sizes) < params + 100
 
 
