@@ -32,6 +32,7 @@ HEADER = """
 from __gin__ import dynamic_registration
 from mt3x.data import augment
 from mt3x.data import batches
+from mt3x.data import stem_batches
 from mt3x.music import vocabulary
 from mt3x.training import experiment
 from mt3x.models import features

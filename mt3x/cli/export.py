@@ -26,7 +26,8 @@ import click
     multiple=True,
     metavar="NAME=VALUE",
     help="Decoding chosen on validation data after training, such as "
-    "onset_threshold=0.5 or refine_offsets=false; may be repeated.",
+    "onset_threshold=0.5 or refine_offsets=false; of drums with drum_ before the name; "
+    "may be repeated.",
 )
 @click.option(
     "--format",
@@ -71,10 +72,15 @@ def command(
     config = dict(weights.config)
     if decoding:
         if "decoding" not in config:
-            raise ValueError(f"{run_dir}: --decoding is for piano and band models")
+            raise ValueError(
+                f"{run_dir}: --decoding is for piano models and band models"
+            )
         # Options of an older version get their present names first.
         config = config_from_dict(config).to_dict()
-        config["decoding"] |= decoding
+        for name, value in decoding.items():
+            drums = name.startswith("drum_") and "drum_decoding" in config
+            part = "drum_decoding" if drums else "decoding"
+            config[part][name.removeprefix("drum_") if drums else name] = value
         config = config_from_dict(config).to_dict()
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite
