@@ -209,6 +209,20 @@ def test_weights_are_what_the_config_says():
     np.testing.assert_allclose(total / num_cells, sum(terms.values()), rtol=1e-4)
 
 
+def test_bfloat16_is_for_arithmetic_alone():
+    """Traced alone: outputs and losses stay float32."""
+    params = random_params(SMALL_BAND)
+    objective = BandObjective(SMALL_BAND, jnp.bfloat16)
+    outputs = jax.eval_shape(objective.predict, params, BATCH["samples"])
+    assert {str(array.dtype) for array in outputs.values()} == {"float32"}
+    gradient = jax.grad(lambda p: objective.loss(p, BATCH).total)
+    jaxpr = str(jax.make_jaxpr(gradient)(params))
+    assert "bf16" in jaxpr
+    exact = BandObjective(SMALL_BAND)
+    gradient = jax.grad(lambda p: exact.loss(p, BATCH).total)
+    assert "bf16" not in str(jax.make_jaxpr(gradient)(params))
+
+
 def test_prediction_is_zero_in_padding():
     objective = BandObjective(SMALL_BAND)
     params = random_params(SMALL_BAND)
