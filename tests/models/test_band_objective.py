@@ -158,8 +158,6 @@ def test_timbres_are_compared_within_a_clip():
 
 
 def test_the_key_draws_the_cells_of_timbres(loss):
-    config = dataclasses.replace(SMALL_BAND, timbre_cells=8)
-    loss = jax.jit(BandObjective(config).loss)
     params, batch = random_params(SMALL_BAND), random_batch()
     keys = (None, None, jax.random.key(1), jax.random.key(2))
     drawn = [float(loss(params, batch, key).parts["timbre"][0]) for key in keys]
