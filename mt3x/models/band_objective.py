@@ -72,7 +72,7 @@ class BandConfig:
     # cross-entropy, against those of frames and offsets;
     onset_weight: float = 3.0
     # of the mean squared error of velocities at onsets;
-    velocity_weight: float = 3.0
+    velocity_weight: float = 1.0
     # of the classes' cross-entropy and the timbres' InfoNCE, which have a value in the
     # cells where a note sounds and none in others;
     classes_weight: float = 1.0
