@@ -1,8 +1,8 @@
 """Piano rolls -> notes, as a stream."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,6 +113,27 @@ def roll_velocity(level_N: np.ndarray) -> np.ndarray:
     return np.clip(np.round(128 * level_N), 1, 127).astype(np.int32)
 
 
+class FoundNotes(NamedTuple):
+    """Notes in the order in which they are found, and their frames in the rolls."""
+
+    onset_s: np.ndarray
+    offset_s: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    # The frame of the onset's peak, and the first one after the note.
+    first_frame: np.ndarray
+    end_frame: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[FoundNotes]") -> "FoundNotes":
+        """Join the notes of one part or more."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def notes(self) -> Notes:
+        """Return them as notes of a piano."""
+        return Notes(self.onset_s, self.offset_s, self.pitch, self.velocity)
+
+
 class RollDecoder:
     """Rolls in, in blocks of any length; notes out.
 
@@ -132,15 +153,34 @@ class RollDecoder:
         self._frame_rate_hz = frame_rate_hz
         # Frames that wait for their right neighbour, after one that is already done.
         self._pending: Rolls | None = None
-        self._num_done = 0
+        # Frames that are decoded.
+        self.num_done = 0
         self._was_peak_P = np.zeros(NUM_PITCHES, bool)
         self._was_on_P = np.zeros(NUM_PITCHES, bool)
-        # The sounding note of each key: onset in frames (NaN where silent), velocity.
+        # The sounding note of each key: onset in frames (NaN where silent), the frame
+        # of its peak, velocity.
         self._onset_P = np.full(NUM_PITCHES, np.nan)
+        self._first_P = np.zeros(NUM_PITCHES, int)
         self._velocity_P = np.zeros(NUM_PITCHES, np.int32)
 
     def push(self, rolls: Rolls) -> Notes:
         """Take the next frames and return the notes that ended in them."""
+        return self.find(rolls).notes()
+
+    def finish(self) -> Notes:
+        """End the recording and return the notes still sounding."""
+        return self.find_rest().notes()
+
+    def sounding(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keys that sound after `num_done` frames, and their first frames.
+
+        Frames are done when both neighbours are known; the last one pushed is not.
+        """
+        key_N = np.flatnonzero(~np.isnan(self._onset_P))
+        return key_N, self._first_P[key_N]
+
+    def find(self, rolls: Rolls) -> FoundNotes:
+        """Do as `push`."""
         if rolls.frame_rate_hz != self._frame_rate_hz:
             raise ValueError(
                 f"rolls have {rolls.frame_rate_hz} frames per second, "
@@ -149,35 +189,42 @@ class RollDecoder:
         pending = rolls
         if self._pending is not None:
             pending = Rolls.concatenate([self._pending, rolls])
-        has_left = self._num_done > 0
+        has_left = self.num_done > 0
         num_new = pending.num_frames - has_left - 1
         if num_new < 1:
             self._pending = pending
-            return Notes.empty()
-        notes = self._decode(pending, has_left=has_left, has_right=True)
-        self._num_done += num_new
+            return _NOTHING
+        found = self._decode(pending, has_left=has_left, has_right=True)
+        self.num_done += num_new
         self._pending = pending[-2:]
-        return notes
+        return found
 
-    def finish(self) -> Notes:
-        """End the recording and return the notes still sounding."""
-        notes = [Notes.empty()]
+    def find_rest(self) -> FoundNotes:
+        """Do as `finish`."""
+        found = []
         if self._pending is not None:
-            has_left = self._num_done > 0
+            has_left = self.num_done > 0
             num_new = self._pending.num_frames - has_left
             if num_new > 0:
-                notes.append(self._decode(self._pending, has_left, has_right=False))
-            self._num_done += num_new
+                found.append(self._decode(self._pending, has_left, has_right=False))
+            self.num_done += num_new
             self._pending = None
-        key_N = np.flatnonzero(~np.isnan(self._onset_P))
-        last_N = np.full(key_N.shape, float(self._num_done))
-        notes.append(
-            self._notes(key_N, self._onset_P[key_N], last_N, self._velocity_P[key_N])
+        key_N, first_N = self.sounding()
+        last_N = np.full(key_N.shape, self.num_done)
+        found.append(
+            self._found(
+                key_N,
+                self._onset_P[key_N],
+                last_N.astype(float),
+                self._velocity_P[key_N],
+                first_N,
+                last_N,
+            )
         )
         self._onset_P[:] = np.nan
-        return Notes.concatenate(notes)
+        return FoundNotes.concatenate(found)
 
-    def _decode(self, rolls: Rolls, has_left: bool, has_right: bool) -> Notes:
+    def _decode(self, rolls: Rolls, has_left: bool, has_right: bool) -> FoundNotes:
         """Decode the rows that have both neighbours; the others only serve as such."""
         # Keys first, so that a key's events lie side by side when flattened; a missing
         # neighbour (at the recording's ends) is below everything.
@@ -201,8 +248,8 @@ class RollDecoder:
             _at(x_PxT, start_key_N, start_frame_N)
             for x_PxT in (before_PxT, here_PxT, after_PxT)
         )
-        onset_N = self._num_done + start_frame_N
-        onset_N = onset_N + onset_shift(self._config.onset_refinement, *neighbours)
+        first_N = self.num_done + start_frame_N
+        onset_N = first_N + onset_shift(self._config.onset_refinement, *neighbours)
         level_N = _at(rolls.velocity_TxP.T, start_key_N, start_frame_N + has_left)
         velocity_N = roll_velocity(level_N)
 
@@ -210,7 +257,8 @@ class RollDecoder:
         end_key_N, end_frame_N = np.divmod(end_N, num_frames)
         above_N = _at(frame_PxT[:, :-2], end_key_N, end_frame_N)
         below_N = _at(frame_PxT[:, 1:-1], end_key_N, end_frame_N)
-        offset_N = self._num_done + end_frame_N + self._crossing(above_N, below_N)
+        stop_N = self.num_done + end_frame_N
+        offset_N = stop_N + self._crossing(above_N, below_N)
 
         # A key's events in order: the note that sounded before, starts, ends. A note
         # reaches from its start to the next event; what follows an end is silence.
@@ -219,6 +267,7 @@ class RollDecoder:
         order = np.argsort(position, kind="stable")
         key = np.concatenate([sounding_N, start_key_N, end_key_N])[order]
         time = np.concatenate([self._onset_P[sounding_N], onset_N, offset_N])[order]
+        frame = np.concatenate([self._first_P[sounding_N], first_N, stop_N])[order]
         begins = np.arange(len(order)) < len(sounding_N) + len(start_N)
         velocity = np.concatenate(
             [self._velocity_P[sounding_N], velocity_N, np.zeros_like(end_N)]
@@ -228,9 +277,17 @@ class RollDecoder:
         still = begins & ~np.append(closed, False)
         self._onset_P[:] = np.nan
         self._onset_P[key[still]] = time[still]
+        self._first_P[key[still]] = frame[still]
         self._velocity_P[key[still]] = velocity[still]
         first, then = np.flatnonzero(closed), np.flatnonzero(closed) + 1
-        return self._notes(key[first], time[first], time[then], velocity[first])
+        return self._found(
+            key[first],
+            time[first],
+            time[then],
+            velocity[first],
+            frame[first],
+            frame[then],
+        )
 
     def _crossing(self, above_N, below_N) -> np.ndarray:
         """Return the sub-frame shift of offsets, -0.5 to 0.5.
@@ -246,18 +303,25 @@ class RollDecoder:
         # A frame that was on as an onset only may itself lie below the threshold.
         return np.where(height_N > 0, shift_N, 0.0)
 
-    def _notes(self, key_N, onset_N, offset_N, velocity_N) -> Notes:
+    def _found(
+        self, key_N, onset_N, offset_N, velocity_N, first_N, end_N
+    ) -> FoundNotes:
         latency_frames = self._config.latency_s * self._frame_rate_hz
         onset_N = np.maximum(onset_N - latency_frames, 0.0)
         offset_N = offset_N - latency_frames
         # Two onsets are a frame apart even when both were moved: no notes overlap.
         offset_N = np.maximum(offset_N, onset_N + 1)
-        return Notes(
+        return FoundNotes(
             onset_s=onset_N / self._frame_rate_hz,
             offset_s=offset_N / self._frame_rate_hz,
             pitch=key_N + LOWEST_PITCH,
             velocity=velocity_N,
+            first_frame=first_N,
+            end_frame=end_N,
         )
+
+
+_NOTHING = FoundNotes(*np.zeros((2, 0)), *np.zeros((4, 0), int))
 
 
 def _delayed(x_PxT: np.ndarray, before_P: np.ndarray) -> np.ndarray:
