@@ -1,4 +1,4 @@
-"""Samples in, rolls out: a piano model over recordings of any length.
+"""Samples in, rolls out: a model with rolls over recordings of any length.
 
 Audio is cut into overlapping windows (`mt3x.inference.windows`), batched through the
 model and joined as it comes, so that memory does not grow with the length of a
@@ -8,16 +8,16 @@ recording.
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mt3x.inference.windows import Stitcher, Window, WindowConfig, cut_windows
-from mt3x.models.objectives import PianoConfig, PianoObjective
+from mt3x.models.objectives import ModelConfig, make_objective
 from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, Rolls
 
 # Windows at once: more than one fills an accelerator, but only costs memory on a CPU.
@@ -30,12 +30,22 @@ AT_ONCE = 2
 SILENCE = 1e-4
 
 
-class AudioToRolls:
-    """A piano model on a device."""
+class ArrayShape(NamedTuple):
+    """The rows that an array has in a frame, and their shape."""
+
+    rows: int
+    shape: tuple[int, ...]
+
+
+class AudioToArrays:
+    """A model on a device; its prediction is arrays by name, all of them over time."""
+
+    # How recordings are cut by default.
+    usual_window = WindowConfig()
 
     def __init__(
         self,
-        config: PianoConfig,
+        config: Any,
         params: Any,
         device: Any,
         precision: str = "float32",
@@ -53,7 +63,8 @@ class AudioToRolls:
           window: how recordings are cut.
         """
         self.config = config
-        self.window = window or WindowConfig()
+        self.window = window or self.usual_window
+        self._shapes = self.shapes()
         self._device = device
         self._batch_size = batch_size or BATCH_SIZES[device.platform]
         self._params = jax.device_put(params, device)
@@ -62,16 +73,23 @@ class AudioToRolls:
         # Shared by all recordings that are transcribed at the same time.
         self._pool = ThreadPoolExecutor(AT_ONCE)
 
-    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
-        """Turn consecutive blocks samples_S into consecutive rolls."""
-        windows = cut_windows(blocks, self.config.features.hop_samples, self.window)
-        stitcher = Stitcher(self.window)
-        for window, rolls in self._predicted(windows):
-            yield stitcher.push(window, rolls)
+    def shapes(self) -> Mapping[str, ArrayShape]:
+        """Return what is wanted of the prediction."""
+        raise NotImplementedError
 
-    def _predicted(self, windows: Iterable[Window]) -> Iterator[tuple[Window, Rolls]]:
-        """Yield the rolls of each window; the next ones are computed meanwhile."""
-        running: deque[tuple[list[Window], Future[list[np.ndarray]]]] = deque()
+    def arrays(self, blocks: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Turn consecutive blocks samples_S into consecutive arrays by name."""
+        windows = cut_windows(blocks, self.config.features.hop_samples, self.window)
+        rows = {name: found.rows for name, found in self._shapes.items()}
+        stitcher = Stitcher(self.window, rows)
+        for window, arrays in self._predicted(windows):
+            yield stitcher.push(window, arrays)
+
+    def _predicted(
+        self, windows: Iterable[Window]
+    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+        """Yield the arrays of each window; the next ones are computed meanwhile."""
+        running: deque[tuple[list[Window], Future[dict[str, np.ndarray]]]] = deque()
         try:
             for batch in _batched(windows, self._batch_size):
                 running.append((batch, self._pool.submit(self._compute, batch)))
@@ -83,12 +101,15 @@ class AudioToRolls:
             for _, future in running:
                 future.cancel()
 
-    def _compute(self, batch: list[Window]) -> list[np.ndarray]:
-        """Return a batch's rolls BxTxP. All batches but single windows are full."""
+    def _compute(self, batch: list[Window]) -> dict[str, np.ndarray]:
+        """Return a batch's arrays. All batches but single windows are full."""
         size = 1 if len(batch) == 1 else self._batch_size
         length, hop = len(batch[0].samples_S), self.config.features.hop_samples
         if all(_is_silent(window) for window in batch):
-            return [np.zeros((size, length // hop, NUM_PITCHES), np.float32)] * 4
+            return {
+                name: np.zeros((size, length // hop * rows, *shape), np.float32)
+                for name, (rows, shape) in self._shapes.items()
+            }
         samples_BxS = np.zeros((size, length), np.float32)
         for b, window in enumerate(batch):
             samples_BxS[b] = window.samples_S
@@ -102,18 +123,29 @@ class AudioToRolls:
             predicted = self._predict(
                 self._params, *jax.device_put(inputs, self._device)
             )
-        return [np.asarray(predicted[name], np.float32) for name in ROLL_NAMES]
+        return {name: np.asarray(predicted[name], np.float32) for name in self._shapes}
 
     def _results(
-        self, batch: list[Window], future: Future[list[np.ndarray]]
-    ) -> Iterator[tuple[Window, Rolls]]:
-        arrays = future.result()
-        frame_rate_hz = self.config.features.frame_rate_hz
+        self, batch: list[Window], future: Future[dict[str, np.ndarray]]
+    ) -> Iterator[tuple[Window, dict[str, np.ndarray]]]:
+        predicted = future.result()
         for b, window in enumerate(batch):
-            rolls = [array_BxTxP[b] for array_BxTxP in arrays]
+            arrays = {name: array[b] for name, array in predicted.items()}
             if _is_silent(window):
-                rolls = [np.zeros_like(array_TxP) for array_TxP in rolls]
-            yield window, Rolls(*rolls, frame_rate_hz=frame_rate_hz)
+                arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
+            yield window, arrays
+
+
+class AudioToRolls(AudioToArrays):
+    """A piano model on a device."""
+
+    def shapes(self) -> Mapping[str, ArrayShape]:
+        return dict.fromkeys(ROLL_NAMES, ArrayShape(1, (NUM_PITCHES,)))
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
+        """Turn consecutive blocks samples_S into consecutive rolls."""
+        for arrays in self.arrays(blocks):
+            yield Rolls.from_names(arrays, self.config.features.frame_rate_hz)
 
 
 def _is_silent(window: Window) -> bool:
@@ -121,9 +153,10 @@ def _is_silent(window: Window) -> bool:
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(config: PianoConfig, precision: str) -> Callable[..., Any]:
+def _compiled(config: ModelConfig, precision: str) -> Callable[..., Any]:
     """Return a model's prediction, compiled once for all that share it."""
-    return jax.jit(PianoObjective(config, jnp.dtype(precision)).predict)
+    objective: Any = make_objective(config, jnp.dtype(precision))
+    return jax.jit(objective.predict)
 
 
 def _batched(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:

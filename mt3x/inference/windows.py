@@ -1,4 +1,4 @@
-"""Cutting a stream of samples into overlapping windows, and joining their rolls.
+"""Cutting a stream of samples into overlapping windows, and joining what they become.
 
     samples   |------------------------------------------------ ... -----|
     window 0  |-----------------FFFF....|
@@ -12,13 +12,11 @@ a seam. The last window is moved back so that it ends with the recording and is 
 as the others. Only about two windows are held at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-
-from mt3x.music.rolls import Rolls
 
 
 @dataclass(frozen=True)
@@ -94,29 +92,52 @@ def cut_windows(
 
 
 class Stitcher:
-    """Joins the rolls of consecutive windows into the rolls of the recording."""
+    """Joins the arrays of consecutive windows into those of the recording."""
 
-    def __init__(self, config: WindowConfig):
+    def __init__(
+        self, config: WindowConfig, steps: Mapping[str, int] | None = None
+    ) -> None:
+        """Start with an empty recording.
+
+        Args:
+          config: how it is cut.
+          steps: rows per frame of the arrays that have more than one.
+        """
         self._config = config
-        # The last window's rolls over the seam to come, and where that begins.
-        self._tail: list[np.ndarray] | None = None
+        self._steps = steps or {}
+        # The last window's rows over the seam to come, and where that begins.
+        self._tail: dict[str, np.ndarray] | None = None
         self._seam_frame = 0
 
-    def push(self, window: Window, rolls: Rolls) -> Rolls:
-        """Take a window's rolls; return the recording's next ones, now final."""
+    def push(
+        self, window: Window, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Take a window's arrays by name; return the recording's next rows, now final.
+
+        The first axis of an array is time.
+        """
         config = self._config
         fade = config.fade_frames
-        arrays = [np.array(a, np.float32) for a in rolls.by_name().values()]
         begin = self._seam_frame - window.first_frame
-        if self._tail is not None:
-            weight_Fx1 = ((np.arange(fade, dtype=np.float32) + 0.5) / fade)[:, None]
-            for tail_FxP, array_TxP in zip(self._tail, arrays, strict=True):
-                seam_FxP = array_TxP[begin : begin + fade]
-                seam_FxP += (1 - weight_Fx1) * (tail_FxP - seam_FxP)
         end = window.num_frames
         if not window.is_last:
             end -= config.context_frames + fade
-            self._tail = [array_TxP[end : end + fade] for array_TxP in arrays]
-            self._seam_frame = window.first_frame + end
-        finished = (array_TxP[begin:end] for array_TxP in arrays)
-        return Rolls(*finished, frame_rate_hz=rolls.frame_rate_hz)
+        finished, tail = {}, {}
+        for name, array in arrays.items():
+            rows = self._steps.get(name, 1)
+            array = np.array(array, np.float32)
+            if self._tail is not None:
+                _fade(self._tail[name], array[begin * rows : (begin + fade) * rows])
+            tail[name] = array[end * rows : (end + fade) * rows]
+            finished[name] = array[begin * rows : end * rows]
+        if not window.is_last:
+            self._tail, self._seam_frame = tail, window.first_frame + end
+        return finished
+
+
+def _fade(before: np.ndarray, seam: np.ndarray) -> None:
+    """Turn what one window has at a seam, in place, from the window before to it."""
+    fade = len(seam)
+    weight_F = (np.arange(fade, dtype=np.float32) + 0.5) / fade
+    weight = np.expand_dims(weight_F, tuple(range(1, seam.ndim)))
+    seam += (1 - weight) * (before - seam)
