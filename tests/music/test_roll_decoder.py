@@ -13,6 +13,7 @@ from mt3x.music.notes import Notes
 from mt3x.music.piano_postprocessing import PianoPostprocessing
 from mt3x.music.roll_decoder import (
     ONSET_REFINEMENTS,
+    FoundNotes,
     RollDecoder,
     RollDecodingConfig,
     rolls_to_notes,
@@ -119,6 +120,25 @@ def test_blocks_change_nothing(num_frames, cuts, seed, refinement):
     parts = [decoder.push(rolls[begin:end]) for begin, end in itertools.pairwise(edges)]
     joined = Notes.concatenate([*parts, decoder.finish()])
     assert rows(joined) == rows(rolls_to_notes(rolls, config))
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_found_notes_know_their_frames(size):
+    rolls, decoder, found = random_rolls(60, 3), RollDecoder(PLAIN), []
+    for t in range(0, 60, size):
+        found.append(decoder.find(rolls[t : t + size]))
+        # Notes of keys that sound end later.
+        key_N, first_N = decoder.sounding()
+        assert (first_N < decoder.num_done).all() and len(set(key_N)) == len(key_N)
+        for key, first in zip(key_N, first_N, strict=True):
+            assert rolls.onset_TxP[first, key] > PLAIN.onset_threshold
+            on_T = rolls.onset_TxP[first:, key] + rolls.frame_TxP[first:, key]
+            assert (on_T[: decoder.num_done - first] > PLAIN.frame_threshold).all()
+    whole = FoundNotes.concatenate([*found, decoder.find_rest()])
+    assert whole.notes().equals(rolls_to_notes(rolls, PLAIN)) and len(whole.pitch) > 99
+    # Without refinement, times are whole frames.
+    np.testing.assert_allclose(whole.onset_s * 50, whole.first_frame)
+    np.testing.assert_allclose(whole.offset_s * 50, whole.end_frame)
 
 
 def test_notes_of_a_key_never_overlap():
