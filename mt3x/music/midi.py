@@ -18,7 +18,7 @@ How notes are read, in detail:
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -177,14 +177,19 @@ def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray
     return _seconds(np.arange(0, end_tick + step, step), tempos, step)
 
 
-def write_columns(notes: Columns) -> bytes:
+def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> bytes:
     """Return the bytes of a type 1 MIDI file: a track per program, drums on channel 10.
 
     Times are rounded to ticks of 0.52 ms (120 beats a minute, 960 ticks a beat) and
     a note lasts at least one tick. What a key cannot do is resolved per program and
     pitch: a note ends where the next one begins, and of notes that begin in one tick
-    the longest stays. More than 15 programs share channels; mt3x reads these back
-    right, players mix them up.
+    the longest stays. More than 15 programs share channels: the 16th to the 30th are
+    sent to a second MIDI port, and so on. Players that know one port mix them up, mt3x
+    reads them back right.
+
+    Args:
+      notes: those to write.
+      names: of the tracks, by program; by default General MIDI's.
 
     Raises:
       ValueError: a note begins before time 0.
@@ -206,9 +211,12 @@ def write_columns(notes: Columns) -> bytes:
     for index, (is_drum, program) in enumerate(parts):
         played = (notes.is_drum == is_drum) & (notes.program == program)
         part = Columns(*(column[played] for column in notes))
-        channel = DRUM_CHANNEL if is_drum else melodic_channels[index % 15]
-        name = "Drums" if is_drum else PROGRAM_NAMES[program]
-        midi.tracks.append(_track(part, channel, program, name))
+        port, melodic = divmod(index, 15)
+        name = (names or {}).get(program) or PROGRAM_NAMES[program]
+        if is_drum:
+            port, name = 0, "Drums"
+        channel = DRUM_CHANNEL if is_drum else melodic_channels[melodic]
+        midi.tracks.append(_track(part, port, channel, program, name))
     file = io.BytesIO()
     midi.save(file=file)
     return file.getvalue()
@@ -331,7 +339,9 @@ def _seconds(
     return start_s[segment] + (ticks - starts[segment]) * tick_s[segment]
 
 
-def _track(notes: Columns, channel: int, program: int, name: str) -> mido.MidiTrack:
+def _track(
+    notes: Columns, port: int, channel: int, program: int, name: str
+) -> mido.MidiTrack:
     """Return a track of one program; in a tick, note-offs come before note-ons."""
     on_tick = np.rint(notes.onset_s * TICKS_PER_SECOND).astype(np.int64)
     off_tick = np.rint(notes.offset_s * TICKS_PER_SECOND).astype(np.int64)
@@ -357,12 +367,10 @@ def _track(notes: Columns, channel: int, program: int, name: str) -> mido.MidiTr
         )
     ]
     events.sort(key=lambda event: event[0])  # stable, so note-offs stay first
-    track = mido.MidiTrack(
-        [
-            mido.MetaMessage("track_name", name=name),
-            mido.Message("program_change", channel=channel, program=program),
-        ]
-    )
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+    if port:
+        track.append(mido.MetaMessage("midi_port", port=port))
+    track.append(mido.Message("program_change", channel=channel, program=program))
     now = 0
     for tick, kind, key, strength in events:
         track.append(

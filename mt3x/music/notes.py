@@ -197,18 +197,32 @@ class Notes:
         return next_s
 
     @overload
-    def to_midi(self, path: None = None, overwrite: bool = False) -> bytes: ...
+    def to_midi(
+        self,
+        path: None = None,
+        overwrite: bool = False,
+        names: Mapping[int, str] | None = None,
+    ) -> bytes: ...
     @overload
     def to_midi(
-        self, path: str | os.PathLike[str], overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        names: Mapping[int, str] | None = None,
     ) -> None: ...
     def to_midi(
-        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        names: Mapping[int, str] | None = None,
     ) -> bytes | None:
-        """Write a Standard MIDI File to `path`, or return its bytes without one."""
+        """Write a Standard MIDI File to `path`, or return its bytes without one.
+
+        Each program has a track, with its name of `names` or else General MIDI's.
+        """
         from mt3x.music.midi import Columns, write_columns
 
-        data = write_columns(Columns(*self._arrays()))
+        data = write_columns(Columns(*self._arrays()), names)
         if path is None:
             return data
         with write_whole(path, overwrite) as file:

@@ -6,6 +6,7 @@ imported when a picture is drawn: it is an extra, `mt3x[plot]`.
 
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -49,6 +50,7 @@ def plot_notes(
     spectrogram: Spectrogram | None = None,
     title: str | None = None,
     overwrite: bool = False,
+    names: Mapping[int, str] | None = None,
 ) -> "Figure | None":
     """Draw notes over the 88 keys, coloured by instrument; those of one, by velocity.
 
@@ -61,6 +63,7 @@ def plot_notes(
       spectrogram: of the recording, as the background.
       title: a line above the picture.
       overwrite: replace an existing file.
+      names: of instruments, by program; by default General MIDI's.
 
     Raises:
       ModuleNotFoundError: matplotlib is missing; the message names the extra.
@@ -83,7 +86,7 @@ def plot_notes(
         _draw_rows(roll)
     else:
         _draw_spectrogram(roll, spectrogram)
-    instruments = _by_instrument(notes)
+    instruments = _by_instrument(notes, names or {})
     on_dark = spectrogram is not None
     if len(instruments) > 1 or notes.is_drum.any():
         _draw_instruments(roll, instruments, on_dark)
@@ -248,11 +251,11 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
     axes.set_facecolor("black")
 
 
-def _by_instrument(notes: "Notes") -> "dict[str, Notes]":
+def _by_instrument(notes: "Notes", own_names: Mapping[int, str]) -> "dict[str, Notes]":
     """Return the notes of each program and the drums by name, the busiest first."""
     key_N = np.where(notes.is_drum, len(PROGRAM_NAMES), notes.program)
     keys, counts = np.unique(key_N, return_counts=True)
-    names = (*PROGRAM_NAMES, "Drums")
+    names = {**dict(enumerate((*PROGRAM_NAMES, "Drums"))), **own_names}
     return {names[k]: notes[key_N == k] for k in keys[np.argsort(-counts)]}
 
 

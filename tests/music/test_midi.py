@@ -103,10 +103,25 @@ def test_written_layout():
     assert PROGRAM_NAMES[127] == "Gunshot"
 
 
+def test_tracks_may_have_other_names():
+    notes = Notes([0, 0], [1, 1], [60, 61], program=[0, 40])
+    midi = mido.MidiFile(file=io.BytesIO(notes.to_midi(names={40: "Fiddler"})))
+    names = [track.name for track in midi.tracks]
+    assert names == ["", "Acoustic Grand Piano", "Fiddler"]
+
+
 def test_more_programs_than_channels():
     notes = Notes(
         np.arange(40) / 10, np.arange(40) / 10 + 1, [60] * 40, program=range(40)
     )
+    midi = mido.MidiFile(file=io.BytesIO(notes.to_midi()))
+    places = []
+    for track in midi.tracks[1:]:
+        port = sum(m.port for m in track if m.type == "midi_port")
+        places += [(port, m.channel) for m in track if m.type == "program_change"]
+    # No two programs share a channel of a port, and none is where the drums are.
+    assert len(set(places)) == 40 and {port for port, _ in places} == {0, 1, 2}
+    assert all(channel != 9 for _, channel in places)
     back = Notes.from_midi(notes.to_midi())
     assert back.program.tolist() == list(range(40))
     assert not back.is_drum.any()

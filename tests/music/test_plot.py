@@ -72,6 +72,9 @@ def test_instruments_have_colours_and_a_legend():
     bass, violin = (c for c in roll.collections if c.get_paths()[0].codes is not None)
     assert bass.get_paths()[0].get_extents().x0 == 1
     assert not np.array_equal(bass.get_facecolor(), violin.get_facecolor())
+    legend = plot_notes(notes, names={40: "Fiddler"}).axes[1].get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["Drums", "Electric Bass (finger)", "Fiddler"]
 
 
 def test_many_instruments_share_no_colour_with_their_neighbours():
