@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.band_rolls import BandRolls
     from mt3x.music.metrics import note_scores
     from mt3x.music.note_files import read_notes
     from mt3x.music.notes import Notes
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "BandRolls",
     "Notes",
     "Rolls",
     "Transcriber",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BandRolls": "mt3x.music.band_rolls",
     "Notes": "mt3x.music.notes",
     "Rolls": "mt3x.music.rolls",
     "Transcriber": "mt3x.inference.transcriber",

@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mt3x.music.audio import Source, stream_audio
+from mt3x.music.band_rolls import BandRolls
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
@@ -19,7 +20,8 @@ class Transcription(NamedTuple):
     """What a recording became, and what pictures and comparisons need beside it."""
 
     notes: Notes
-    rolls: Sequence[Rolls]  # consecutive parts; only the format `rolls` needs them
+    # Consecutive parts; only the format `rolls` needs them.
+    rolls: Sequence[Rolls] | Sequence[BandRolls]
     audio: Source  # read again
     title: str
     transcriber: "Transcriber"
@@ -33,8 +35,11 @@ class Format(NamedTuple):
 
 
 def _write_rolls(file: IO[bytes], found: Transcription) -> None:
-    whole = Rolls.concatenate(found.rolls)
+    parts: Any = found.rolls
+    whole: Rolls | BandRolls = type(parts[0]).concatenate(parts)
     arrays: dict[str, Any] = whole.by_name()
+    if isinstance(whole, BandRolls):
+        arrays["drum_rate_hz"] = whole.drum_rate_hz
     np.savez_compressed(
         file,
         **arrays,
@@ -43,11 +48,21 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
     )
 
 
+def _write_midi(file: IO[bytes], found: Transcription) -> None:
+    file.write(found.notes.to_midi(names=found.transcriber.instrument_names))
+
+
 def _write_plot(file: IO[bytes], found: Transcription) -> None:
     from mt3x.music.plot import plot_notes
 
     spectrogram = found.transcriber.spectrogram(found.audio)
-    plot_notes(found.notes, file, spectrogram=spectrogram, title=found.title)
+    plot_notes(
+        found.notes,
+        file,
+        spectrogram=spectrogram,
+        title=found.title,
+        names=found.transcriber.instrument_names,
+    )
 
 
 def _write_sonified(file: IO[bytes], found: Transcription) -> None:
@@ -58,7 +73,7 @@ def _write_sonified(file: IO[bytes], found: Transcription) -> None:
 
 
 FORMATS: Mapping[str, Format] = {
-    "midi": Format(".mid", lambda file, found: file.write(found.notes.to_midi())),
+    "midi": Format(".mid", _write_midi),
     "csv": Format(
         ".csv", lambda file, found: file.write(found.notes.to_csv().encode())
     ),

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from mt3x.inference.audio_to_band import AudioToBand
 from mt3x.inference.audio_to_rolls import AudioToRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
 from mt3x.inference.decoding import DecodingConfig
@@ -19,13 +20,16 @@ from mt3x.inference.grammar import Grammar
 from mt3x.inference.onset_refiner import OnsetRefiner
 from mt3x.inference.windows import WindowConfig
 from mt3x.models.features import CQTConfig
-from mt3x.models.objectives import PianoConfig, TokensConfig
+from mt3x.models.objectives import BandConfig, PianoConfig, TokensConfig
+from mt3x.music.band_decoder import band_notes, heard_notes
+from mt3x.music.band_rolls import BandRolls
+from mt3x.music.instrument_classes import CLASS_NAMES
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
 from mt3x.music.roll_decoder import RollDecodingConfig, blocks_to_notes
 from mt3x.music.rolls import Rolls
 
-OnRolls = Callable[[Rolls], None]
+OnRolls = Callable[[Any], None]
 OnProgress = Callable[[float], None]
 
 
@@ -48,6 +52,8 @@ class Reader(ABC):
     spectrogram = CQTConfig(), WindowConfig()
     # How rolls become notes; None where the model has none.
     roll_decoding: RollDecodingConfig | None
+    # What programs are called, where not by their names of General MIDI.
+    instrument_names: Mapping[int, str] = {}
 
     @abstractmethod
     def transcribe(
@@ -68,8 +74,8 @@ class Reader(ABC):
         """
 
     @abstractmethod
-    def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
-        """Yield consecutive rolls of consecutive samples_S.
+    def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Any]:
+        """Yield the consecutive `Rolls`, or `BandRolls`, of consecutive samples_S.
 
         Raises:
           ValueError: the model has none.
@@ -89,6 +95,14 @@ class PianoOptions(RollOptions):
     """What can be chosen of a piano model."""
 
     window: WindowConfig | None = None
+
+
+@dataclass(frozen=True)
+class BandOptions(PianoOptions):
+    """What can be chosen of a band model."""
+
+    drum_threshold: float | None = None
+    instruments: Instruments | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +151,43 @@ class PianoReader(RollReader):
         self.spectrogram = model.config.features, self._model.window
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
+        return self._model(blocks)
+
+
+class BandReader(RollReader):
+    """Notes with their instruments, and drums, from the rolls of a band model."""
+
+    Options = BandOptions
+    instrument_names = CLASS_NAMES
+
+    def __init__(self, model: Model, options: BandOptions) -> None:
+        super().__init__(model, model.config.decoding, options)
+        self._config: BandConfig = model.config
+        self._drum_decoding = self._config.drum_decoding
+        if options.drum_threshold is not None:
+            self._drum_decoding = dataclasses.replace(
+                self._drum_decoding, onset_threshold=options.drum_threshold
+            )
+        self._instruments = options.instruments
+        self._model = AudioToBand(*model, options.window)
+        self.spectrogram = self._config.features, self._model.window
+
+    def transcribe(
+        self,
+        blocks: Iterable[np.ndarray],
+        on_rolls: OnRolls | None,
+        on_progress: OnProgress,
+    ) -> Notes:
+        heard = heard_notes(
+            _telling(self.rolls(blocks), on_rolls, on_progress),
+            self._decoding,
+            self._drum_decoding,
+            self._frame_rate_hz,
+            self._config.drum_features.frame_rate_hz,
+        )
+        return band_notes(heard, self._config.assignment, self._instruments)
+
+    def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[BandRolls]:
         return self._model(blocks)
 
 
@@ -214,6 +265,7 @@ class RefinedReader(TokenReader):
 READERS: Mapping[Any, Mapping[str, Any]] = {
     PianoConfig: {"rolls": PianoReader},
     TokensConfig: {"tokens": TokenReader, "rolls": HeadReader, "both": RefinedReader},
+    BandConfig: {"rolls": BandReader},
 }
 """Readers by a model's configuration and the decoder; the usual decoder comes first."""
 
@@ -285,8 +337,8 @@ def _with_thresholds(decoding: RollDecodingConfig, options: Any) -> RollDecoding
 
 
 def _telling(
-    parts: Iterable[Rolls], on_rolls: OnRolls | None, on_progress: OnProgress
-) -> Iterator[Rolls]:
+    parts: Iterable[Any], on_rolls: OnRolls | None, on_progress: OnProgress
+) -> Iterator[Any]:
     """Pass rolls on; when they have been used, tell of them."""
     for rolls in parts:
         yield rolls

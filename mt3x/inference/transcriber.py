@@ -1,14 +1,15 @@
 """Recordings in, notes out: `Transcriber`.
 
 Audio is streamed through a model, piece by piece: a piano model gives rolls
-(`mt3x.inference.audio_to_rolls`), a token model event tokens and, where it has heads
+(`mt3x.inference.audio_to_rolls`), a band model rolls with instruments and drums
+(`mt3x.inference.audio_to_band`), a token model event tokens and, where it has heads
 for them, rolls as well (`mt3x.inference.audio_to_tokens`). They are decoded to notes as
 they come, so that memory does not grow with the length of a recording (except for its
 notes).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from mt3x.models import weights_file
 from mt3x.models.objectives import config_from_dict, make_objective
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.audio import Source, stream_samples
+from mt3x.music.band_rolls import BandRolls
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
 from mt3x.music.plot import Spectrogram
@@ -31,13 +33,14 @@ from mt3x.music.rolls import Rolls
 Device = Literal["cpu", "gpu", "tpu"]
 Precision = Literal["float32", "bfloat16"]
 Decoder = Literal["tokens", "rolls", "both"]
+Packaged = Literal["piano", "band"]
 
 
 class Transcriber:
-    """Transcribes recordings of piano, or of what a checkpoint is trained for.
+    """Transcribes recordings of piano, of bands, or of what a checkpoint is for.
 
     Example:
-      >>> transcriber = Transcriber()
+      >>> transcriber = Transcriber(model="band")
       >>> notes = transcriber("recording.mp3")
       >>> notes.to_midi("recording.mid")
     """
@@ -46,9 +49,11 @@ class Transcriber:
         self,
         checkpoint: str | os.PathLike[str] | None = None,
         *,
+        model: Packaged | None = None,
         decoder: Decoder | None = None,
         onset_threshold: float | None = None,
         frame_threshold: float | None = None,
+        drum_threshold: float | None = None,
         instruments: Instruments | None = None,
         constrain: bool = False,
         beams: int | None = None,
@@ -60,19 +65,21 @@ class Transcriber:
         """Load a model; it is compiled when it is first used.
 
         Args:
-          checkpoint: a weights file, checkpoint or run folder; by default the
-            package's weights, a piano model.
-          decoder: what notes are made from. `rolls`, the only one of piano models; of
-            token models with heads for rolls all notes then have program 0, and there
-            are no drums. `tokens`, by default the one of token models. `both`: from
-            tokens, with onsets and velocities from the rolls (see
+          checkpoint: a weights file, checkpoint or run folder; by default one of the
+            package's models.
+          model: which of them: `piano`, by default, or `band`, of all instruments.
+          decoder: what notes are made from. `rolls`, the only one of piano and band
+            models; of token models with heads for rolls all notes then have program 0,
+            and there are no drums. `tokens`, by default the one of token models.
+            `both`: from tokens, with onsets and velocities from the rolls (see
             `mt3x.inference.onset_refiner`).
           onset_threshold, frame_threshold: probabilities from 0 to 1 that replace the
             checkpoint's (see `mt3x.music.roll_decoder.RollDecodingConfig`); where rolls
             are decoded, and the first with `both`, too.
-          instruments: those that there are; where tokens are decoded. No others can
-            then be chosen, and what others play may be taken for theirs. To pick some
-            of all that is played, use `Notes.select`.
+          drum_threshold: the same for all drums; of band models.
+          instruments: those that there are; of band models, and where tokens are
+            decoded. No others can then be chosen, and what others play may be taken
+            for theirs. To pick some of all that is played, use `Notes.select`.
           constrain: choose only tokens that make sense, where tokens are decoded (see
             `mt3x.inference.grammar`).
           beams: width of the beam search where tokens are decoded; by default 1, which
@@ -81,7 +88,7 @@ class Transcriber:
           precision: of the network's arithmetic.
           batch_size: windows or segments at once; by default 1 and 16 on a CPU, 16 and
             64 elsewhere.
-          window: how recordings are cut; of piano models.
+          window: how recordings are cut; of piano and band models.
 
         Raises:
           OSError: the checkpoint cannot be read.
@@ -89,8 +96,15 @@ class Transcriber:
             kind of model or decoder.
         """
         use_compilation_cache()
-        weights = weights_file.load(None if checkpoint is None else Path(checkpoint))
-        source = checkpoint or weights_file.DEFAULT_WEIGHTS
+        if checkpoint is not None and model is not None:
+            raise ValueError(
+                f"checkpoint {checkpoint} and model {model!r} are both given: "
+                "leave out one"
+            )
+        source = weights_file.packaged(model or "piano")
+        if checkpoint is not None:
+            source = Path(checkpoint)
+        weights = weights_file.load(source)
         try:
             self.config = config_from_dict(weights.config)
         except ValueError as error:
@@ -99,16 +113,17 @@ class Transcriber:
         # Drawing the parameters' shapes takes long, and the package's own are known.
         if checkpoint is not None:
             _check_params(weights.params, make_objective(self.config), source)
-        model = Model(self.config, weights.params, self._device, precision, batch_size)
+        loaded = Model(self.config, weights.params, self._device, precision, batch_size)
         options = {
             "onset_threshold": onset_threshold,
             "frame_threshold": frame_threshold,
+            "drum_threshold": drum_threshold,
             "window": window,
             "instruments": instruments,
             "constrain": constrain,
             "beams": beams,
         }
-        self.decoder, self._reader = make_reader(model, decoder, options, source)
+        self.decoder, self._reader = make_reader(loaded, decoder, options, source)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -122,7 +137,7 @@ class Transcriber:
 
     @property
     def kind(self) -> str:
-        """The kind of model, `piano model` or `token model`."""
+        """The kind of model: `piano model`, `band model` or `token model`."""
         return self.config.kind
 
     @property
@@ -132,14 +147,19 @@ class Transcriber:
 
     @property
     def has_rolls(self) -> bool:
-        """Whether the model gives rolls, as piano models and heads for rolls do."""
+        """Whether the model gives rolls: token models without heads for them do not."""
         return self.roll_decoding is not None
+
+    @property
+    def instrument_names(self) -> Mapping[int, str]:
+        """What the model calls programs, where not as General MIDI does."""
+        return self._reader.instrument_names
 
     def __call__(
         self,
         audio: Source | np.ndarray,
         sample_rate_hz: int | None = None,
-        on_rolls: Callable[[Rolls], None] | None = None,
+        on_rolls: Callable[[Any], None] | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Notes:
         """Transcribe a recording.
@@ -149,7 +169,8 @@ class Transcriber:
             samples_S or samples_SxC, float in -1..1.
           sample_rate_hz: of the samples; only for those.
           on_rolls: called with the rolls of each part of the recording when it is
-            done; of decoders other than `tokens`.
+            done, `Rolls` or of band models `BandRolls`; of decoders other than
+            `tokens`.
           on_progress: called with the seconds of each part of the recording when it
             is done.
 
@@ -164,18 +185,20 @@ class Transcriber:
 
     def rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
-    ) -> Rolls:
+    ) -> Rolls | BandRolls:
         """Return the rolls of a whole recording: probabilities, and velocity / 128.
 
-        Frame t is centred on t / frame_rate_hz; four numbers a frame and key are kept,
-        a quarter of a gigabyte an hour at 50 frames per second. Arguments and errors
-        are those of a call; the model must have rolls, whatever the decoder.
+        Frame t is centred on t / frame_rate_hz. Four numbers a frame and key are kept
+        (`Rolls`), a quarter of a gigabyte an hour at 50 frames per second; of band
+        models ten times as many (`BandRolls`), at 31.25 frames per second. Arguments
+        and errors are those of a call; the model must have rolls, whatever the decoder.
         """
-        return Rolls.concatenate(list(self.stream_rolls(audio, sample_rate_hz)))
+        parts: list[Any] = list(self.stream_rolls(audio, sample_rate_hz))
+        return type(parts[0]).concatenate(parts)
 
     def stream_rolls(
         self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
-    ) -> Iterator[Rolls]:
+    ) -> Iterator[Rolls | BandRolls]:
         """Yield what `rolls` returns in consecutive parts, in bounded memory."""
         blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
         return self._reader.rolls(blocks)

@@ -22,6 +22,7 @@ from mt3x.models.features import (
 from mt3x.models.losses import LossSums
 from mt3x.models.piano_objective import roll_losses, roll_spec
 from mt3x.music.drum_decoder import DrumDecodingConfig
+from mt3x.music.instrument_assignment import AssignmentConfig
 from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
 from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig
@@ -64,6 +65,7 @@ class BandConfig:
     )
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
     drum_decoding: DrumDecodingConfig = field(default_factory=DrumDecodingConfig)
+    assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
 
     # Weight of onsets against other cells in the cross-entropies of onsets.
     onset_positive_weight: float = 2.0

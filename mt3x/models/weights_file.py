@@ -24,7 +24,13 @@ import numpy as np
 
 from mt3x.files import write_whole
 
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "weights" / "hppnet_tiny.safetensors"
+_FOLDER = Path(__file__).parents[1] / "weights"
+WEIGHTS = {
+    "piano": _FOLDER / "hppnet_tiny.safetensors",
+    "band": _FOLDER / "band.safetensors",
+}
+"""The weights that the package brings, by the name of their model."""
+DEFAULT_WEIGHTS = WEIGHTS["piano"]
 FORMAT = "mt3x-weights-1"
 FOLDER_FORMAT = "mt3x-checkpoint-1"
 Source = str | os.PathLike[str]
@@ -211,24 +217,38 @@ def load(path: Source | None = None) -> Weights:
     Args:
       path: a `.safetensors` file; a checkpoint folder; a run folder (its best step, or
         the newest where nothing was scored); a folder `RUN/checkpoints/STEP`; None for
-        the weights that the package brings.
+        the package's piano model.
 
     Raises:
       ValueError: there are no weights at `path`, or they are damaged.
       OSError: `path` does not exist.
     """
-    if path is None:
-        if not DEFAULT_WEIGHTS.is_file():
-            raise FileNotFoundError(
-                f"{DEFAULT_WEIGHTS}: this installation brings no weights; name a file"
-            )
-        return load_weights(DEFAULT_WEIGHTS)
-    path = Path(path)
+    path = packaged("piano") if path is None else Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such weights file or run folder")
     if _is_checkpoint_folder(path):
         return _load_checkpoint(path)
     return _load_run(path) if path.is_dir() else load_weights(path)
+
+
+def packaged(model: str) -> Path:
+    """Return the file of the weights that the package brings for a model.
+
+    Args:
+      model: one of `WEIGHTS`.
+
+    Raises:
+      ValueError: there is no such model.
+      FileNotFoundError: this installation lacks its weights.
+    """
+    if model not in WEIGHTS:
+        raise ValueError(f"model is {model!r}: give one of {', '.join(WEIGHTS)}")
+    if not WEIGHTS[model].is_file():
+        raise FileNotFoundError(
+            f"{WEIGHTS[model]}: this installation brings no weights of a {model} "
+            "model; name a file"
+        )
+    return WEIGHTS[model]
 
 
 def check_params(params: Any, expected: Any, source: Source, remedy: str = "") -> None:

@@ -63,7 +63,10 @@ def load_audio(source: Source, sample_rate_hz: int = 16000) -> np.ndarray:
 
 
 def stream_audio(
-    source: Source, sample_rate_hz: int = 16000, block_s: float = 10.0
+    source: Source,
+    sample_rate_hz: int = 16000,
+    block_s: float = 10.0,
+    start_s: float = 0.0,
 ) -> Iterator[np.ndarray]:
     """Read a file as blocks of mono float32 samples, in bounded memory.
 
@@ -75,6 +78,7 @@ def stream_audio(
         (read from its beginning).
       sample_rate_hz: the rate of the samples to return.
       block_s: length of a block.
+      start_s: where to begin, to about a tenth of a second.
 
     Raises:
       OSError: the file is missing or cannot be opened.
@@ -90,7 +94,7 @@ def stream_audio(
         )
     pieces: list[np.ndarray] = []
     num_pending = 0
-    for piece in _resampled(source, sample_rate_hz):
+    for piece in _resampled(source, sample_rate_hz, start_s):
         pieces.append(piece)
         num_pending += len(piece)
         if num_pending < block_samples:
@@ -248,10 +252,12 @@ _WRITE_SUBTYPES = {
 }
 
 
-def _resampled(source: Source, sample_rate_hz: int) -> Iterator[np.ndarray]:
+def _resampled(
+    source: Source, sample_rate_hz: int, start_s: float
+) -> Iterator[np.ndarray]:
     name, file = _open_source(source)
     resampler: soxr.ResampleStream | None = None
-    for rate_hz, samples_S in _mono(name, file):
+    for rate_hz, samples_S in _mono(name, file, start_s):
         if rate_hz == sample_rate_hz:
             yield samples_S
             continue
@@ -262,13 +268,13 @@ def _resampled(source: Source, sample_rate_hz: int) -> Iterator[np.ndarray]:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mono(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
+def _mono(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (rate, mean of the channels) of each decoded block, all finite."""
     num_before = 0
-    for rate_hz, samples_SxC in _decoded(name, file):
+    for rate_hz, samples_SxC in _decoded(name, file, start_s):
         finite = np.isfinite(samples_SxC).all(axis=1)
         if not finite.all():
-            bad_s = (num_before + int(np.argmin(finite))) / rate_hz
+            bad_s = start_s + (num_before + int(np.argmin(finite))) / rate_hz
             raise ValueError(
                 f"{name}: a sample at {bad_s:.3f} s is NaN or infinite; "
                 "repair or re-export the file"
@@ -277,16 +283,19 @@ def _mono(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
         yield rate_hz, samples_SxC.mean(axis=1, dtype=np.float32)
 
 
-def _decoded(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
+def _decoded(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (rate, samples_SxC) of each block, by libsndfile or else PyAV."""
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.LibsndfileError, TypeError):
-        yield from _decoded_by_av(name, file)
+        yield from _decoded_by_av(name, file, start_s)
         return
     with sound, _named_errors(name):
         _warn_if_cut(name, sound)
         num_frames = 0
+        if start_s > 0:
+            num_frames = min(round(start_s * sound.samplerate), sound.frames)
+            sound.seek(num_frames)
         while True:
             block_SxC = sound.read(frames=READ_FRAMES, dtype="float32", always_2d=True)
             if not len(block_SxC):
@@ -316,10 +325,14 @@ def _warn_cut(name: str, part: float) -> None:
     )
 
 
-def _decoded_by_av(name: str, file: Any) -> Iterator[tuple[int, np.ndarray]]:
+def _decoded_by_av(
+    name: str, file: Any, start_s: float
+) -> Iterator[tuple[int, np.ndarray]]:
     with _open_av(name, file) as container, _named_errors(name):
         import av.error
 
+        if start_s > 0:
+            container.seek(int(start_s * 1e6))  # in microseconds
         to_float = av.AudioResampler(format="fltp")
         for frame in container.decode(audio=0):
             for part in to_float.resample(frame):

@@ -1,5 +1,6 @@
 """A band's rolls -> notes, as a stream, with what tells who plays each of them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +102,20 @@ class BandDecoder:
         begun_PxC = np.zeros_like(before_TxPxC[0])
         begun_PxC[key_N] = sums(key_N, first_N, self._notes.num_done)
         self._begun_PxC = begun_PxC
+
+
+def heard_notes(
+    blocks: Iterable[BandRolls],
+    decoding: RollDecodingConfig,
+    drum_decoding: DrumDecodingConfig,
+    frame_rate_hz: float,
+    drum_rate_hz: float,
+) -> HeardNotes:
+    """Decode the rolls of a whole recording, which come in blocks of any length."""
+    decoder = BandDecoder(decoding, drum_decoding, frame_rate_hz, drum_rate_hz)
+    for block in blocks:
+        decoder.push(block)
+    return decoder.finish()
 
 
 def band_notes(

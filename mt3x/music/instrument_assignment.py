@@ -70,16 +70,16 @@ def class_programs(instruments: Instruments | None = None) -> np.ndarray:
     return np.array([next((p for p in each if p in allowed), -1) for each in programs])
 
 
-def class_probabilities(
-    classes_NxK: np.ndarray, config: AssignmentConfig, allowed_K: np.ndarray
-) -> np.ndarray:
-    """Return what each note says alone: probabilities NxK, 0 where not allowed."""
-    evidence_NxK = np.where(allowed_K, config.evidence * classes_NxK, -np.inf)
-    evidence_NxK -= evidence_NxK.max(axis=1, keepdims=True)
-    likely_NxK = np.exp(evidence_NxK)
-    likely_NxK /= likely_NxK.sum(axis=1, keepdims=True)
-    by_chance_K = allowed_K / allowed_K.sum()
-    return (1 - config.error_rate) * likely_NxK + config.error_rate * by_chance_K
+def class_probabilities(classes_NxK: np.ndarray, evidence: float) -> np.ndarray:
+    """Return what each note says of its class: probabilities NxK.
+
+    Args:
+      classes_NxK: sums of log probabilities over a note's frames.
+      evidence: as in `AssignmentConfig`.
+    """
+    score_NxK = evidence * classes_NxK
+    likely_NxK = np.exp(score_NxK - score_NxK.max(axis=1, keepdims=True))
+    return likely_NxK / likely_NxK.sum(axis=1, keepdims=True)
 
 
 def assign_programs(
@@ -100,7 +100,9 @@ def assign_programs(
     class_C = np.flatnonzero(program_K >= 0)
     if not len(classes_NxK):
         return np.zeros(0, int)
-    likely_NxC = class_probabilities(classes_NxK, config, program_K >= 0)[:, class_C]
+    said_NxC = class_probabilities(classes_NxK[:, class_C], config.evidence)
+    by_chance = config.error_rate / len(class_C)
+    likely_NxC = (1 - config.error_rate) * said_NxC + by_chance
     length_N = np.linalg.norm(timbre_NxE, axis=1)
     timbre_NxE = timbre_NxE / np.maximum(length_N, 1e-9)[:, None]
     belongs_NxC = likely_NxC

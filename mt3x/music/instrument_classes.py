@@ -71,6 +71,8 @@ DRUM_CLASSES = (
 # fmt: on
 
 FAMILIES = tuple(dict.fromkeys(found.family for found in CLASSES))
+CLASS_NAMES = {each.program: each.name[0].upper() + each.name[1:] for each in CLASSES}
+"""What tracks are called, by the programs that classes are written as."""
 
 
 def _table(size: int, members: list[tuple[int, ...]]) -> np.ndarray:

@@ -1,0 +1,57 @@
+"""Parts of a recording, to listen to instead of all of it."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from mt3x.music.audio import Source, audio_info, stream_audio, stream_samples
+
+
+def excerpts(
+    audio: Source | np.ndarray,
+    sample_rate_hz: int | None,
+    target_hz: int,
+    length_s: float,
+    number: int,
+) -> Iterator[np.ndarray]:
+    """Yield parts of a recording that are spread over it evenly, or all of a short one.
+
+    Args:
+      audio, sample_rate_hz, target_hz: as for `stream_samples`.
+      length_s: length of a part. Of a file that breaks off, some may be shorter.
+      number: how many parts; a recording that is no longer than all of them, or of a
+        length that its header does not tell, is one part from its beginning.
+
+    Raises:
+      OSError, ValueError: as `stream_samples`.
+    """
+    if isinstance(audio, np.ndarray):
+        duration_s = len(audio) / (sample_rate_hz or 1)
+    else:
+        duration_s = audio_info(audio).duration_s or 0.0
+    if duration_s <= number * length_s:
+        samples = math.ceil(number * length_s * target_hz)
+        blocks = stream_samples(audio, sample_rate_hz, target_hz)
+        yield np.concatenate(list(_first(blocks, samples)))
+        return
+    for index in range(number):
+        start_s = index * (duration_s - length_s) / max(number - 1, 1)
+        if isinstance(audio, np.ndarray):
+            rate_hz = sample_rate_hz or 1
+            first = round(start_s * rate_hz)
+            part = audio[first : first + round(length_s * rate_hz)]
+            yield from stream_samples(part, sample_rate_hz, target_hz)
+        else:
+            blocks = stream_audio(audio, target_hz, length_s, start_s)
+            yield from itertools.islice(blocks, 1)
+
+
+def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """Yield blocks until they have so many samples."""
+    for block_S in blocks:
+        yield block_S
+        samples -= len(block_S)
+        if samples <= 0:
+            return
