@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import click
 from rich.console import Console
@@ -23,29 +23,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mt3x.cli.models import AUTO, MODELS, Models
 from mt3x.cli.recordings import Recording, choose_outputs, find_recordings
 from mt3x.files import check_writable, write_whole
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.audio import audio_info
 from mt3x.music.instruments import Instruments, parse_instruments
-from mt3x.music.rolls import Rolls
-
-if TYPE_CHECKING:
-    from mt3x.inference.transcriber import Transcriber
-
-
-class KnownModel(NamedTuple):
-    """A model that can be asked for by its name."""
-
-    kind: str  # as `Transcriber.kind`
-    address: str | None = None  # of weights that the package does not bring
-
-
-MODELS = {
-    "piano": KnownModel("piano model"),
-    "mt3": KnownModel("token model", "gs://mt3/checkpoints/mt3"),
-    "ismir2021": KnownModel("token model", "gs://mt3/checkpoints/ismir2021"),
-}
 
 
 class InstrumentList(click.ParamType):
@@ -106,10 +89,12 @@ class Formats(click.ParamType):
 @click.option(
     "-m",
     "--model",
-    type=click.Choice(list(MODELS)),
-    help="What the checkpoint must be: piano (the package brings its weights), or "
-    "mt3 and ismir2021, token models, of all instruments and of piano.  [default: "
-    "whatever the checkpoint is]",
+    type=click.Choice([AUTO, *MODELS]),
+    help="What transcribes: piano or band, whose weights the package brings; auto, "
+    "which listens to each recording and takes one of these; or what a checkpoint must "
+    "be: these, or mt3 and ismir2021, token models, of all instruments and of piano.  "
+    "[default: what the checkpoint is; without one auto, where the package has weights "
+    "for bands, or else piano]",
 )
 @click.option(
     "-c",
@@ -122,15 +107,16 @@ class Formats(click.ParamType):
     type=click.Choice(["tokens", "rolls", "both"]),
     help="What notes are made from; both: from tokens, with onsets and velocities from "
     "the rolls of models that have heads for them; rolls: no drums, all piano.  "
-    "[default: tokens; rolls of piano models]",
+    "[default: tokens; rolls of piano and band models]",
 )
 @click.option(
     "-i",
     "--instruments",
     type=InstrumentList(),
     help="The instruments that there are, separated by commas: families (piano, "
-    "strings, ...), drums, program numbers or names of General MIDI. The decoder can "
-    "choose no others, and may take one for another. Where tokens are decoded.",
+    "strings, ...), drums, program numbers or names of General MIDI. No others can be "
+    "chosen, and one may be taken for another. Of band models, and where tokens are "
+    "decoded.",
 )
 @click.option(
     "--constrain",
@@ -151,6 +137,11 @@ class Formats(click.ParamType):
     "--frame-threshold",
     type=click.FloatRange(0, 1),
     help="Probability above which a note of rolls continues: lower makes notes longer.",
+)
+@click.option(
+    "--drum-threshold",
+    type=click.FloatRange(0, 1),
+    help="Probability above which a drum counts: lower finds more. Of band models.",
 )
 @click.option(
     "--device",
@@ -180,7 +171,7 @@ def command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Turn recordings into MIDI: piano, or what a checkpoint is trained for.
+    """Turn recordings into MIDI: piano, bands, or what a checkpoint is trained for.
 
     IN are sound files, folders (searched for sound files, with their subfolders),
     quoted patterns such as 'takes/**/*.wav', or - for standard input. The MIDI file of
@@ -191,13 +182,7 @@ def command(
     """
     if output is not None and out_dir is not None:
         raise click.UsageError("give -o or --out-dir, not both")
-    address = MODELS[model].address if model is not None else None
-    if checkpoint is None and address is not None:
-        raise ValueError(
-            f"weights of {model} do not come with mt3x: get them with `mt3x import t5x "
-            f"{address} {model}.safetensors`, then add --checkpoint "
-            f"{model}.safetensors"
-        )
+    models = Models(model, checkpoint, options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     found = find_recordings(inputs)
     recordings = choose_outputs(found, formats, output, out_dir)
@@ -208,35 +193,13 @@ def command(
     recordings = [recording for recording in recordings if batch.prepare(recording)]
     if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
-        from mt3x.inference.transcriber import Transcriber
         from mt3x.models.memory import reuse_memory
 
         reuse_memory()
-        transcriber = Transcriber(checkpoint, **options)
-        _check_kind(
-            transcriber,
-            model,
-            any("rolls" in recording.outputs for recording in recordings),
-        )
-        batch.run(recordings, transcriber)
+        models.check(any("rolls" in recording.outputs for recording in recordings))
+        batch.run(recordings, models)
     batch.report()
     ctx.exit(1 if batch.num_failed else 0)
-
-
-def _check_kind(
-    transcriber: "Transcriber", model: str | None, wants_rolls: bool
-) -> None:
-    """Raise ValueError where the checkpoint is not of the kind that was asked for."""
-    if model is not None and transcriber.kind != MODELS[model].kind:
-        raise ValueError(
-            f"the checkpoint is a {transcriber.kind}, not {model}: name another"
-        )
-    if wants_rolls and not transcriber.has_rolls:
-        raise ValueError(
-            f"the checkpoint is a {transcriber.kind} without rolls: leave out -f rolls"
-        )
-    if wants_rolls and transcriber.decoder == "tokens":
-        raise ValueError("rolls need another decoder: give --decoder rolls or both")
 
 
 class _Batch:
@@ -276,7 +239,7 @@ class _Batch:
             return True
         return False
 
-    def run(self, recordings: Sequence[Recording], transcriber: "Transcriber") -> None:
+    def run(self, recordings: Sequence[Recording], models: Models) -> None:
         """Transcribe and write."""
         start = time.monotonic()
         hidden = self._quiet or not self._console.is_terminal
@@ -304,15 +267,16 @@ class _Batch:
                     progress.advance(task, max(min(seconds, left_s), 0))
 
                 with self._reported(recording):
-                    self._transcribe(recording, transcriber, advance)
+                    self._transcribe(recording, models, advance)
                 # What a damaged or wrongly labelled file did not bring.
                 progress.advance(task, max(recording.duration_s - recording.done_s, 0))
         self._wall_s = time.monotonic() - start
 
-    def _transcribe(
-        self, recording: Recording, transcriber: "Transcriber", advance: Any
-    ) -> None:
-        parts: list[Rolls] = []
+    def _transcribe(self, recording: Recording, models: Models, advance: Any) -> None:
+        transcriber = models.of(recording.audio)
+        if models.choose:
+            self._note(f"{recording.name}: {transcriber.kind}")
+        parts: list[Any] = []
         on_rolls = parts.append if "rolls" in recording.outputs else None
         notes = transcriber(recording.audio, on_rolls=on_rolls, on_progress=advance)
         found = Transcription(

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from tiny_models import (
     SMALL,
+    SMALL_BAND,
     SMALL_ROLLS,
     SMALL_TOKENS,
     random_params,
@@ -21,8 +22,11 @@ from tiny_models import (
 )
 
 from mt3x.cli.main import main
+from mt3x.models import weights_file
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.weights_file import save_weights
+from mt3x.music.instrument_assignment import AssignmentConfig
+from mt3x.music.instrument_classes import CLASS_NAMES
 from mt3x.music.notes import Notes
 
 RATE = 16000
@@ -43,6 +47,15 @@ def token_weights(tmp_path_factory):
 def heads_weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "heads.safetensors"
     return save_small_weights(path, SMALL_ROLLS)
+
+
+@pytest.fixture(scope="module")
+def band_weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "band.safetensors"
+    # What random weights say of instruments is much the same everywhere.
+    assignment = AssignmentConfig(evidence=1.0, same_timbre=1.0, min_share=0.0)
+    config = dataclasses.replace(SMALL_BAND, assignment=assignment)
+    return save_small_weights(path, config)
 
 
 @pytest.fixture
@@ -350,6 +363,125 @@ def test_rolls_of_token_models(run, heads_weights):
         "b.wav",
         *(f"{d}/b.{x}" for d in ("both", "rolls") for x in ("mid", "npz")),
     ]
+
+
+def test_a_band_model_writes_all_formats(run, band_weights):
+    soundfile.write("b.wav", noise(2.0, RATE, 1), RATE)
+    formats = "midi,csv,json,rolls,plot,sonify"
+    code, _, err = run(
+        "b.wav", "-f", formats, "-d", "out", "-m", "band", checkpoint=band_weights
+    )
+    assert code == 0, err
+    assert len(files(Path("out"))) == 6
+    notes = Notes.from_csv("out/b.csv")
+    assert Notes.from_json("out/b.json").equals(notes)
+    programs = sorted(set(notes.program[~notes.is_drum].tolist()))
+    assert len(programs) > 1 and notes.is_drum.any()
+    tracks = mido.MidiFile("out/b.mid").tracks[1:]
+    assert [track.name for track in tracks] == [
+        *(CLASS_NAMES[program] for program in programs),
+        "Drums",
+    ]
+    channels = [{m.channel for m in track if m.type == "note_on"} for track in tracks]
+    assert channels == [{each} for each in range(len(programs))] + [{9}]
+    with np.load("out/b.npz") as rolls:
+        assert rolls["onset"].shape == rolls["velocity"].shape == (63, 88)
+        assert rolls["classes"].shape == (63, 88, 24)
+        assert rolls["timbre"].shape == (63, 88, 12)
+        assert rolls["drums"].shape == rolls["drum_velocity"].shape == (252, 8)
+        assert rolls["frame_rate_hz"] == 31.25 and rolls["drum_rate_hz"] == 125
+    assert Path("out/b.png").read_bytes()[:4] == b"\x89PNG"
+    stereo, rate = soundfile.read("out/b.transcribed.wav")
+    assert stereo.shape == (2 * rate, 2) and np.abs(stereo).max(axis=0).min() > 0.01
+
+
+def test_options_of_band_models(run, band_weights):
+    def notes(*options):
+        code, out, err = run(
+            *("a.wav", "-o", "-", "-f", "csv", *options), checkpoint=band_weights
+        )
+        assert code == 0, err
+        return Notes.from_csv(io.StringIO(out.decode()))
+
+    plain = notes()
+    assert notes("-m", "band").equals(plain) and plain.is_drum.any()
+    assert not notes("--drum-threshold", "1").is_drum.any()
+    assert set(notes("-i", "reed").program) <= set(range(64, 72))
+    for args, message in [
+        (["--beams", "2"], "beams is an option of token models"),
+        (["--decoder", "both"], "has no tokens: leave out decoder 'both'"),
+        (["--model", "piano"], "a band model, not piano"),
+        (["--model", "auto"], "leave out --checkpoint"),
+    ]:
+        code, _, err = run("a.wav", *args, checkpoint=band_weights)
+        assert code == 1 and message in err and err.count("\n") == 1
+
+
+@pytest.fixture
+def packaged(weights, band_weights, monkeypatch):
+    """The package brings small weights of both models; names of what is loaded."""
+    from mt3x.inference import transcriber
+
+    monkeypatch.setitem(weights_file.WEIGHTS, "piano", weights)
+    monkeypatch.setitem(weights_file.WEIGHTS, "band", band_weights)
+    loaded, load = [], weights_file.load
+    monkeypatch.setattr(
+        transcriber.weights_file,
+        "load",
+        lambda path: loaded.append(Path(path).stem) or load(path),
+    )
+    return loaded
+
+
+def test_auto_listens_to_each_recording(run, packaged, monkeypatch):
+    for name in ("b", "c", "d"):
+        shutil.copy("a.wav", f"{name}.wav")
+    answers = iter([True, False, True, False, True])
+    monkeypatch.setattr(
+        "mt3x.inference.model_choice.is_piano", lambda *_: next(answers)
+    )
+    code, _, err = run(*(f"{x}.wav" for x in "abcd"), "-f", "csv", checkpoint=None)
+    assert code == 0, err
+    assert err.splitlines()[:4] == [
+        "a.wav: piano model",
+        "b.wav: band model",
+        "c.wav: piano model",
+        "d.wav: band model",
+    ]
+    # Each once.
+    assert packaged == ["band", "small"]
+    notes = {x: Notes.from_csv(f"{x}.csv") for x in "abcd"}
+    assert notes["a"].equals(notes["c"]) and notes["b"].equals(notes["d"])
+    assert not notes["a"].is_drum.any() and notes["b"].is_drum.any()
+    code, _, err = run("a.wav", "-q", "--overwrite", "-m", "auto", checkpoint=None)
+    assert (code, err) == (0, "")
+
+
+def test_auto_is_the_band_model_where_instruments_are_named(run, packaged):
+    for option in (["-i", "piano,drums"], ["--drum-threshold", "0.5"]):
+        code, _, err = run("a.wav", *option, "--overwrite", checkpoint=None)
+        assert code == 0 and "model" not in err, err
+        assert packaged == ["band"]
+        packaged.clear()
+
+
+def test_the_model_that_is_asked_for_alone_is_loaded(run, packaged):
+    for model, stem in (("piano", "small"), ("band", "band")):
+        code, _, err = run("a.wav", "-m", model, "--overwrite", checkpoint=None)
+        assert code == 0 and packaged == [stem], err
+        packaged.clear()
+
+
+def test_without_weights_for_bands_piano_is_the_default(run, packaged, monkeypatch):
+    monkeypatch.setitem(weights_file.WEIGHTS, "band", Path("gone.safetensors"))
+    code, _, err = run("a.wav", checkpoint=None)
+    assert code == 0 and packaged == ["small"], err
+    for model in ("band", "auto"):
+        code, _, err = run("a.wav", "-m", model, checkpoint=None)
+        assert code == 0 and "kept a.mid" in err
+        code, _, err = run("a.wav", "-m", model, "--overwrite", checkpoint=None)
+        assert code == 1 and err.count("\n") == 1
+        assert "gone.safetensors: this installation brings no weights of a band" in err
 
 
 @pytest.mark.parametrize("model", ["mt3", "ismir2021"])
