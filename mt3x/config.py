@@ -41,6 +41,7 @@ from mt3x.training import optimizers
 from mt3x.training import partitioning
 from mt3x.music import piano_postprocessing
 from mt3x.music import drum_decoder
+from mt3x.music import instrument_assignment
 from mt3x.music import roll_decoder
 from mt3x.music import rolls
 from mt3x.data import task_names
