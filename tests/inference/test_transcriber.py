@@ -171,9 +171,12 @@ def test_long_spectrograms_are_pooled(weights, monkeypatch):
     assert spectrogram.frame_rate_hz == pytest.approx(50 / 3)
 
 
-def test_the_packages_weights_are_those_of_the_model():
+@pytest.mark.parametrize("model", weights_file.WEIGHTS)
+def test_the_packages_weights_are_those_of_the_model(model):
     # `Transcriber` takes their shapes as known.
-    weights = weights_file.load()
+    if not weights_file.WEIGHTS[model].is_file():
+        pytest.skip(f"the package brings no weights of a {model} model")
+    weights = weights_file.load(weights_file.packaged(model))
     objective = make_objective(config_from_dict(weights.config))
     shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0)))
     weights_file.check_params(weights.params, shapes, "the package's weights")
