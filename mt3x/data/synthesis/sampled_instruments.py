@@ -4,6 +4,7 @@ A note's sample is cut at its attack, brought to a common level and to its veloc
 faded where the note ends. Where the sample dies away before, the label ends there.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ RATE_HZ = 32000
 _MAX_NOTE_S = 8.0
 _SILENT = 0.02  # of a note's maximum: what is below is not heard as sounding
 _FRAME_S = 0.02
+_REACH = 3  # keys beyond the outer samples of a folder
 # Levels of a kit's pieces in dB, by key; others are at -3.
 _KIT_DB = {36: 0, 35: 0, 38: 0, 40: 0, 37: -6, 39: -6, 42: -10, 44: -13, 46: -8}
 _KIT_DB |= {51: -9, 53: -8, 59: -9, 49: -4, 52: -5, 55: -6, 57: -4}
@@ -177,13 +179,14 @@ def read_instrument(
     is_kit: bool = False,
     transpose: int = 0,
 ) -> SampledInstrument:
-    """Read an instrument from an SFZ file.
+    """Read an instrument from an SFZ file, or from a folder of samples.
 
-    Regions of every controller setting are read; release and legato samples, volumes,
-    envelopes, loops and effects are left out.
+    Samples of a folder are named by their pitches, as `As3.mp3` for A#3, and serve the
+    keys around. Of an SFZ file, regions of every controller setting are read; release
+    and legato samples, volumes, envelopes, loops and effects are left out.
 
     Args:
-      path: the .sfz file.
+      path: the .sfz file or the folder.
       match: patterns of sample paths, one for each microphone; their sum is heard.
       exclude: a pattern of samples to leave out, such as noises.
       samples: the folder of the samples; by default the file's own.
@@ -194,6 +197,8 @@ def read_instrument(
       ValueError: a microphone has no samples.
       FileNotFoundError: the file or a sample is missing.
     """
+    if path.is_dir():
+        return SampledInstrument(path.name, [_named_takes(path, exclude)])
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such instrument; download it first")
     folder = samples or path.parent
@@ -227,6 +232,26 @@ def audible_s(sound_S: np.ndarray, sample_rate_hz: int = RATE_HZ) -> float:
     peak_K = np.abs(sound_S[: num * width]).reshape(num, width).max(axis=1)
     loud = np.flatnonzero(peak_K > _SILENT * peak_K.max())
     return (int(loud[-1]) + 1) * width / sample_rate_hz if len(loud) else 0.0
+
+
+def _named_takes(folder: Path, exclude: str) -> list[Take]:
+    """Return a take for each sample of a folder; the outer ones reach further out."""
+    found = {
+        key_of_name(path.stem.replace("s", "#")): path
+        for path in sorted(folder.iterdir())
+        if re.fullmatch(r"[A-G]s?\d", path.stem)
+        and not (exclude and re.search(exclude, path.stem))
+    }
+    if not found:
+        raise ValueError(f"{folder}: no samples with names such as As3.mp3")
+    keys = sorted(found)
+    edges = [(a + b) // 2 for a, b in itertools.pairwise(keys)]
+    lows = [keys[0] - _REACH, *(edge + 1 for edge in edges)]
+    highs = [*edges, keys[-1] + _REACH]
+    return [
+        Take(found[key], (low, high), (1, 127), key)
+        for key, low, high in zip(keys, lows, highs, strict=True)
+    ]
 
 
 def _take_of(path: Path, opcodes: dict[str, str], transpose: int) -> Take:

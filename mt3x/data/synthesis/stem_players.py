@@ -59,8 +59,9 @@ _EXPRESSIVE = {
 class Sound:
     """Where an instrument of a recipe comes from."""
 
-    path: str  # .sfz, .sf2 or .sf3 file, below the folder of sounds
-    # Program of an SFZ instrument; drums: -1. Soundfonts have all programs.
+    # .sfz, .sf2 or .sf3 file, or folder of samples, below the folder of sounds.
+    path: str
+    # Program of a recorded instrument; drums: -1. Soundfonts have all programs.
     program: int = 0
     # Of an SFZ instrument: patterns of sample paths, one for each microphone, and one
     # of samples to leave out.

@@ -57,6 +57,22 @@ def test_match_exclude_and_transpose(sfz):
         read_instrument(sfz.with_name("other.sfz"))
 
 
+def test_a_folder_of_samples(tmp_path):
+    for name, key in (("C4", 60), ("Fs4", 66), ("C5", 72)):
+        write_tone(tmp_path / "horn" / f"{name}.wav", key)
+    (tmp_path / "horn" / "README.md").write_text("samples")
+    takes = read_instrument(tmp_path / "horn").microphones[0]
+    assert [(take.keys, take.center) for take in takes] == [
+        ((57, 63), 60),
+        ((64, 69), 66),
+        ((70, 75), 72),
+    ]
+    assert len(read_instrument(tmp_path / "horn", exclude="C5").microphones[0]) == 2
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no samples with names"):
+        read_instrument(tmp_path / "empty")
+
+
 def test_a_part_has_its_pitches_times_and_levels(sfz):
     instrument = read_instrument(sfz)
     part = _notes((0.5, 1.0, 60, 100), (1.5, 2.0, 67, 100), (2.5, 3.0, 60, 60))
