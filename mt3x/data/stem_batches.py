@@ -51,7 +51,13 @@ class MixConfig:
     class_power: float = 0.5
     level_db: tuple[float, float] = (-12.0, 6.0)  # of a stem against the others
     augment: AugmentConfig = field(
-        default_factory=lambda: AugmentConfig(strings_prob=0.1, slow_prob=0.3)
+        default_factory=lambda: AugmentConfig(
+            strings_prob=0.1,
+            slow_prob=0.3,
+            reverb_prob=0.7,
+            rt60_s=(0.1, 2.5),
+            reverb_db=(-25.0, 3.0),
+        )
     )
     detune_prob: float = 0.5
     max_detune_semitones: float = 0.3

@@ -365,19 +365,24 @@ def cell_f1(
 def class_loss(
     log_p_BxTxPxK: jax.Array, bits_BxTxP: jax.Array, frame_BxTxP: jax.Array
 ) -> Part:
-    """Return the classes' cross-entropy where a note sounds, and the number of cells.
+    """Return the classes' cross-entropy where a note sounds, and its weight.
 
     The target is the same probability for each class that sounds; its entropy is taken
-    off, so that a perfect prediction costs 0.
+    off, so that a perfect prediction costs 0. All classes of a clip weigh the same,
+    however many notes they play: chords would outweigh melodies.
     """
-    bits_BxTxPxK = (bits_BxTxP[..., None] >> jnp.arange(len(CLASSES))) & 1
-    count_BxTxP = jnp.sum(bits_BxTxPxK, axis=-1)
-    keep_BxTxP = (count_BxTxP > 0) & (frame_BxTxP > 0)
-    count_BxTxP = jnp.maximum(count_BxTxP, 1).astype(jnp.float32)
-    chosen_BxTxP = jnp.sum(jnp.where(bits_BxTxPxK > 0, log_p_BxTxPxK, 0.0), axis=-1)
-    loss_BxTxP = -chosen_BxTxP / count_BxTxP - jnp.log(count_BxTxP)
-    weight = jnp.maximum(jnp.sum(keep_BxTxP.astype(jnp.float32)), 1.0)
-    return jnp.sum(jnp.where(keep_BxTxP, loss_BxTxP, 0.0)), weight
+    bits_BxTxPxK = ((bits_BxTxP[..., None] >> jnp.arange(len(CLASSES))) & 1) > 0
+    bits_BxTxPxK &= frame_BxTxP[..., None] > 0
+    share_BxTxPxK = bits_BxTxPxK.astype(jnp.float32)
+    count_BxTxP = jnp.sum(share_BxTxPxK, axis=-1)
+    share_BxTxPxK /= jnp.maximum(count_BxTxP, 1.0)[..., None]
+    cells_BxK = jnp.sum(share_BxTxPxK, axis=(1, 2))
+    per_cell_BxK = 1 / jnp.maximum(cells_BxK, 1.0)
+    weight_BxTxP = jnp.einsum("btpk,bk->btp", share_BxTxPxK, per_cell_BxK)
+    chosen_BxTxP = jnp.sum(share_BxTxPxK * log_p_BxTxPxK, axis=-1)
+    entropy_BxTxP = jnp.log(jnp.maximum(count_BxTxP, 1.0))
+    loss = -jnp.sum(weight_BxTxP * (chosen_BxTxP + entropy_BxTxP))
+    return loss, jnp.maximum(jnp.sum(weight_BxTxP), 1e-6)
 
 
 def timbre_loss(

@@ -124,6 +124,7 @@ def test_classes_are_spread_over_the_bits():
     bits = jnp.array([[[(1 << 3) | (1 << 23), 1 << 7, 0, 1 << 2]]], jnp.int32)
     frame = jnp.array([[[1.0, 1.0, 1.0, 0.0]]])
     total, weight = class_loss(log_p, bits, frame)
+    # Half a cell each of two classes that have no more, and a cell of another.
     assert weight == 2
     unison = -(log_p[0, 0, 0, 3] + log_p[0, 0, 0, 23]) / 2 - np.log(2)
     np.testing.assert_allclose(total, unison - log_p[0, 0, 1, 7], rtol=1e-5)
@@ -131,6 +132,17 @@ def test_classes_are_spread_over_the_bits():
     assert class_loss(log_p.at[0, 0, 0].set(best), bits, frame)[0] == pytest.approx(
         -float(log_p[0, 0, 1, 7]), rel=1e-5
     )
+
+
+def test_classes_of_a_clip_weigh_the_same():
+    rng = np.random.default_rng(0)
+    log_p = jax.nn.log_softmax(jnp.asarray(rng.normal(size=(1, 2, 3, 24))))
+    log_p = log_p.astype(jnp.float32)
+    bits = jnp.array([[[1, 1, 1], [1, 0, 2]]], jnp.int32)
+    total, weight = class_loss(log_p, bits, jnp.ones((1, 2, 3)))
+    chords = -(log_p[0, 0, :, 0].sum() + log_p[0, 1, 0, 0]) / 4
+    np.testing.assert_allclose(total, chords - log_p[0, 1, 2, 1], rtol=1e-5)
+    assert weight == 2
 
 
 def test_timbres_are_compared_within_a_clip():
