@@ -302,8 +302,7 @@ class StemBatches:
             count_TxP[frames_TxP] += 1
             part_TxP[frames_TxP] = number
         notes = Notes.concatenate(pitched)
-        if len(pitched) > 2:
-            notes = on_one_keyboard(notes, config.labels.frame_rate_hz)
+        notes = on_one_keyboard(notes, config.labels.frame_rate_hz)
         rolls = notes_to_rolls(notes, config.num_frames, config.labels)
         if config.rolls_only:
             return rolls.by_name()

@@ -46,7 +46,7 @@ class Take:
 class PlayConfig:
     """How a part is played on a sampled instrument."""
 
-    release_s: float = 0.12  # fade after a note's end
+    release_s: float = 0.12  # fade by 60 dB after a note's end
     gamma: float = 1.5  # exponent of the velocity curve
     note_level_db: float = 1.5  # standard deviation of the levels of notes
     tilt_db: float = 0.0  # level of the highest key over the lowest
@@ -103,8 +103,8 @@ class SampledInstrument:
           config: how.
 
         Returns:
-          float32 samples_S at `RATE_HZ`, and the notes as they sound: of a note that
-          dies away before it ends, the label ends there.
+          float32 samples_S at `RATE_HZ`, and the notes as they sound: they end where
+          the release has brought them to a tenth, or where they have died away before.
         """
         low, high = self.keys
         notes = notes[(notes.pitch >= low) & (notes.pitch <= high)]
@@ -124,7 +124,8 @@ class SampledInstrument:
             length_s = notes.offset_s[n] - notes.onset_s[n]
             touches = abs(notes.onset_s[n] - before_s[n]) < 0.06
             if not self.is_kit:
-                offset_s[n] = notes.onset_s[n] + min(length_s, audible_s(sound_S))
+                heard_s = min(length_s + config.release_s / 3, audible_s(sound_S))
+                offset_s[n] = notes.onset_s[n] + heard_s
                 if touches and rng.random() < config.legato_prob:
                     sound_S = _slurred(sound_S, rng)
                 sound_S = _ended(sound_S, length_s, config.release_s)

@@ -1,8 +1,8 @@
 """Who plays a stem: recorded instruments and General MIDI soundfonts.
 
 The label follows the sound. A note begins where it reaches a tenth of its level, which
-slow instruments of soundfonts do late (measured once for each), and ends where it is
-released or has died away.
+slow instruments of soundfonts do late, and ends where it has fallen to a tenth after
+its release, or has died away before. Soundfonts are measured once for each instrument.
 """
 
 import functools
@@ -36,6 +36,7 @@ STEM_RATE_HZ = 16000
 _RECORDED_PROB = 0.6  # how often a recorded instrument plays where there is one
 _ATTACK_LEVEL, _ATTACK_WITHIN_S, _MAX_DELAY_S = 0.1, 0.6, 0.15
 _PROBE_S, _PROBE_REST_S = 2.8, 0.8
+_MAX_RELEASE_S = 0.2
 _EXPRESSIVE = {
     "violin and viola",
     "cello and double bass",
@@ -202,11 +203,12 @@ class StemPlayer:
 
 
 class Probe(NamedTuple):
-    """How an instrument of a soundfont begins and dies away, by key."""
+    """How an instrument of a soundfont begins, dies away and ends, by key."""
 
     key_K: np.ndarray
     delay_s: np.ndarray  # from the onset to a tenth of the level
     audible_s: np.ndarray  # of a held note; inf where it stays
+    release_s: np.ndarray  # from a note's end to a tenth of the level
 
 
 def _as_it_sounds(notes: Notes, probe: Probe) -> Notes:
@@ -214,7 +216,8 @@ def _as_it_sounds(notes: Notes, probe: Probe) -> Notes:
     delay_s = np.interp(notes.pitch, probe.key_K, probe.delay_s)
     nearest = np.abs(notes.pitch[:, None] - probe.key_K).argmin(axis=1)
     onset_s = notes.onset_s + delay_s
-    offset_s = np.minimum(notes.offset_s, notes.onset_s + probe.audible_s[nearest])
+    released_s = notes.offset_s + probe.release_s[nearest]
+    offset_s = np.minimum(released_s, notes.onset_s + probe.audible_s[nearest])
     return replace(
         notes, onset_s=onset_s, offset_s=np.maximum(offset_s, onset_s + 0.05)
     )
@@ -229,25 +232,34 @@ def _probe(font: Path, program: int) -> Probe:
     onset_s = 0.2 + (_PROBE_S + _PROBE_REST_S) * np.arange(len(pitch))
     program_N = np.full(len(pitch), program)
     notes = Notes(onset_s, onset_s + _PROBE_S, pitch, velocity, program_N)
-    samples_S = play(notes, font)
-    width = PLAY_RATE_HZ // 500
-    delays_s, lasting_s = [], []
-    for begin_s in onset_s:
-        first = int(begin_s * PLAY_RATE_HZ)
-        held_S = np.abs(samples_S[first : first + int(_PROBE_S * PLAY_RATE_HZ)])
-        head_S = held_S[: int(_ATTACK_WITHIN_S * PLAY_RATE_HZ)]
-        peak_K = head_S[: len(head_S) // width * width].reshape(-1, width).max(axis=1)
-        loud = peak_K >= _ATTACK_LEVEL * peak_K.max(initial=0)
-        delay_s = float(np.argmax(loud)) * width / PLAY_RATE_HZ if len(peak_K) else 0.0
-        delays_s.append(min(delay_s, _MAX_DELAY_S))
-        heard_s = audible_s(held_S, PLAY_RATE_HZ)
-        lasting_s.append(heard_s if heard_s < _PROBE_S - 0.2 else np.inf)
-    pairs = len(keys), 2
-    return Probe(
-        keys,
-        np.reshape(delays_s, pairs).mean(axis=1),
-        np.reshape(lasting_s, pairs).max(axis=1),
+    samples_S = np.abs(play(notes, font))
+    measured = [_measure(samples_S[int(t * PLAY_RATE_HZ) :]) for t in onset_s]
+    delay_s, heard_s, release_s = np.reshape(measured, (len(keys), 2, 3)).transpose(
+        2, 0, 1
     )
+    return Probe(
+        keys, delay_s.mean(axis=1), heard_s.max(axis=1), release_s.mean(axis=1)
+    )
+
+
+def _measure(level_S: np.ndarray) -> tuple[float, float, float]:
+    """Return delay, audible length and release of a probe that begins at sample 0."""
+    hold = int(_PROBE_S * PLAY_RATE_HZ)
+    width = PLAY_RATE_HZ // 500
+
+    def peaks(part_S: np.ndarray) -> np.ndarray:
+        return part_S[: len(part_S) // width * width].reshape(-1, width).max(axis=1)
+
+    head_K = peaks(level_S[: int(_ATTACK_WITHIN_S * PLAY_RATE_HZ)])
+    delay_s = np.argmax(head_K >= _ATTACK_LEVEL * head_K.max()) * width / PLAY_RATE_HZ
+    heard_s = audible_s(level_S[:hold], PLAY_RATE_HZ)
+    if heard_s < _PROBE_S - 0.2:
+        return min(delay_s, _MAX_DELAY_S), heard_s, 0.0
+    top = level_S[hold - PLAY_RATE_HZ // 20 : hold].max()
+    tail_K = peaks(level_S[hold : hold + int(_MAX_RELEASE_S * PLAY_RATE_HZ)])
+    loud = np.flatnonzero(tail_K > _ATTACK_LEVEL * top)
+    release_s = (loud[-1] + 1) * width / PLAY_RATE_HZ if len(loud) else 0.0
+    return min(delay_s, _MAX_DELAY_S), np.inf, release_s
 
 
 def _expressed(

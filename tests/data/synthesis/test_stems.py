@@ -12,7 +12,7 @@ from toy_soundfont import write_soundfont
 
 from mt3x.data.corpus import Corpus
 from mt3x.data.synthesis.stem_corpora import write_stems
-from mt3x.data.synthesis.stem_players import Probe, _as_it_sounds
+from mt3x.data.synthesis.stem_players import Probe, _as_it_sounds, _probe
 from mt3x.data.synthesis.stems import KINDS, MusicSpec, read_stem_recipe, render_stems
 from mt3x.music.notes import Notes
 
@@ -114,10 +114,19 @@ def test_labels_move_to_the_sound():
     notes = Notes(
         np.array([1.0, 2.0]), np.array([1.5, 5.0]), np.array([50, 70]), np.full(2, 80)
     )
-    probe = Probe(np.array([50, 70]), np.array([0.02, 0.1]), np.array([np.inf, 0.8]))
+    keys, held_s = np.array([50, 70]), np.array([np.inf, 0.8])
+    probe = Probe(keys, np.array([0.02, 0.1]), held_s, np.array([0.05, 0.0]))
     moved = _as_it_sounds(notes, probe)
     np.testing.assert_allclose(moved.onset_s, [1.02, 2.1])
-    np.testing.assert_allclose(moved.offset_s, [1.5, 2.8])
+    np.testing.assert_allclose(moved.offset_s, [1.55, 2.8])
+
+
+def test_a_soundfont_is_measured(folder):
+    probe = _probe(folder / "gm.sf2", 40)
+    # A tone that stays and is cut: no delay but the synthesiser's.
+    assert probe.delay_s.max() < 0.02
+    assert np.isinf(probe.audible_s).all()
+    assert (probe.release_s < 0.1).all()
 
 
 def test_what_is_wrong_with_a_recipe(folder):
