@@ -228,6 +228,7 @@ def test_run_folder():
         ["experiments/piano_cpu.gin"],
         ["experiments/piano_gpu.gin"],
         ["experiments/band_cpu.gin"],
+        ["experiments/band_gpu.gin"],
         ["models/hppnet_sp.gin"],
     ],
 )
