@@ -98,6 +98,20 @@ def augment(
     return output_S * np.float32(min(gain, 0.99 / max(peak, 1e-6)))
 
 
+def equalise(
+    samples_S: np.ndarray,
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    sample_rate_hz: int = 16000,
+) -> np.ndarray:
+    """Return float32 samples through a random equaliser alone."""
+    size = _fast_size(len(samples_S))
+    hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
+    spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
+    spectrum_K = spectrum_K * _equaliser(rng, config, hz_K)
+    return np.fft.irfft(spectrum_K, size)[: len(samples_S)].astype(np.float32)
+
+
 def _response(
     rng: np.random.Generator, config: AugmentConfig, hz_K: np.ndarray, size: int
 ) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mt3x.data.augment import AugmentConfig, augment
+from mt3x.data.augment import AugmentConfig, augment, equalise
 from mt3x.data.batches import Batch, rows_of
 from mt3x.data.corpus import Corpus
 from mt3x.music.instrument_classes import CLASS_OF_PROGRAM, CLASSES, DRUM_CLASS_OF_KEY
@@ -57,6 +57,14 @@ class MixConfig:
             reverb_prob=0.7,
             rt60_s=(0.1, 2.5),
             reverb_db=(-25.0, 3.0),
+        )
+    )
+    # How often a stem has an equaliser of its own before it is mixed, and which: no two
+    # instruments of a kind sound alike, and libraries of samples have few.
+    stem_eq_prob: float = 0.6
+    stem_eq: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(
+            eq_prob=1.0, eq_db=7.0, highpass_prob=0.1, lowpass_prob=0.15
         )
     )
     detune_prob: float = 0.5
@@ -268,6 +276,8 @@ class StemBatches:
             low = max(start - num_lead, 0)
             source_S = from_int16(corpus.samples(stem.piece)[low : start + num_source])
             source_S = np.pad(source_S, (max(num_lead - start, 0), 0))
+            if rng.random() < config.stem_eq_prob:
+                source_S = equalise(source_S, rng, config.stem_eq, rate_hz)
             level = float(np.sqrt(np.mean(np.square(source_S[num_lead:]))))
             gain_db = rng.uniform(*config.level_db) if len(stems) > 1 else 0.0
             gain = 10 ** (gain_db / 20) / max(level, 0.003)

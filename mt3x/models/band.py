@@ -3,8 +3,9 @@
 After Harmonica (arXiv:2609.04640): a stem on the bins of a constant-Q transform, a
 convolution strided to the piano's keys, layers that sum harmonics and subharmonics, and
 an LSTM that all keys share (HPPNet's, Wei et al. 2022). It differs in the one LSTM of
-all outputs, in classes of instruments beside the rolls, and in two branches: vectors
-that tell timbres apart (Li and Zhu 2026, arXiv:2509.12712), and drums.
+all outputs, in classes of instruments beside the rolls, and in two branches: who plays
+(classes, and vectors that tell timbres apart; Li and Zhu 2026, arXiv:2509.12712), and
+drums.
 """
 
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ class BandNetConfig:
     num_harmonics: int = 7
     # Units of the LSTM in each direction.
     lstm_units: int = 48
-    # Channels of the branch for timbres, and numbers in a vector.
-    timbre_channels: int = 32
+    # Channels of the branch that tells who plays, and numbers in a timbre vector.
+    player_channels: int = 48
     timbre_size: int = 12
     # Of the branch for drums: channels of its [3 x 3] convolutions, bands pooled into
     # one after each, features of a step, and units of the LSTM in each direction.
@@ -143,7 +144,7 @@ class Notes(nn.Module):
         # A convolution strided along frequency: the bins of a key as its channels.
         x = x.reshape(*x.shape[:2], NUM_PITCHES, -1)
         x = Layer(width, (1, 3), name="keys")(x, mask_BxT)
-        timbre_BxTxPxE = Timbre(config, name="timbre")(x, mask_BxT)
+        keys = x
         for n in range(config.num_layers):
             x = HarmonicLayer(config.num_harmonics, name=f"harmonic_{n}")(x, mask_BxT)
             x = Layer(width, (3, 3), residual=True, name=f"local_{n}")(x, mask_BxT)
@@ -152,29 +153,42 @@ class Notes(nn.Module):
         num_outputs = num_rolls + len(CLASSES)
         recurrent = Recurrent(config.lstm_units, num_outputs, begin, name="heads")
         logits = recurrent(x, mask_BxT)
+        both = jnp.concatenate([keys, x], axis=-1)
+        classes_BxTxPxK, timbre_BxTxPxE = Players(config, name="players")(
+            both, mask_BxT
+        )
+        classes_BxTxPxK += logits[..., num_rolls:]
         rolls_BxTxPx4 = _probabilities(logits[..., :num_rolls])
         return {
             **{name: rolls_BxTxPx4[..., n] for n, name in enumerate(ROLL_NAMES)},
-            "classes": nn.log_softmax(logits[..., num_rolls:]),
+            "classes": nn.log_softmax(classes_BxTxPxK),
             "timbre": timbre_BxTxPxE,
         }
 
 
-class Timbre(nn.Module):
-    """Unit vectors BxTxPxE that lie close together where one instrument plays."""
+class Players(nn.Module):
+    """What tells who plays a key: logits BxTxPxK of classes, and timbres BxTxPxE.
+
+    Timbres are unit vectors that lie close together where one instrument plays. The
+    branch has layers of its own: those of the notes learn to hear all timbres alike.
+    """
 
     config: BandNetConfig
 
     @nn.compact
-    def __call__(self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
-        config, width = self.config, self.config.timbre_channels
+    def __call__(
+        self, x_BxTxPxC: jax.Array, mask_BxT: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        config, width = self.config, self.config.player_channels
         x = Layer(width, (1, 1), name="narrow")(x_BxTxPxC, mask_BxT)
         x = HarmonicLayer(config.num_harmonics, name="harmonic")(x, mask_BxT)
         x = Layer(width, (3, 3), residual=True, name="local")(x, mask_BxT)
-        x = nn.Dense(config.timbre_size, dtype=x.dtype, name="out")(x)
-        x = x.astype(jnp.float32)
-        square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+        classes = nn.Dense(len(CLASSES), dtype=x.dtype, name="classes")(x)
+        timbre = nn.Dense(config.timbre_size, dtype=x.dtype, name="timbre")(x)
+        timbre_BxTxPxE = timbre.astype(jnp.float32)
+        square = jnp.sum(jnp.square(timbre_BxTxPxE), axis=-1, keepdims=True)
+        timbre_BxTxPxE *= jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+        return classes.astype(jnp.float32), timbre_BxTxPxE
 
 
 class Drums(nn.Module):

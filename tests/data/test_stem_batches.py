@@ -20,6 +20,7 @@ PLAIN = MixConfig(
     shift_prob=0.0,
     noise_only_prob=0.0,
     drums_prob=0.0,
+    stem_eq_prob=0.0,
 )
 SAX, VIOLIN = 65, 40
 
@@ -139,6 +140,14 @@ def test_drums_are_apart(corpus):
     assert batch["drum_velocity"][0, step, 0] == pytest.approx(80 / 128)
     loud = np.abs(batch["samples"][0]) > 1e-3
     assert abs(int(loud.argmax()) / 128 - step) <= 2 or loud[0]
+
+
+def test_stems_have_equalisers_of_their_own(corpus):
+    plain = StemBatches([corpus], _config(num_stems=(0, 1), batch_size=1)).batch(0)
+    config = _config(num_stems=(0, 1), batch_size=1, stem_eq_prob=1.0)
+    batch = StemBatches([corpus], config).batch(0)
+    assert not np.array_equal(batch["samples"], plain["samples"])
+    np.testing.assert_array_equal(batch["frame"], plain["frame"])
 
 
 def test_shifted_clips_have_shifted_labels(corpus):

@@ -66,7 +66,7 @@ def test_number_of_parameters():
     )
     assert count("notes/timbre/") == 27_116
     assert count("drums/") == 50_480
-    assert count("") == 436_200
+    assert count("") == 472_432
 
 
 def test_padding_changes_nothing(apply):
