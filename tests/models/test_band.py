@@ -61,10 +61,10 @@ def test_number_of_parameters():
     layers = 3 * (15 * 64 * 64 + 64 + 9 * 64 * 64 + 64)
     lstm = 2 * 4 * 48 * (64 + 48 + 2)
     dense = 96 * 28 + 28
-    assert count("notes/") - count("notes/timbre/") == stem + keys + layers + lstm + (
+    assert count("notes/") - count("notes/players/") == stem + keys + layers + lstm + (
         dense
     )
-    assert count("notes/timbre/") == 27_116
+    assert count("notes/players/") == 63_348
     assert count("drums/") == 50_480
     assert count("") == 472_432
 
