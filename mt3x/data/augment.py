@@ -98,17 +98,24 @@ def augment(
     return output_S * np.float32(min(gain, 0.99 / max(peak, 1e-6)))
 
 
-def equalise(
+def colour(
     samples_S: np.ndarray,
     rng: np.random.Generator,
     config: AugmentConfig,
     sample_rate_hz: int = 16000,
 ) -> np.ndarray:
-    """Return float32 samples through a random equaliser alone."""
+    """Make one instrument's samples sound like another of its kind.
+
+    Of `augment` there are strings and equalisers; room and recorder are left out.
+    """
     size = _fast_size(len(samples_S))
-    hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
     spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
-    spectrum_K = spectrum_K * _equaliser(rng, config, hz_K)
+    if rng.random() < config.strings_prob:
+        strings_db = float(rng.uniform(*config.strings_db))
+        strings_K = _strings(int(rng.integers(_NUM_STRING_SETS)), size, sample_rate_hz)
+        spectrum_K = _with_strings(spectrum_K, strings_K, strings_db)
+    hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
+    spectrum_K = spectrum_K * _response(rng, config, hz_K, size)
     return np.fft.irfft(spectrum_K, size)[: len(samples_S)].astype(np.float32)
 
 

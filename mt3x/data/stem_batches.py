@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mt3x.data.augment import AugmentConfig, augment, equalise
+from mt3x.data.augment import AugmentConfig, augment, colour
 from mt3x.data.batches import Batch, rows_of
 from mt3x.data.corpus import Corpus
 from mt3x.music.instrument_classes import CLASS_OF_PROGRAM, CLASSES, DRUM_CLASS_OF_KEY
@@ -47,25 +47,39 @@ class MixConfig:
     num_stems: tuple[float, ...] = (0.05, 0.28, 0.18, 0.17, 0.17, 0.09, 0.06)
     drums_prob: float = 0.65
     same_song_prob: float = 0.5  # how often stems are of one song, in time
-    # Chance of a class of instruments: its hours of stems to this power.
+    # Chance of a class of instruments: its hours of stems to this power, times what is
+    # given for it.
     class_power: float = 0.5
+    class_weights: Mapping[str, float] = field(
+        default_factory=lambda: {"piano": 2.5, "acoustic guitar": 1.5}
+    )
     level_db: tuple[float, float] = (-12.0, 6.0)  # of a stem against the others
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(
-            strings_prob=0.1,
-            slow_prob=0.3,
+            strings_prob=0.0,
+            slow_prob=0.1,
+            rough_prob=0.5,
             reverb_prob=0.7,
             rt60_s=(0.1, 2.5),
             reverb_db=(-25.0, 3.0),
         )
     )
-    # How often a stem has an equaliser of its own before it is mixed, and which: no two
-    # instruments of a kind sound alike, and libraries of samples have few.
-    stem_eq_prob: float = 0.6
-    stem_eq: AugmentConfig = field(
+    # How often a stem is coloured by itself before it is mixed, and how: no two
+    # instruments of a kind sound alike, and libraries of samples have few. Pianos have
+    # strings that sound along, and low partials that rise late.
+    colour_prob: float = 0.6
+    stem_colour: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(
-            eq_prob=1.0, eq_db=7.0, highpass_prob=0.1, lowpass_prob=0.15
+            eq_db=7.0,
+            rough_prob=0.3,
+            slow_prob=0.0,
+            strings_prob=0.0,
+            highpass_prob=0.1,
+            lowpass_prob=0.15,
         )
+    )
+    piano_colour: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(rough_prob=0.4, lowpass_prob=0.15)
     )
     detune_prob: float = 0.5
     max_detune_semitones: float = 0.3
@@ -78,6 +92,9 @@ class MixConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_stems", tuple(self.num_stems))
         object.__setattr__(self, "level_db", tuple(self.level_db))
+        names = {found.name for found in CLASSES}
+        if unknown := sorted(set(self.class_weights) - names):
+            raise ValueError(f"class_weights: no class is called {unknown[0]!r}")
         if self.clip_samples < 1 or self.clip_samples % self.hop_samples:
             raise ValueError(
                 f"clip_samples must be a multiple of hop_samples "
@@ -166,7 +183,9 @@ class StemBatches:
         if not self._classes:
             raise ValueError("the corpora have no pitched stems")
         seconds = [sum(map(self._seconds, s)) for s in self._classes.values()]
+        weights = self.config.class_weights
         shares = np.array(seconds) ** self.config.class_power
+        shares *= [weights.get(CLASSES[which].name, 1.0) for which in self._classes]
         self._shares = shares / shares.sum()
         self._bands = [
             group
@@ -276,8 +295,10 @@ class StemBatches:
             low = max(start - num_lead, 0)
             source_S = from_int16(corpus.samples(stem.piece)[low : start + num_source])
             source_S = np.pad(source_S, (max(num_lead - start, 0), 0))
-            if rng.random() < config.stem_eq_prob:
-                source_S = equalise(source_S, rng, config.stem_eq, rate_hz)
+            if rng.random() < config.colour_prob:
+                is_piano = not stem.is_drum and CLASS_OF_PROGRAM[stem.program] == 0
+                chosen = config.piano_colour if is_piano else config.stem_colour
+                source_S = colour(source_S, rng, chosen, rate_hz)
             level = float(np.sqrt(np.mean(np.square(source_S[num_lead:]))))
             gain_db = rng.uniform(*config.level_db) if len(stems) > 1 else 0.0
             gain = 10 ** (gain_db / 20) / max(level, 0.003)

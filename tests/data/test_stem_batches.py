@@ -20,7 +20,7 @@ PLAIN = MixConfig(
     shift_prob=0.0,
     noise_only_prob=0.0,
     drums_prob=0.0,
-    stem_eq_prob=0.0,
+    colour_prob=0.0,
 )
 SAX, VIOLIN = 65, 40
 
@@ -142,9 +142,9 @@ def test_drums_are_apart(corpus):
     assert abs(int(loud.argmax()) / 128 - step) <= 2 or loud[0]
 
 
-def test_stems_have_equalisers_of_their_own(corpus):
+def test_stems_are_coloured_by_themselves(corpus):
     plain = StemBatches([corpus], _config(num_stems=(0, 1), batch_size=1)).batch(0)
-    config = _config(num_stems=(0, 1), batch_size=1, stem_eq_prob=1.0)
+    config = _config(num_stems=(0, 1), batch_size=1, colour_prob=1.0)
     batch = StemBatches([corpus], config).batch(0)
     assert not np.array_equal(batch["samples"], plain["samples"])
     np.testing.assert_array_equal(batch["frame"], plain["frame"])
@@ -168,6 +168,13 @@ def test_pianos_of_other_corpora_are_pianos(tmp_path):
     assert set(np.unique(batches.batch(0)["classes"])) == {0, 1}
 
 
+def test_classes_are_weighted(corpus):
+    weights = {"saxophone": 1e6}
+    config = _config(num_stems=(0, 1), class_weights=weights, batch_size=1)
+    batches = StemBatches([corpus], config)
+    assert {batches.ids(step)[0] for step in range(20)} == {"0"}
+
+
 def test_what_cannot_be_mixed(corpus, tmp_path):
     drums = _write(tmp_path / "drums", [(0, True, "a", 36, 9000)])
     with pytest.raises(ValueError, match="no pitched stems"):
@@ -176,5 +183,7 @@ def test_what_cannot_be_mixed(corpus, tmp_path):
         StemBatches([corpus], _config(hop_samples=256))
     with pytest.raises(ValueError, match="clip_samples must be a multiple"):
         MixConfig(clip_samples=1000)
+    with pytest.raises(ValueError, match="no class is called 'Piano'"):
+        MixConfig(class_weights={"Piano": 2.0})
     with pytest.raises(ValueError, match="num_stems needs"):
         MixConfig(num_stems=(0.0,))
