@@ -26,8 +26,8 @@ import click
     multiple=True,
     metavar="NAME=VALUE",
     help="Decoding chosen on validation data after training, such as "
-    "onset_threshold=0.5 or refine_offsets=false; of drums with drum_ before the name; "
-    "may be repeated.",
+    "onset_threshold=0.5 or refine_offsets=false; of a band model also "
+    "drum_onset_threshold=0.4 or assignment_min_share=0.05; may be repeated.",
 )
 @click.option(
     "--format",
@@ -77,10 +77,13 @@ def command(
             )
         # Options of an older version get their present names first.
         config = config_from_dict(config).to_dict()
+        parts = {"drum_": "drum_decoding", "assignment_": "assignment"}
         for name, value in decoding.items():
-            drums = name.startswith("drum_") and "drum_decoding" in config
-            part = "drum_decoding" if drums else "decoding"
-            config[part][name.removeprefix("drum_") if drums else name] = value
+            prefix = next((p for p in parts if name.startswith(p)), "")
+            part = parts.get(prefix, "decoding")
+            if part not in config:
+                raise ValueError(f"--decoding {name}: for band models")
+            config[part][name.removeprefix(prefix)] = value
         config = config_from_dict(config).to_dict()
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny_models import SMALL, SMALL_TOKENS, random_params, save_small_weights
+from tiny_models import (
+    SMALL,
+    SMALL_BAND,
+    SMALL_TOKENS,
+    random_params,
+    save_small_weights,
+)
 from toy_objective import ToyBatches, ToyObjective
 
 from mt3x.cli.export import command as export_command
@@ -192,6 +198,23 @@ def test_export_with_decoding_chosen_after_training(tmp_path):
     assert isinstance(result.exception, ValueError)
     assert "piano models" in str(result.exception)
     assert not (tmp_path / "v").exists()
+
+
+def test_export_with_a_band_models_decoding(tmp_path):
+    trained = save_small_weights(tmp_path / "small.safetensors", SMALL_BAND)
+    out = tmp_path / "w.safetensors"
+    changes = ("onset_threshold=0.3", "drum_onset_threshold=0.4")
+    changes += ("assignment_same_timbre=1",)
+    options = [text for change in changes for text in ("--decoding", change)]
+    assert invoke(export_command, trained, out, *options).exit_code == 0
+    config = weights_file.load(out).config
+    assert config["decoding"]["onset_threshold"] == 0.3
+    assert config["drum_decoding"]["onset_threshold"] == 0.4
+    assert config["assignment"]["same_timbre"] == 1
+    piano = save_small_weights(tmp_path / "piano.safetensors")
+    result = invoke(export_command, piano, tmp_path / "v", *options[:4])
+    assert isinstance(result.exception, ValueError)
+    assert "drum_onset_threshold: for band models" in str(result.exception)
 
 
 def test_export_switches_the_postprocessing_of_older_weights_off(tmp_path):
