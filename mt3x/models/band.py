@@ -128,9 +128,13 @@ class Recurrent(nn.Module):
 
 
 class Notes(nn.Module):
-    """Rolls, classes of instruments and timbres of each key, from the CQT's bins."""
+    """Rolls, classes of instruments and timbres of each key, from the CQT's bins.
+
+    With `with_trunk` also `trunk` BxTxPxC, what the LSTM reads.
+    """
 
     config: BandNetConfig
+    with_trunk: bool = False
 
     @nn.compact
     def __call__(
@@ -163,6 +167,7 @@ class Notes(nn.Module):
             **{name: rolls_BxTxPx4[..., n] for n, name in enumerate(ROLL_NAMES)},
             "classes": nn.log_softmax(classes_BxTxPxK),
             "timbre": timbre_BxTxPxE,
+            **({"trunk": x} if self.with_trunk else {}),
         }
 
 

@@ -76,7 +76,7 @@ class Seq2SeqConfig:
             value = getattr(self, part.name)
             if part.type is int and value < 1:
                 raise ValueError(f"{part.name} must be 1 or more, found {value}")
-        if self.stem.has_network and not self.stem.is_harmonic and self.input_depth % 4:
+        if self.stem.has_network and not self.stem.reads_cqt and self.input_depth % 4:
             raise ValueError(
                 f"input_depth={self.input_depth} must be a multiple of 4, as the stem "
                 "pools bins by 2 twice"
@@ -269,7 +269,7 @@ class Encoder(nn.Module):
         if not stem.has_network:
             return self.continuous_inputs_projection(mel_BxTxF)
         stem_BxTxF = self.stem(
-            cqt_BxTxF if stem.is_harmonic else mel_BxTxF, deterministic
+            cqt_BxTxF if stem.reads_cqt else mel_BxTxF, deterministic
         )
         if stem.mode == "before":
             return self.continuous_inputs_projection(stem_BxTxF)
@@ -360,7 +360,7 @@ class Seq2Seq(nn.Module):
 
         Args:
           feats_BxTxF: features, config.input_depth bins of log-mel, and after them
-            those of the constant-Q transform where a harmonic stem reads one.
+            those of the constant-Q transform where the stem reads one.
           decoder_inputs_BxL: int32 tokens, one later than the targets: 0 in front.
           deterministic: without dropout; with it, the rng "dropout" is needed.
 

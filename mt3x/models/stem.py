@@ -3,8 +3,9 @@
 Kim and Ahn, "Explore the feasibility of acoustic model augmented Transformer for
 multi-task music transcription" put the convolutional stack of Onsets & Frames
 (Hawthorne et al. 2018, arXiv:1710.11153) before a T5, and left open whether both
-in parallel, or convolutions inside the encoder, do better. All are here; what they
-share with MT3 keeps its names and shapes, so that they can start from its checkpoints.
+in parallel, or convolutions inside the encoder, or a stem that has learnt to transcribe
+do better. All are here; what they share with MT3 keeps its names and shapes, so that
+they can start from its checkpoints, and a stem from those of a band model.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.band import BandNetConfig, Notes
 from mt3x.models.hppnet import HPPNetConfig, Trunk
 from mt3x.models.layers import conv2d, depthwise_conv, max_pool
 from mt3x.models.transformer import RMSNorm, dense
+from mt3x.music.rolls import ROLL_NAMES
 
 MODES = ("none", "before", "parallel", "conformer")
-NETWORKS = ("cnn", "harmonic")
+NETWORKS = ("cnn", "harmonic", "band")
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,18 @@ class StemConfig:
     # paper). "parallel": it reads both, each projected, added up. "conformer": there is
     # a convolution module in each layer of the encoder.
     mode: str = "none"
-    # Of "before" and "parallel": "cnn" on log-mel frames, or "harmonic", HPPNet's trunk
-    # on a constant-Q transform.
+    # Of "before" and "parallel": "cnn" on log-mel frames; or on a constant-Q transform
+    # "harmonic", HPPNet's trunk, or "band", the band model's notes and players.
     network: str = "cnn"
     # Of the cnn's three convolutions.
     channels: tuple[int, ...] = (32, 32, 64)
     # Of the harmonic network; its trunk is used.
     harmonic: HPPNetConfig = field(default_factory=HPPNetConfig)
+    # Of the band network; channels of a key after it; and whether it stays as it is,
+    # as makes sense where it begins with a trained model's weights.
+    band: BandNetConfig = field(default_factory=BandNetConfig)
+    band_channels: int = 8
+    frozen: bool = False
     # Frames that a convolution module sees.
     kernel_frames: int = 31
 
@@ -48,6 +56,10 @@ class StemConfig:
                 )
         if len(self.channels) != 3 or min(self.channels) < 1:
             raise ValueError(f"channels={self.channels} must be three positive numbers")
+        if self.band_channels < 1:
+            raise ValueError(f"band_channels={self.band_channels} must be 1 or more")
+        if self.frozen and self.network != "band":
+            raise ValueError("frozen=True is for network='band'")
         if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:
             raise ValueError(f"kernel_frames={self.kernel_frames} must be odd")
 
@@ -57,9 +69,9 @@ class StemConfig:
         return self.mode in ("before", "parallel")
 
     @property
-    def is_harmonic(self) -> bool:
+    def reads_cqt(self) -> bool:
         """Whether the network reads a constant-Q transform."""
-        return self.has_network and self.network == "harmonic"
+        return self.has_network and self.network != "cnn"
 
 
 class ConvBlock(nn.Module):
@@ -123,6 +135,32 @@ class Harmonic(nn.Module):
         return _project(x, self.width, self.dtype)
 
 
+class Band(nn.Module):
+    """The band model's trunk and all that it says of each key: BxTxF -> BxTxD.
+
+    Its parameters have the band model's names under `notes`.
+    """
+
+    config: StemConfig
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        del deterministic  # instance norm has no running statistics
+        notes = Notes(self.config.band, with_trunk=True, name="notes")
+        out = notes(feats_BxTxF.astype(self.dtype), None)
+        rolls = [out[name][..., None] for name in ROLL_NAMES]
+        said = [out["trunk"], *rolls, jnp.exp(out["classes"]), out["timbre"]]
+        x = jnp.concatenate([part.astype(self.dtype) for part in said], axis=-1)
+        if self.config.frozen:
+            x = jax.lax.stop_gradient(x)
+        init = nn.initializers.lecun_normal()
+        channels, dtype = self.config.band_channels, self.dtype
+        x = nn.Dense(channels, dtype=dtype, kernel_init=init, name="keys")(x)
+        return _project(nn.relu(x), self.width, dtype)
+
+
 def _project(x_BxTxFxC: jax.Array, width: int, dtype: Any) -> jax.Array:
     """Apply a dense layer `out` to the bins and channels of each frame."""
     x = x_BxTxFxC.reshape(*x_BxTxFxC.shape[:2], -1)
@@ -132,8 +170,10 @@ def _project(x_BxTxFxC: jax.Array, width: int, dtype: Any) -> jax.Array:
 
 def make_network(config: StemConfig, width: int, dtype: Any) -> nn.Module:
     """Return the network of the modes `before` and `parallel`."""
-    if config.is_harmonic:
+    if config.network == "harmonic":
         return Harmonic(config.harmonic, width, dtype)
+    if config.network == "band":
+        return Band(config, width, dtype)
     return CNN(config.channels, width, dtype)
 
 

@@ -74,7 +74,7 @@ class TokensConfig:
     # Of the training loss (see `mt3x.models.losses.cross_entropy`).
     z_loss: float = 1e-4
     label_smoothing: float = 0.0
-    # What a harmonic stem reads beside the log-mel features.
+    # What a stem on a constant-Q transform reads beside the log-mel features.
     stem_features: CQTConfig | None = None
     # Heads for rolls on the encoder, as an auxiliary task; None: tokens alone.
     rolls: RollsConfig | None = None
@@ -91,10 +91,10 @@ class TokensConfig:
                 f"the model takes {self.model.input_depth} features a frame, but there "
                 f"are {self.features.num_bins}: they must be equal"
             )
-        if self.model.stem.is_harmonic != (self.stem_features is not None):
+        if self.model.stem.reads_cqt != (self.stem_features is not None):
             raise ValueError(
-                "TokensConfig.stem_features and a harmonic stem go together: set both "
-                "or neither"
+                "TokensConfig.stem_features and a stem that reads them (harmonic, "
+                "band) go together: set both or neither"
             )
         cqt, mel = self.stem_features, self.features
         if cqt is not None and (cqt.sample_rate_hz, cqt.hop_samples) != (
@@ -213,7 +213,7 @@ class TokensObjective:
         """Turn audio frames, float or int16, into feats_BxTxF.
 
         Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
-        which pads features and not audio. Those that a harmonic stem reads follow the
+        which pads features and not audio. Those of a constant-Q transform follow the
         log-mel ones; they are of windows around a frame's first sample, log-mel
         of windows that begin there.
         """

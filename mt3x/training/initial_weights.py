@@ -1,13 +1,15 @@
 """Weights that a run starts from: all those of a file, or those that fit the model.
 
 A model that shares a part with another (an MT3 with a stem, with MT3) starts from the
-other's weights there, and from random ones elsewhere. What fits is told by name, shape
+other's weights there, and from random ones elsewhere. Another model may also be a part
+of it (a band model is an MT3's stem). What fits is told by name, shape
 and dtype alone; the report says of every array what became of it.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -134,13 +136,15 @@ def load(
     source: weights_file.Source,
     init: Callable[[jax.Array], Any],
     partial: bool = False,
+    under: str = "",
 ) -> tuple[dict[str, Any], InitReport | None]:
     """Return the parameters of a file, checkpoint or run for a model to start from.
 
     Args:
-      source: as for `weights_file.load`.
+      source: as for `weights_file.load`; `piano` and `band` are the package's.
       init: the objective's, to know its parameters; nothing is drawn.
       partial: take those that fit; else all must.
+      under: the part of the model that they are of, with `/` between names.
 
     Returns:
       Nested dict of arrays, and the report of a partial start.
@@ -149,7 +153,11 @@ def load(
       ValueError: they do not fit (where `partial`: none does), or are damaged.
       OSError: there is nothing at `source`.
     """
+    if source in weights_file.WEIGHTS and not Path(source).exists():
+        source = weights_file.packaged(str(source))
     given = weights_file.load(source).params
+    for name in reversed(under.split("/") if under else []):
+        given = {name: given}
     expected = jax.eval_shape(init, jax.random.key(0))
     if not partial:
         remedy = "init_partial=True starts from the arrays that fit"

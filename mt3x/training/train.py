@@ -51,11 +51,14 @@ class TrainConfig(StepConfig):
 
     # Devices as data x model, and how parameters lie on them.
     mesh: MeshConfig = field(default_factory=MeshConfig)
-    # Weights file or run folder to start from instead of random parameters.
+    # Weights file or run folder to start from instead of random parameters; "piano" and
+    # "band" are the package's.
     init_weights: str | None = None
     # Take of them what fits by name, shape and dtype, and draw the rest; the run folder
     # gets a report (init_report.txt). Without it, all must fit.
     init_partial: bool = False
+    # With init_partial, the part of the model that they are of: "encoder/stem".
+    init_under: str = ""
     log_interval: int = 50
     checkpoint_interval: int = 1_000
     eval_interval: int = 1_000
@@ -81,6 +84,8 @@ class TrainConfig(StepConfig):
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.init_partial and self.init_weights is None:
             raise ValueError("init_partial=True needs init_weights: name a file or run")
+        if self.init_under and not self.init_partial:
+            raise ValueError("init_under is for init_partial=True")
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,10 @@ class _Run:
             given = None
             if config.init_weights is not None:
                 given, report = initial_weights.load(
-                    config.init_weights, objective.init, config.init_partial
+                    config.init_weights,
+                    objective.init,
+                    config.init_partial,
+                    config.init_under,
                 )
                 if report is not None:
                     notes += report.lines()

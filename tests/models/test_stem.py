@@ -12,6 +12,7 @@ import pytest
 import stem_inputs as inputs
 
 from mt3x.models import batch_norm, stem
+from mt3x.models.band import BandNetConfig
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.layers import depthwise_conv
@@ -39,6 +40,15 @@ STEMS = {
     "harmonic": StemConfig(
         "before", "harmonic", harmonic=HPPNetConfig(channels=2, stem_channels=2)
     ),
+    "band": StemConfig(
+        "parallel",
+        "band",
+        band=BandNetConfig(
+            stem_channels=2, width=4, num_layers=1, lstm_units=4, player_channels=4
+        ),
+        band_channels=2,
+        frozen=True,
+    ),
 }
 
 
@@ -55,7 +65,7 @@ def with_stem(name, **changes):
 
 
 def shapes(config):
-    depth = config.input_depth + CQT_BINS * config.stem.is_harmonic
+    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     init = partial(Seq2Seq(config).init, jax.random.key(0))
     return flatten(batch_norm.join(jax.eval_shape(init, *data)))
@@ -64,7 +74,7 @@ def shapes(config):
 def drawn(config, seed=0):
     """Random parameters as a nested dict; what starts at zero is zero."""
     model, rng = Seq2Seq(config), np.random.default_rng(seed)
-    depth = config.input_depth + CQT_BINS * config.stem.is_harmonic
+    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     tree = batch_norm.join(jax.eval_shape(model.init, jax.random.key(0), *data))
 
@@ -79,7 +89,7 @@ def drawn(config, seed=0):
 
 
 def feats(config, batch=2, frames=9):
-    depth = config.input_depth + CQT_BINS * config.stem.is_harmonic
+    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
     rng = np.random.default_rng(1)
     return rng.normal(size=(batch, frames, depth)).astype(np.float32)
 
@@ -201,6 +211,19 @@ def test_bfloat16_needs_no_promotion(name):
 
     grad = jax.eval_shape(jax.grad(loss), variables)
     assert {leaf.dtype for leaf in jax.tree.leaves(grad)} == {jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_band_model_does_not_learn(frozen):
+    stem = dataclasses.replace(STEMS["band"], mode="before", frozen=frozen)
+    config = dataclasses.replace(MT3, stem=stem)
+
+    def loss(params):
+        return jnp.sum(encode(config, params, feats(config))[..., 0])
+
+    grad = jax.grad(loss)(drawn(config))["encoder"]["stem"]
+    assert np.any(grad["keys"]["kernel"])
+    assert all(np.any(g) != frozen for g in jax.tree.leaves(grad["notes"]["local_0"]))
 
 
 @pytest.mark.parametrize("name", ["before", "conformer"])
@@ -325,7 +348,9 @@ def test_cqt_lies_behind_the_mel_bins():
     ("changes", "message"),
     [
         ({"mode": "behind"}, "mode='behind' is none of none, before"),
-        ({"network": "rnn"}, "network='rnn' is none of cnn, harmonic"),
+        ({"network": "rnn"}, "network='rnn' is none of cnn, harmonic, band"),
+        ({"band_channels": 0}, "band_channels=0 must be 1 or more"),
+        ({"frozen": True}, "frozen=True is for network='band'"),
         ({"kernel_frames": 30}, "kernel_frames=30 must be odd"),
         ({"kernel_frames": -1}, "kernel_frames=-1 must be odd"),
         ({"channels": (1, 2)}, "must be three positive numbers"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_models import SMALL_TOKENS, random_params, save_small_weights
+from tiny_models import SMALL_BAND, SMALL_TOKENS, random_params, save_small_weights
 from toy_objective import LargeToy, ToyBatches, ToyConfig, ToyObjective
 
 from mt3x import config
@@ -175,6 +175,36 @@ def test_started_from_mt3_a_stem_gives_its_logits(tmp_path, mode):
         logits(objective, start),
         logits(TokensObjective(SMALL_TOKENS), random_params(SMALL_TOKENS)),
     )
+
+
+def test_a_band_models_notes_are_a_stem(tmp_path):
+    file = save_small_weights(tmp_path / "band.safetensors", SMALL_BAND)
+    stem = StemConfig("before", "band", band=SMALL_BAND.model)
+    features = dataclasses.replace(SMALL_TOKENS.features, hop_samples=512)
+    objective = TokensObjective(
+        dataclasses.replace(
+            SMALL_TOKENS,
+            model=dataclasses.replace(SMALL_TOKENS.model, stem=stem),
+            features=features,
+            stem_features=SMALL_BAND.features,
+        )
+    )
+    params, report = load(file, objective.init, partial=True, under="encoder/stem")
+    given = random_params(SMALL_BAND)
+    assert {name.split("/")[2] for name in report.restored} == {"notes"}
+    assert {name.split("/")[2] for name in report.unused} == {"drums"}
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        params["encoder"]["stem"]["notes"],
+        given["notes"],
+    )
+    with pytest.raises(ValueError, match="init_under is for init_partial=True"):
+        TrainConfig(init_under="encoder/stem")
+
+
+def test_the_packages_weights_have_names(in_folder):
+    given, _ = load("piano", lambda rng: weights_file.load().params)
+    jax.tree.map(np.testing.assert_array_equal, given, weights_file.load().params)
 
 
 def test_running_statistics_are_arrays_like_others():
