@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from mt3x.models.hppnet import HPPNetConfig, Trunk
 from mt3x.models.layers import conv2d, depthwise_conv, max_pool
 from mt3x.models.transformer import RMSNorm, dense
+from mt3x.music.options import check_fields
 
 MODES = ("none", "before", "parallel", "conformer")
 NETWORKS = ("cnn", "harmonic")
@@ -48,6 +49,7 @@ class StemConfig:
                 )
         if len(self.channels) != 3 or min(self.channels) < 1:
             raise ValueError(f"channels={self.channels} must be three positive numbers")
+        check_fields(self, channels=(1, 4096), kernel_frames=(-1, 4095))
         if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:
             raise ValueError(f"kernel_frames={self.kernel_frames} must be odd")
 
