@@ -202,7 +202,7 @@ def _load_checkpoint(path: Path) -> Weights:
         checksums.check(path)
         contents = _restore_json(path / "config")
         params = restore_arrays(path / "weights")["params"]
-        _check_finite(params)
+        check_finite(params)
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(f"{path}: damaged checkpoint ({first_line(error)})") from error
@@ -244,7 +244,7 @@ def load_weights(path: Source) -> Weights:
         )
     try:
         config, metadata = (_parsed(header, name) for name in ("config", "metadata"))
-        _check_finite(flat)
+        check_finite(flat)
         return _weights(unflatten(flat), config, metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; {remedy}") from error
@@ -268,10 +268,12 @@ def _weights(params: dict[str, Any], config: Any, metadata: Any) -> Weights:
     return Weights(params, config, metadata)
 
 
-def _check_finite(params: Mapping[str, Any]) -> None:
+def check_finite(params: Mapping[str, Any]) -> None:
     """Raise ValueError where an array holds no numbers, or some that are not finite."""
     for name, array in flatten(params).items():
-        if array.dtype.kind not in "iufb" or not np.isfinite(array).all():
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"parameter {name} holds no numbers")
+        if not np.isfinite(array).all():
             raise ValueError(f"parameter {name} is not finite")
 
 
@@ -379,7 +381,7 @@ def _load_run(path: Path) -> Weights:
             checksums.check(step, "weights")
             weights = restore_arrays(step / "weights")
             params = weights.get("ema") or weights["params"]
-            _check_finite(params)
+            check_finite(params)
         # Orbax and TensorStore raise all kinds of exceptions on damaged files.
         except Exception as error:
             line = f"{step}: damaged checkpoint ({first_line(error)})"
@@ -449,7 +451,7 @@ def restore_arrays(
     item = epath.Path(folder.absolute())
     wanted = part(handler.metadata(item).tree)
     check_unpacked(
-        sum(_num_bytes(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(wanted)),
+        sum(num_bytes(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(wanted)),
         folder,
     )
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
@@ -476,5 +478,6 @@ def check_unpacked(num_bytes: int, folder: Path) -> None:
         )
 
 
-def _num_bytes(shape: Sequence[int], dtype: Any) -> int:
+def num_bytes(shape: Sequence[int], dtype: Any) -> int:
+    """Return the size of an array; no product overflows."""
     return math.prod(shape) * np.dtype(dtype).itemsize
