@@ -40,7 +40,13 @@ def check(folder: Path, part: str | None = None) -> None:
     try:
         sums = json.loads(path.read_text(encoding="utf-8"))["sha256"]
         names = sorted(sums.keys())
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"{path} is no list of checksums") from error
     there = _files(folder)
     for name in names:

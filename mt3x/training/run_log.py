@@ -127,12 +127,13 @@ def read_curve(path: str | Path) -> list[dict[str, float]]:
                 if None in row or None in row.values():
                     raise ValueError("it has not as many values as the header")
                 values = {k: float(v) for k, v in row.items() if v != ""}
-                if not values.get("step", -1.0).is_integer() or values["step"] < 0:
+                step = values.get("step", -1.0)
+                if not step.is_integer() or step < 0:
                     raise ValueError("it has no step")
                 found.append(values)
-        except (ValueError, KeyError, csv.Error) as error:
+        except (ValueError, csv.Error) as error:
             raise ValueError(
-                f"{path}: line {rows.line_num + (not found)} is damaged ({error}); "
+                f"{path}: line {max(rows.line_num, 1)} is damaged ({error}); "
                 "delete the line, or move the file away"
             ) from error
     return found
