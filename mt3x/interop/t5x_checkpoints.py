@@ -215,7 +215,7 @@ def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
     mutables = state.get("flax_mutables", {})
     try:
         return batch_norm.join({"params": state["target"], **mutables})
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(
             "its `flax_mutables` are no statistics of its parameters"
         ) from error
