@@ -130,7 +130,8 @@ def locked(folder: Path, name: str = "lock") -> Iterator[None]:
             "another run folder"
         ) from error
     with lock:
-        owner.write_text(str(os.getpid()), encoding="utf-8")
+        with write_whole(owner, overwrite=True, text=True) as file:
+            file.write(str(os.getpid()))
         yield
 
 
@@ -155,6 +156,8 @@ def from_json(
     """
     import dacite
 
+    if not isinstance(values, Mapping):
+        raise FieldError(f"{str(values)[:40]!r} are no options of {kind.__name__}")
     for name in required:
         if name not in values:
             raise FieldError(f"{name!r} is missing")
@@ -162,7 +165,10 @@ def from_json(
     try:
         return dacite.from_dict(kind, values, config)
     except dacite.DaciteError as error:
-        raise FieldError(str(error)) from error
+        raise FieldError(" ".join(str(error).split())[:300]) from error
+    # What dacite makes of a number where a list belongs, and the like.
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise FieldError(f"a value is of a wrong type ({error})") from error
 
 
 def _is_device(path: Path) -> bool:

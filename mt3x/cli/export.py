@@ -62,7 +62,8 @@ def command(
         raise ValueError("--format t5x has no room for --note and --decoding")
     weights = weights_file.load(run_dir)
     if form == "t5x":
-        step = int(weights.metadata.get("step", 0))
+        step = weights.metadata.get("step", "0")
+        step = int(step) if step.isdecimal() else 0
         path = t5x_checkpoints.write_t5x(
             out, weights.params, weights.config, step, overwrite=overwrite
         )
@@ -76,7 +77,10 @@ def command(
                 f"{run_dir}: --decoding is for piano models and band models"
             )
         # Options of an older version get their present names first.
-        config = config_from_dict(config).to_dict()
+        try:
+            config = config_from_dict(config).to_dict()
+        except ValueError as error:
+            raise ValueError(f"{run_dir}: {error}") from error
         parts = {"drum_": "drum_decoding", "assignment_": "assignment"}
         for name, value in decoding.items():
             prefix = next((p for p in parts if name.startswith(p)), "")
@@ -84,7 +88,10 @@ def command(
             if part not in config:
                 raise ValueError(f"--decoding {name}: for band models")
             config[part][name.removeprefix(prefix)] = value
-        config = config_from_dict(config).to_dict()
+        try:
+            config = config_from_dict(config).to_dict()
+        except ValueError as error:
+            raise ValueError(f"--decoding: {error}") from error
     weights_file.save_weights(
         out, weights.params, config, metadata, overwrite=overwrite
     )

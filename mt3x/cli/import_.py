@@ -48,6 +48,7 @@ def hppnet(source: Path, target: Path, overwrite: bool) -> None:
 )
 @click.option(
     "--head-dim",
+    type=click.IntRange(min=1),
     default=64,
     show_default=True,
     help="Channels of an attention head, which a checkpoint does not tell.",

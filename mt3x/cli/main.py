@@ -9,7 +9,9 @@ import gc
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -63,9 +65,15 @@ def main() -> None:
     atexit.register(gc.freeze)
     # TensorFlow reads data on the CPU here; it reports every GPU that it cannot use.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = _show
     try:
         group.main(standalone_mode=True)
     except (ValueError, OSError) as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _show(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line, without the place in the code that it comes from."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

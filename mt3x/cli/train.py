@@ -130,4 +130,8 @@ def _training(
 
     if run_dir is None:
         raise ValueError("name a --gin_file to start a run, or the --run-dir of one")
-    return Experiment.from_dict(RunFolder(run_dir).config), run_dir, None
+    config = RunFolder(run_dir).config
+    try:
+        return Experiment.from_dict(config), run_dir, None
+    except ValueError as error:
+        raise ValueError(f"{run_dir / 'config.json'}: {error}") from error

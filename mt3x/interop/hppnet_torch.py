@@ -6,20 +6,27 @@ it reads the archive's tensors as NumPy arrays and takes every other object for 
 inert placeholder. `import_hppnet` then maps the names onto mt3x's parameters.
 """
 
+import collections
+import io
 import math
 import pickle
+import pickletools
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from mt3x.models.hppnet import SIZES, HPPNetConfig
+from mt3x.models.weights_file import first_line
 
-MAX_PICKLE_BYTES = 64 * 2**20
-MAX_DEPTH = 64
+# Far above what a model of HPPNet's kind and its optimizer need: files of strangers are
+# to be refused before they take memory or time.
+MAX_PICKLE_BYTES = 2 * 2**20
+MAX_TENSOR_BYTES = 256 * 2**20
+MAX_TUPLES = 20_000
+MAX_MODULES = 10_000
 
 _STORAGE_DTYPES: Mapping[str, str] = {
     "DoubleStorage": "f8",
@@ -55,12 +62,12 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
             )
         try:
             with zipfile.ZipFile(file) as archive:
-                content = _TensorUnpickler.load_archive(archive)
-        except _MALFORMED as error:
+                tensors = _read_archive(archive)
+        # zipfile and pickle raise all kinds of exceptions on damaged files.
+        except Exception as error:
             raise ValueError(
-                f"{path}: damaged or not of torch.save: {error}"
+                f"{path}: damaged or not of torch.save: {first_line(error)}"
             ) from error
-    tensors = _named_tensors(content)
     if not tensors:
         raise ValueError(
             f"{path}: holds no named tensors; pass a saved model or state dict"
@@ -116,14 +123,17 @@ def import_hppnet(
     odd = sorted(expected.keys() ^ state.keys())
     if odd:
         kind = "lacks" if odd[0] in expected else "has the unknown"
-        raise ValueError(f"the state dict is not of an HPPNet: it {kind} {odd[0]!r}")
+        raise ValueError(
+            f"the state dict is not of an HPPNet: it {kind} {odd[0]!r:.100}"
+        )
     for name, shape in expected.items():
         if state[name].shape != shape:
             raise ValueError(
                 f"{name} has the shape {state[name].shape}, an HPPNet of "
                 f"{config.channels} channels has {shape}"
             )
-    arrays = {name: array.astype(np.float32) for name, array in state.items()}
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        arrays = {name: array.astype(np.float32) for name, array in state.items()}
     if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
         raise ValueError(f"{bad[0]} holds numbers that are not finite")
     params = {}
@@ -136,6 +146,64 @@ def import_hppnet(
 
 
 # --- reading ------------------------------------------------------------------------
+
+
+class _Sealed:
+    """What a pickle may name and call, but not change."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a class of PyTorch is given a state")
+
+
+class _Storage(_Sealed):
+    """A stored part of the archive: numbers of one type, read when they are wanted."""
+
+    def __init__(self, dtype: str, key: str, count: int) -> None:
+        self.dtype, self.key, self.count = dtype, key, count
+
+    @property
+    def itemsize(self) -> int:
+        return 2 if self.dtype == "bf16" else np.dtype(self.dtype).itemsize
+
+
+class _StorageType(_Sealed):
+    """The class of a storage, known by the type of its numbers."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+
+class _Tensor(_Sealed):
+    """A view of a storage. Views that reach outside of it, or of a tensor, fail."""
+
+    def __init__(
+        self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any
+    ) -> None:
+        if not isinstance(storage, _Storage):
+            raise ValueError("a tensor is not made from a storage")
+        self.storage, self.offset = storage, offset
+        self.size, self.stride = tuple(size), tuple(stride)
+        numbers = (offset, *self.size, *self.stride)
+        # Python's whole numbers: sums and products are exact however large.
+        if any(type(n) is not int or n < 0 for n in numbers):
+            raise ValueError(f"a tensor has an impossible size or stride: {numbers}")
+        if len(self.size) != len(self.stride):
+            raise ValueError(f"a tensor has {self.size} numbers, strides {self.stride}")
+        pairs = zip(self.size, self.stride, strict=True)
+        last = offset + sum((n - 1) * step for n, step in pairs)
+        if self.count and (self.count > storage.count or last >= storage.count):
+            raise ValueError(f"a tensor of size {self.size} exceeds its storage")
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.size)
+
+
+class _Parameter(_Sealed):
+    """Stands for what makes a tensor a parameter: it gives the tensor."""
+
+    def __new__(cls, data: Any, *_rest: Any) -> Any:
+        return data
 
 
 class _Inert:
@@ -159,143 +227,173 @@ class _Inert:
         """Accept an item of a set of an unknown class."""
 
 
+class _Dict(dict[Any, Any]):
+    """Stands for an OrderedDict; its attributes are dropped."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 class _TensorUnpickler(pickle.Unpickler):
     """Unpickles tensors and plain containers; no other class or function is found."""
 
-    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile, root: str) -> None:
-        super().__init__(file, encoding="utf-8")
-        self._archive = archive
-        self._root = root
-        self._storages: dict[str, np.ndarray] = {}
-
-    @classmethod
-    def load_archive(cls, archive: zipfile.ZipFile) -> Any:
-        """Return the object of `ROOT/data.pkl` with tensors from `ROOT/data/KEY`."""
-        names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
-        if len(names) != 1:
-            raise ValueError("no data.pkl inside")
-        root = names[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist():
-            if archive.read(f"{root}byteorder") != b"little":
-                raise ValueError("big-endian tensors are not supported")
-        if archive.getinfo(names[0]).file_size > MAX_PICKLE_BYTES:
-            raise ValueError(f"data.pkl is over {MAX_PICKLE_BYTES} bytes")
-        with archive.open(names[0]) as file:
-            return cls(file, archive, root).load()  # type: ignore[arg-type]
-
     def find_class(self, module_name: str, global_name: str) -> Any:
-        if module_name == "collections" and global_name == "OrderedDict":
-            return OrderedDict
-        if module_name == "torch._utils":
-            if global_name == "_rebuild_tensor_v2":
-                return _rebuild_tensor
-            if global_name == "_rebuild_parameter":
-                return _rebuild_parameter
-        if module_name == "torch" and global_name in _STORAGE_DTYPES:
-            return _Storage(_STORAGE_DTYPES[global_name])
+        match module_name, global_name:
+            case "collections", "OrderedDict":
+                return _Dict
+            case "torch._utils", "_rebuild_tensor_v2":
+                return _Tensor
+            case "torch._utils", "_rebuild_parameter":
+                return _Parameter
+            case "torch", name if name in _STORAGE_DTYPES:
+                return _StorageType(_STORAGE_DTYPES[name])
         return _Inert
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        kind, storage, key, _location, count = pid
-        if kind != "storage" or not isinstance(storage, _Storage):
-            raise pickle.UnpicklingError(f"unknown kind of storage {pid[:2]}")
-        if key not in self._storages:
-            name = f"{self._root}data/{key}"
-            raw = self._archive.read(name)
-            self._storages[key] = storage.to_array(raw, count)
-        return self._storages[key]
+    def persistent_load(self, pid: Any) -> _Storage:
+        if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
+            raise pickle.UnpicklingError("unknown kind of storage")
+        _, kind, key, _location, count = pid
+        if type(key) is not str or type(count) is not int or count < 0:
+            raise pickle.UnpicklingError("a storage has an impossible name or size")
+        if not isinstance(kind, _StorageType):
+            raise pickle.UnpicklingError(f"storage {key[:40]} is of an unknown type")
+        return _Storage(kind.dtype, key, count)
 
 
-class _Storage:
-    """The class of a storage, known by the type of its numbers."""
+def _read_archive(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    """Return the tensors of `ROOT/data.pkl`, their numbers from `ROOT/data/KEY`."""
+    names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
+    if len(names) != 1:
+        raise ValueError("no data.pkl inside")
+    root = names[0].removesuffix("data.pkl")
+    if f"{root}byteorder" in archive.namelist():
+        if _member(archive, f"{root}byteorder", 16) != b"little":
+            raise ValueError("big-endian tensors are not supported")
+    content = _member(archive, names[0], MAX_PICKLE_BYTES)
+    _check_pickle(content)
+    unpickler = _TensorUnpickler(io.BytesIO(content), encoding="utf-8")
+    tensors = _named_tensors(unpickler.load())
+    storages: dict[str, _Storage] = {}
+    for name, tensor in tensors.items():
+        storage = storages.setdefault(tensor.storage.key, tensor.storage)
+        if (storage.dtype, storage.count) != (
+            tensor.storage.dtype,
+            tensor.storage.count,
+        ):
+            raise ValueError(f"the storage of {name[:80]} has two sizes or types")
+    for parts in (storages.values(), tensors.values()):
+        if sum(_num_bytes(part) for part in parts) > MAX_TENSOR_BYTES:
+            raise ValueError(
+                f"its tensors take more than {MAX_TENSOR_BYTES >> 20} MB, which those "
+                "of no HPPNet do"
+            )
+    data = {
+        key: _member(archive, f"{root}data/{key}", _num_bytes(storage))
+        for key, storage in storages.items()
+    }
+    return {
+        name: _to_array(tensor, data[tensor.storage.key])
+        for name, tensor in tensors.items()
+    }
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
 
-    def to_array(self, raw: bytes, count: int) -> np.ndarray:
-        bfloat16 = self.dtype == "bf16"
-        dtype = np.dtype("u2" if bfloat16 else self.dtype).newbyteorder("<")
-        if len(raw) != count * dtype.itemsize:
-            raise ValueError(f"a storage of {count} numbers has {len(raw)} bytes")
-        array = np.frombuffer(raw, dtype=dtype)
-        if bfloat16:
-            return (array.astype(np.uint32) << 16).view(np.float32)
-        return array
+def _num_bytes(part: _Storage | _Tensor) -> int:
+    storage = part.storage if isinstance(part, _Tensor) else part
+    return part.count * storage.itemsize
 
 
-def _rebuild_tensor(
-    storage: np.ndarray, offset: int, size: Any, stride: Any, *_rest: Any
-) -> np.ndarray:
-    """Return a tensor as an array of its own; views outside the storage fail."""
-    size, stride = tuple(size), tuple(stride)
-    numbers = (offset, *size, *stride)
-    if any(not isinstance(n, int) or n < 0 for n in numbers):
-        raise ValueError(f"a tensor has the impossible size {size}, stride {stride}")
-    if len(size) != len(stride) or math.prod(size) > storage.size:
-        raise ValueError(f"a tensor of size {size} exceeds its storage")
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) and last >= storage.size:
-        raise ValueError(f"a tensor of size {size} exceeds its storage")
-    if not math.prod(size):
-        return np.zeros(size, storage.dtype)
-    strides = [step * storage.itemsize for step in stride]
-    view = np.lib.stride_tricks.as_strided(storage[offset:], size, strides)
+def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
+    """Return a part of the archive, if it is no larger than allowed."""
+    info = archive.getinfo(name)
+    # torch.save does not compress. What others pack with deflate is read in steps, so
+    # that no more comes out than was announced; the other methods have no such limit.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name[:80]} is packed by a method that torch.save has not")
+    if info.file_size > max_bytes:
+        raise ValueError(f"{name[:80]} has {info.file_size} bytes, over {max_bytes}")
+    return archive.read(info)
+
+
+def _check_pickle(content: bytes) -> None:
+    """Refuse pickles that are small but take much of memory, or of the stack."""
+    tuples = 0
+    for opcode, argument, _ in pickletools.genops(content):
+        # Python's memo is an array of twice this length.
+        if "PUT" in opcode.name and (argument or 0) > len(content):
+            raise pickle.UnpicklingError(f"memo {argument} is not in the pickle")
+        # Tuples inside of each other, as a key of a dict, overflow C's stack.
+        tuples += "TUPLE" in opcode.name
+        if tuples > MAX_TUPLES:
+            raise pickle.UnpicklingError(f"more than {MAX_TUPLES} tuples")
+
+
+def _to_array(tensor: _Tensor, data: bytes) -> np.ndarray:
+    """Return a tensor as an array of its own."""
+    storage, step = tensor.storage, tensor.storage.itemsize
+    if len(data) != storage.count * step:
+        raise ValueError(f"a storage of {storage.count} numbers has {len(data)} bytes")
+    bfloat16 = storage.dtype == "bf16"
+    dtype = np.dtype("u2" if bfloat16 else storage.dtype).newbyteorder("<")
+    if not tensor.count:
+        return np.zeros(tensor.size, "f4" if bfloat16 else dtype)
+    # NumPy, too, refuses a view that is not within its buffer.
+    view = np.ndarray(
+        shape=tensor.size,
+        dtype=dtype,
+        buffer=data,
+        offset=tensor.offset * step,
+        strides=tuple(n * step for n in tensor.stride),
+    )
+    if bfloat16:
+        return (view.astype(np.uint32) << 16).view(np.float32)
     return np.array(view)
 
 
-def _rebuild_parameter(data: Any, *_rest: Any) -> Any:
-    return data
-
-
-_MALFORMED = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    UnicodeDecodeError,
-    ValueError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-
-
-def _named_tensors(content: Any) -> dict[str, np.ndarray]:
+def _named_tensors(content: Any) -> dict[str, _Tensor]:
     """Return the tensors of a whole model, of a state dict or of a dict around one."""
-    if isinstance(content, _Inert):
-        return dict(_module_tensors(content.state, "", MAX_DEPTH))
-    if not isinstance(content, dict):
-        return {}
-    tensors = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, np.ndarray)
-    }
-    if tensors:
-        return tensors
-    found = [
-        _named_tensors(value) for value in content.values() if value is not content
-    ]
-    return max(found, key=len, default={})
+    found: dict[str, _Tensor] = {}
+    # Dicts may hold one another: each is looked into once.
+    seen, waiting = set(), collections.deque([content])
+    while waiting:
+        part = waiting.popleft()
+        if not isinstance(part, (dict, _Inert)) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, _Inert):
+            tensors = dict(_module_tensors(part.state))
+        else:
+            tensors = {
+                name: value
+                for name, value in part.items()
+                if isinstance(name, str) and isinstance(value, _Tensor)
+            }
+            if not tensors:
+                waiting += part.values()
+        found = max(found, tensors, key=len)
+    return found
 
 
-def _module_tensors(
-    state: Mapping[Any, Any], prefix: str, depth: int
-) -> Iterator[tuple[str, np.ndarray]]:
+def _module_tensors(state: Any) -> Iterator[tuple[str, _Tensor]]:
     """Yield a pickled module's parameters, buffers and those of its submodules."""
-    if depth == 0:
-        return
-    for group in ("_parameters", "_buffers"):
-        for name, value in dict(state.get(group) or {}).items():
-            if isinstance(value, np.ndarray):
+    waiting = [("", state)]
+    for _ in range(MAX_MODULES):
+        if not waiting:
+            return
+        prefix, state = waiting.pop()
+        parameters, buffers, modules = (
+            dict(state.get(group) or {})
+            for group in ("_parameters", "_buffers", "_modules")
+        )
+        for name, value in (parameters | buffers).items():
+            if isinstance(value, _Tensor):
                 yield f"{prefix}{name}", value
-    for name, module in dict(state.get("_modules") or {}).items():
-        if isinstance(module, _Inert):
-            yield from _module_tensors(module.state, f"{prefix}{name}.", depth - 1)
+        waiting += [
+            (f"{prefix}{name}.", module.state)
+            for name, module in modules.items()
+            if isinstance(module, _Inert)
+        ]
+    # Modules that hold one another have names without end.
+    raise ValueError(f"more than {MAX_MODULES} modules")
 
 
 # --- mapping ------------------------------------------------------------------------
@@ -305,7 +403,7 @@ def _config_of(state: Mapping[str, np.ndarray]) -> HPPNetConfig:
     """Return the size that the harmonic convolution and the subnets tell."""
     kernel = state.get("subnet_onset.trunk.conv_3.conv_1.weight")
     if kernel is None or kernel.ndim != 4:
-        some = ", ".join(sorted(state)[:3])
+        some = ", ".join(name[:60] for name in sorted(state)[:3])
         raise ValueError(
             "no HPPNet: subnet_onset.trunk.conv_3.conv_1.weight is missing; "
             f"found {len(state)} tensors ({some}, ...)"

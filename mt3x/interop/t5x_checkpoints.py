@@ -23,7 +23,16 @@ from mt3x.files import write_whole
 from mt3x.models import batch_norm
 from mt3x.models.objectives import TokensConfig
 from mt3x.models.seq2seq import Seq2SeqConfig
-from mt3x.models.weights_file import flatten, restore_arrays, storable, unflatten
+from mt3x.models.weights_file import (
+    check_finite,
+    check_unpacked,
+    flatten,
+    num_bytes,
+    read_object,
+    restore_arrays,
+    storable,
+    unflatten,
+)
 from mt3x.music.vocabulary import Codec, TokenizerConfig, VocabConfig
 
 # What MT3's gin files of these names say.
@@ -42,6 +51,8 @@ MODELS = {
 PUBLISHED = "gs://mt3/checkpoints/mt3 or gs://mt3/checkpoints/ismir2021"
 # What T5X's main branch calls the training state, and we a run's config.
 ORBAX_ITEM, CONFIG_NAME = "state", "config.json"
+# Of names in names.
+_MAX_DEPTH = 64
 # A first failure is final after some seconds, not minutes.
 _CONTEXT = {"gcs_request_retries": {"max_retries": 3, "max_delay": "2s"}}
 
@@ -58,7 +69,8 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
       and float16 become float32), and the training step.
 
     Raises:
-      ValueError: there is no checkpoint of T5X, or it is damaged.
+      ValueError: there is no checkpoint of T5X, it is damaged, or a parameter is not
+        finite.
       OSError: there is nothing at `source`, or it cannot be reached.
     """
     import tensorstore as ts
@@ -77,25 +89,31 @@ def read_t5x(source: str | os.PathLike[str]) -> tuple[dict[str, Any], int]:
             f"{source}: no checkpoint of T5X, there is neither a file `checkpoint` nor "
             f"a folder `{ORBAX_ITEM}`; give what holds one, for instance {PUBLISHED}"
         )
-    state = _training_state(found.value, source)
-    reads = {}
-    for name, value in _leaves(_with_statistics(state)).items():
-        if not isinstance(value, Mapping):  # small arrays lie in the msgpack file
-            reads[name] = np.asarray(value)
-            continue
-        reads[name] = _start_reading(value, folder, context, f"{source}: {name}")
-    params = {}
-    for name, value in reads.items():
-        try:
-            array = value if isinstance(value, np.ndarray) else value.result()
-        except ValueError as error:
-            raise ValueError(
-                f"{source}: {name} is damaged or incomplete ({_reason(error)}); copy "
-                "the checkpoint again"
-            ) from error
-        params[name] = _widened(array)
-    step = state.get("state", {}).get("step", 0)
-    return unflatten(params), int(np.asarray(step))
+    try:
+        state = _training_state(found.value)
+        arrays = _leaves(_with_statistics(state))
+        stored = {
+            name: _open_array(value, folder, context, name)
+            for name, value in arrays.items()
+            if isinstance(value, Mapping)
+        }
+        if folder["driver"] == "file":
+            total = sum(
+                num_bytes(a.shape, a.dtype.numpy_dtype) for a in stored.values()
+            )
+            check_unpacked(total, Path(folder["path"]))
+        reads = {name: array.read() for name, array in stored.items()}
+        for name, read in reads.items():
+            try:
+                arrays[name] = read.result()
+            except ValueError as error:
+                raise ValueError(
+                    f"{name} is damaged or incomplete ({_reason(error)}); copy the "
+                    "checkpoint again"
+                ) from error
+        return _params_and_step(arrays, state)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def write_t5x(
@@ -157,13 +175,20 @@ def write_config(folder: str | os.PathLike[str], config: Mapping[str, Any]) -> N
 
 
 def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return what `write_config` wrote, or None; `source` is as for `read_t5x`."""
+    """Return what `write_config` wrote, or None; `source` is as for `read_t5x`.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
     if os.fspath(source).startswith("gs://"):
         return None
     for folder in (Path(source), Path(source).absolute().parent):
         path = folder / CONFIG_NAME
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8")).get("objective")
+            config = read_object(path).get("objective")
+            if config is not None and not isinstance(config, dict):
+                raise ValueError(f"{path}: its `objective` is no config of a model")
+            return config
     return None
 
 
@@ -176,27 +201,45 @@ def _read_orbax(folder: Path) -> tuple[dict[str, Any], int]:
 
     try:
         found = restore_arrays(folder / ORBAX_ITEM, wanted)
+        return _params_and_step(flatten(_with_statistics(found)), found)
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(
             f"{folder}: damaged, or not a checkpoint of T5X ({_reason(error)}); copy "
             "the checkpoint again"
         ) from error
-    arrays = flatten(_with_statistics(found))
-    params = {name: _widened(array) for name, array in arrays.items()}
-    return unflatten(params), int(np.asarray(found["state"]["step"]))
 
 
 def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of T5X's state, batch norm's statistics among them."""
     mutables = state.get("flax_mutables", {})
-    return batch_norm.join({"params": state["target"], **mutables})
+    try:
+        return batch_norm.join({"params": state["target"], **mutables})
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            "its `flax_mutables` are no statistics of its parameters"
+        ) from error
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
-    """Return an array of half precision in float32, others as they are."""
-    half = array.dtype.name in ("bfloat16", "float16")
-    return array.astype(np.float32) if half else array
+def _params_and_step(
+    arrays: Mapping[str, Any], state: Mapping[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Return the parameters, if they are finite numbers, and the step of T5X's state.
+
+    Half precision becomes float32.
+    """
+    params = {}
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        half = array.dtype.name in ("bfloat16", "float16")
+        params[name] = array.astype(np.float32) if half else array
+    check_finite(params)
+    counts = state.get("state", {})
+    step = counts.get("step", 0) if isinstance(counts, Mapping) else None
+    number = np.asarray(step)
+    if number.dtype.kind not in "iu" or number.size != 1 or number.item() < 0:
+        raise ValueError(f"its step is {str(step)[:40]}, no whole number")
+    return unflatten(params), number.item()
 
 
 def store_spec(source: str | os.PathLike[str]) -> dict[str, Any]:
@@ -295,7 +338,7 @@ def tokens_config(model: Seq2SeqConfig, name: str | None = None) -> TokensConfig
     return dataclasses.replace(MODELS[name or fits[0]], model=model)
 
 
-def _training_state(data: bytes, source: Any) -> dict[str, Any]:
+def _training_state(data: bytes) -> dict[str, Any]:
     from flax import serialization
 
     try:
@@ -303,14 +346,13 @@ def _training_state(data: bytes, source: Any) -> dict[str, Any]:
     # msgpack raises all kinds of exceptions on foreign data.
     except Exception as error:
         raise ValueError(
-            f"{source}: the file `checkpoint` is not a msgpack file of T5X "
-            f"({_reason(error)})"
+            f"the file `checkpoint` is not a msgpack file of T5X ({_reason(error)})"
         ) from error
     state = tree.get("optimizer", tree) if isinstance(tree, Mapping) else {}
     if not isinstance(state, Mapping) or not isinstance(state.get("target"), Mapping):
         raise ValueError(
-            f"{source}: the file `checkpoint` holds no parameters (`target`): it is "
-            "not a checkpoint of T5X"
+            "the file `checkpoint` holds no parameters (`target`): it is not a "
+            "checkpoint of T5X"
         )
     return dict(state)
 
@@ -318,7 +360,11 @@ def _training_state(data: bytes, source: Any) -> dict[str, Any]:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return arrays and descriptions of arrays (dicts with `driver`) by their paths."""
     leaves: dict[str, Any] = {}
+    if prefix.count("/") > _MAX_DEPTH:
+        raise ValueError(f"its parameters are nested in more than {_MAX_DEPTH} levels")
     for name, value in tree.items():
+        if not isinstance(name, str):
+            raise ValueError(f"{prefix}{str(name)[:40]} is no name of an array")
         if isinstance(value, Mapping) and "driver" not in value:
             leaves |= _leaves(value, f"{prefix}{name}/")
         else:
@@ -326,16 +372,29 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _start_reading(
+def _open_array(
     described: Mapping[str, Any], folder: Mapping[str, Any], context: Any, name: str
 ) -> Any:
-    """Open an array, check it against its description and begin to read it."""
+    """Open an array, and check it against its description."""
     import tensorstore as ts
 
-    # Written by older versions of TensorStore, the path lies beside the store.
-    path = described["kvstore"].get("path") or described.get("path")
+    try:
+        # Written by older versions of TensorStore, the path lies beside the store.
+        path: Any = described["kvstore"].get("path") or described.get("path")
+        shape = list(described["metadata"]["shape"])
+        want = str(described["dtype"]), shape
+        parts = path.split("/")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name} is described in a way that T5X has not") from error
+    # T5X writes zarr; others of TensorStore's drivers read other stores, or compute.
+    if described["driver"] != "zarr":
+        raise ValueError(
+            f"{name} is stored by {str(described['driver'])[:40]}, not zarr"
+        )
+    if path.startswith("/") or ".." in parts or not path.strip("/"):
+        raise ValueError(f"{name} lies outside of the checkpoint: {path[:100]!r}")
     spec = {
-        "driver": described["driver"],
+        "driver": "zarr",
         "kvstore": {**folder, "path": f"{folder['path']}{path}"},
         # Without this a lost file would read as zeros.
         "fill_missing_data_reads": False,
@@ -347,14 +406,13 @@ def _start_reading(
             f"{name} is missing or damaged ({_reason(error)}); copy the checkpoint "
             "again"
         ) from error
-    want = (described.get("dtype"), list(described.get("metadata", {}).get("shape")))
     have = (array.dtype.name, list(array.shape))
     if have != want:
         raise ValueError(
             f"{name} is {have[0]}{have[1]}, its description says {want[0]}{want[1]}: "
             "files of different checkpoints are mixed"
         )
-    return array.read()
+    return array
 
 
 def _reason(error: Exception) -> str:

@@ -18,6 +18,7 @@ from mt3x.models.hppnet import Conv
 from mt3x.models.layers import harmonic_conv, harmonic_shifts, instance_norm
 from mt3x.models.lstm import both_ways, lstm, lstm_init, lstm_weights
 from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
+from mt3x.music.options import check_fields
 from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
 
 
@@ -48,6 +49,21 @@ class BandNetConfig:
     def __post_init__(self) -> None:
         for name in ("drum_channels", "drum_pools"):  # gin and JSON give lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        check_fields(
+            self,
+            stem_channels=(1, 4096),
+            bins_per_pitch=(1, 40),
+            width=(1, 4096),
+            num_layers=(1, 64),
+            num_harmonics=(1, 64),
+            lstm_units=(1, 4096),
+            player_channels=(1, 4096),
+            timbre_size=(1, 4096),
+            drum_channels=(1, 4096),
+            drum_pools=(1, 64),
+            drum_width=(1, 4096),
+            drum_lstm_units=(1, 4096),
+        )
         if len(self.drum_channels) != len(self.drum_pools):
             raise ValueError(
                 f"drum_channels={self.drum_channels} and drum_pools={self.drum_pools} "

@@ -24,6 +24,7 @@ from mt3x.models.piano_objective import roll_losses, roll_spec
 from mt3x.music.drum_decoder import DrumDecodingConfig
 from mt3x.music.instrument_assignment import AssignmentConfig
 from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
+from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig
 from mt3x.music.vocabulary import TokenizerConfig
@@ -32,6 +33,18 @@ Params = Mapping[str, Any]
 Batch = Mapping[str, jax.Array]
 Part = tuple[jax.Array, jax.Array]
 _HOP = 512
+
+_WEIGHTS = (
+    "onset_positive_weight",
+    "drum_positive_weight",
+    "onset_weight",
+    "velocity_weight",
+    "classes_weight",
+    "timbre_weight",
+    "drums_weight",
+    "drum_velocity_weight",
+    "velocity_mean_weight",
+)
 
 BAND_LOSSES = ("classes", "timbre", "drums", "drum_velocity")
 """The parts of the loss besides those of rolls."""
@@ -92,6 +105,13 @@ class BandConfig:
 
     def __post_init__(self) -> None:
         features, drums, model = self.features, self.drum_features, self.model
+        check_fields(
+            self,
+            drum_range_db=(1, 1000),
+            timbre_cells=(1, 65_536),
+            timbre_temperature=(1e-3, 1e3),
+            **dict.fromkeys(_WEIGHTS, (0.0, 1e6)),
+        )
         if features.frame_rate_hz != self.labels.frame_rate_hz:
             raise ValueError(
                 f"features have {features.frame_rate_hz} frames per second and "

@@ -21,6 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mt3x.music.options import check_fields
+
+# Numbers in the kernels of a transform, 128 MB, and samples in a window.
+_MAX_KERNEL, _MAX_WINDOW = 2**25, 2**17
+
 
 @dataclass(frozen=True)
 class CQTConfig:
@@ -39,16 +44,49 @@ class CQTConfig:
     range_db: float = 80.0
 
     def __post_init__(self) -> None:
-        fmax_hz = self.fmin_hz * 2 ** ((self.num_bins - 1) / self.bins_per_octave)
-        if fmax_hz > self.sample_rate_hz / 2:
+        check_fields(
+            self,
+            sample_rate_hz=(1000, 768_000),
+            hop_samples=(1, 16_384),
+            num_bins=(1, 4096),
+            bins_per_octave=(1, 480),
+            fmin_hz=(1, 100_000),
+            floor=(1e-30, 1),
+            range_db=(1, 1000),
+        )
+        octaves = (self.num_bins - 1) / self.bins_per_octave
+        nyquist_hz = self.sample_rate_hz / 2
+        if octaves > math.log2(nyquist_hz / self.fmin_hz):
             raise ValueError(
-                f"the highest bin, {fmax_hz:.0f} Hz, is above half the sample rate "
-                f"{self.sample_rate_hz} Hz: lower num_bins or fmin_hz"
+                f"the highest bin, {octaves:.1f} octaves above {self.fmin_hz:.1f} Hz, "
+                f"is above half the sample rate {self.sample_rate_hz} Hz: lower "
+                "num_bins or fmin_hz"
+            )
+        lengths, chosen = _windows(self)
+        longest = lengths / 2.0**chosen
+        if longest.max() > _MAX_WINDOW or longest.sum() > _MAX_KERNEL / 2:
+            raise ValueError(
+                f"the windows of {self.num_bins} bins from {self.fmin_hz} Hz are too "
+                "long: raise fmin_hz, lower bins_per_octave, or give a multiple of 64 "
+                "as hop_samples"
             )
 
     @property
     def frame_rate_hz(self) -> float:
         return self.sample_rate_hz / self.hop_samples
+
+
+def _windows(config: CQTConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each bin the samples of its window, and the octaves it is decimated."""
+    quality = 1 / (2 ** (1 / config.bins_per_octave) - 1)
+    bins = np.arange(config.num_bins)
+    freqs_hz = config.fmin_hz * 2 ** (bins / config.bins_per_octave)
+    lengths = np.ceil(quality * config.sample_rate_hz / freqs_hz).astype(int)
+    # A bin needs a rate of 3.5 times its frequency, so that the window's main lobe and
+    # first side lobes stay below Nyquist; the hop must remain a whole number.
+    headroom = config.sample_rate_hz / (3.5 * freqs_hz)
+    hop_twos = (config.hop_samples & -config.hop_samples).bit_length() - 1
+    return lengths, np.clip(np.floor(np.log2(headroom)).astype(int), 0, hop_twos)
 
 
 class _Band(NamedTuple):
@@ -62,15 +100,9 @@ class _Band(NamedTuple):
 @lru_cache(maxsize=8)
 def _bands(config: CQTConfig) -> tuple[_Band, ...]:
     """Return the kernels, from the lowest band up."""
-    quality = 1 / (2 ** (1 / config.bins_per_octave) - 1)
     bins = np.arange(config.num_bins)
     freqs_hz = config.fmin_hz * 2 ** (bins / config.bins_per_octave)
-    lengths = np.ceil(quality * config.sample_rate_hz / freqs_hz).astype(int)
-    # A bin needs a rate of 3.5 times its frequency, so that the window's main lobe and
-    # first side lobes stay below Nyquist; the hop must remain a whole number.
-    headroom = config.sample_rate_hz / (3.5 * freqs_hz)
-    hop_twos = (config.hop_samples & -config.hop_samples).bit_length() - 1
-    octaves = np.clip(np.floor(np.log2(headroom)).astype(int), 0, hop_twos)
+    lengths, octaves = _windows(config)
     bands = []
     for octave in sorted(set(octaves.tolist()), reverse=True):
         decimation = 2**octave
@@ -184,6 +216,16 @@ class LogMelConfig:
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            sample_rate_hz=(1000, 768_000),
+            hop_samples=(1, 16_384),
+            num_bins=(1, 4096),
+            fft_samples=(2, _MAX_WINDOW // 4),
+            fmin_hz=(0, 384_000),
+            fmax_hz=(0, 384_000),
+            floor=(1e-30, 1),
+        )
         if self.hop_samples > self.fft_samples:
             raise ValueError(
                 f"hop_samples {self.hop_samples} is above fft_samples "

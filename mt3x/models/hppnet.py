@@ -25,6 +25,7 @@ from mt3x.models.layers import (
     max_pool,
 )
 from mt3x.models.lstm import both_ways, lstm_init, lstm_sums, lstm_weights
+from mt3x.music.options import check_fields
 from mt3x.music.rolls import ROLL_NAMES
 
 
@@ -36,6 +37,9 @@ class SubnetConfig:
     # Frames pooled into one before the trunk; the heads' rolls are brought back
     # by linear interpolation.
     time_pool: int = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self, time_pool=(1, 64))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,14 @@ class HPPNetConfig:
     subnets: tuple[SubnetConfig, ...] = (SubnetConfig(),)
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            channels=(2, 4096),
+            stem_channels=(1, 4096),
+            num_harmonics=(1, 64),
+            bins_per_octave=(12, 480),
+            bins_per_pitch=(1, 40),
+        )
         heads = sorted(head for subnet in self.subnets for head in subnet.heads)
         if heads != sorted(ROLL_NAMES):
             raise ValueError(

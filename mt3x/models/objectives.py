@@ -48,9 +48,9 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
       ValueError: it is of another kind, or of another version of mt3x.
     """
     kind = values.get("objective")
-    if kind not in _CONFIGS:
+    if not isinstance(kind, str) or kind not in _CONFIGS:
         raise ValueError(
-            f"configuration of objective {kind!r}, which is none of "
+            f"configuration of objective {str(kind)[:40]!r}, which is none of "
             f"{', '.join(_CONFIGS)}: give a checkpoint of mt3x"
         )
     return _CONFIGS[kind].from_dict(values)

@@ -15,6 +15,7 @@ from mt3x.models.features import CQTConfig, by_rows, log_cqt, to_float
 from mt3x.models.hppnet import HPPNet, HPPNetConfig
 from mt3x.models.losses import LossSums
 from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import (
     RollDecodingConfig,
     rolls_to_notes,
@@ -49,6 +50,18 @@ class PianoConfig:
     velocity_mean_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            onset_positive_weight=(0, 1e6),
+            onset_weight=(0, 1e6),
+            velocity_weight=(0, 1e6),
+            velocity_mean_weight=(0, 1e6),
+        )
+        if self.features.num_bins != NUM_PITCHES * self.model.bins_per_pitch:
+            raise ValueError(
+                f"features have {self.features.num_bins} bins: give {NUM_PITCHES} keys "
+                f"{self.model.bins_per_pitch} each"
+            )
         if self.features.frame_rate_hz != self.labels.frame_rate_hz:
             raise ValueError(
                 f"features have {self.features.frame_rate_hz} frames per second and "

@@ -9,7 +9,6 @@ have no weight in the loss.) Acoustic stems (`mt3x.models.stem`) and heads for r
 (`mt3x.models.roll_heads`) can be added; the other parameters stay as they are.
 """
 
-import dataclasses
 import itertools
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -32,7 +31,14 @@ from mt3x.models.transformer import (
     sinusoids,
     with_remat,
 )
+from mt3x.music.options import check_fields
 
+ACTIVATIONS = (
+    *("linear", "gelu", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu"),
+    *("swish", "sigmoid", "hard_sigmoid", "hard_swish", "soft_sign", "softplus"),
+    *("tanh", "hard_tanh"),
+)
+"""Of the MLPs: functions of flax.linen, and none."""
 # Positions in the first piece of a past. Most segments are shorter than two of these.
 FIRST_PIECE = 256
 
@@ -49,7 +55,7 @@ class Seq2SeqConfig:
     num_encoder_layers: int = 8
     num_decoder_layers: int = 8
     mlp_dim: int = 1024
-    # Names in flax.linen, or "linear"; the products of all of them are taken.
+    # Of ACTIVATIONS; the products of all of them are taken.
     mlp_activations: tuple[str, ...] = ("gelu", "linear")
     dropout_rate: float = 0.1
     # Feature bins of a frame.
@@ -69,13 +75,26 @@ class Seq2SeqConfig:
                 f"remat must be one of {', '.join(REMAT_POLICIES)}, "
                 f"found {self.remat!r}"
             )
+        if not self.mlp_activations:
+            raise ValueError("mlp_activations are none: give one or more")
         for activation in self.mlp_activations:
-            if activation != "linear" and not hasattr(nn, activation):
-                raise ValueError(f"mlp_activations: flax.linen has no {activation!r}")
-        for part in dataclasses.fields(self):
-            value = getattr(self, part.name)
-            if part.type is int and value < 1:
-                raise ValueError(f"{part.name} must be 1 or more, found {value}")
+            if activation not in ACTIVATIONS:
+                raise ValueError(
+                    f"mlp_activations: {activation!r} is none of "
+                    f"{', '.join(ACTIVATIONS)}"
+                )
+        check_fields(
+            self,
+            vocab_size=(1, 2**17),
+            emb_dim=(1, 16_384),
+            num_heads=(1, 256),
+            head_dim=(1, 4096),
+            num_encoder_layers=(1, 128),
+            num_decoder_layers=(1, 128),
+            mlp_dim=(1, 65_536),
+            dropout_rate=(0, 0.99),
+            input_depth=(1, 4096),
+        )
         if self.stem.has_network and not self.stem.reads_cqt and self.input_depth % 4:
             raise ValueError(
                 f"input_depth={self.input_depth} must be a multiple of 4, as the stem "

@@ -19,6 +19,7 @@ from mt3x.models.band import BandNetConfig, Notes
 from mt3x.models.hppnet import HPPNetConfig, Trunk
 from mt3x.models.layers import conv2d, depthwise_conv, max_pool
 from mt3x.models.transformer import RMSNorm, dense
+from mt3x.music.options import check_fields
 from mt3x.music.rolls import ROLL_NAMES
 
 MODES = ("none", "before", "parallel", "conformer")
@@ -56,8 +57,9 @@ class StemConfig:
                 )
         if len(self.channels) != 3 or min(self.channels) < 1:
             raise ValueError(f"channels={self.channels} must be three positive numbers")
-        if self.band_channels < 1:
-            raise ValueError(f"band_channels={self.band_channels} must be 1 or more")
+        check_fields(
+            self, channels=(1, 4096), band_channels=(1, 4096), kernel_frames=(-1, 4095)
+        )
         if self.frozen and self.network != "band":
             raise ValueError("frozen=True is for network='band'")
         if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:

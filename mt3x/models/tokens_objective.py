@@ -22,6 +22,7 @@ from mt3x.models.losses import LossSums
 from mt3x.models.piano_objective import Batch, Params, roll_losses, roll_spec
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig, upgraded_decoding
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 from mt3x.music.tokens import Tokenizer
@@ -53,6 +54,9 @@ class RollsConfig:
                 f"weights={self.weights} must be {len(ROLL_NAMES)} numbers of 0 or "
                 f"more: of {', '.join(ROLL_NAMES)}"
             )
+        check_fields(
+            self, channels=(2, 4096), weights=(0, 1e6), onset_positive_weight=(0, 1e6)
+        )
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,13 @@ class TokensConfig:
     rolls: RollsConfig | None = None
 
     def __post_init__(self) -> None:
+        check_fields(
+            self,
+            num_frames=(1, 2048),
+            max_tokens=(1, 4096),
+            z_loss=(0, 1e3),
+            label_smoothing=(0, 0.99),
+        )
         num_embeddings = Codec(self.tokens.vocab).num_embeddings
         if self.model.vocab_size < num_embeddings:
             raise ValueError(

@@ -10,19 +10,25 @@ A checkpoint folder holds the same as two Orbax items: `weights` (`params`) and 
 
 A run folder holds `checkpoints/STEP/` for each step saved
 (`mt3x.training.run_checkpoints`), and the run's config in `config.json`.
+
+All of them carry checksums, which are compared where there are any: those of older
+versions have none.
 """
 
+import hashlib
 import json
+import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mt3x.files import write_whole
+from mt3x.models import checksums
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = {
@@ -34,6 +40,8 @@ DEFAULT_WEIGHTS = WEIGHTS["piano"]
 FORMAT = "mt3x-weights-1"
 FOLDER_FORMAT = "mt3x-checkpoint-1"
 Source = str | os.PathLike[str]
+# Arrays may be larger than this and than so many times their files only with zeros.
+_UNPACKED_BYTES, _UNPACKED_RATIO = 2**28, 50
 
 
 class Weights(NamedTuple):
@@ -56,13 +64,17 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Undo `flatten`."""
+    """Undo `flatten`; raise ValueError where a value has the name of a folder."""
     params: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, name = path.split("/")
-        node = params
+        node: Any = params
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{path} lies in {parent}, which is an array")
+        if name in node:
+            raise ValueError(f"{path} is an array, and has arrays in it")
         node[name] = value
     return params
 
@@ -94,10 +106,20 @@ def save_weights(
         "format": FORMAT,
         "config": json.dumps(config, sort_keys=True),
         "metadata": json.dumps(dict(metadata or {}), sort_keys=True),
+        "sha256": _checksum(arrays),
     }
     data = save(arrays, metadata=header)
     with write_whole(Path(path), overwrite=overwrite) as file:
         file.write(data)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of arrays with their names, dtypes and shapes."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        found.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
 
 def storable(params: Mapping[str, Any], path: Source) -> dict[str, np.ndarray]:
@@ -148,6 +170,7 @@ def save_checkpoint(
         # Orbax gives a folder its name when it is complete.
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as saver:
             saver.save(Path(temporary) / "new", args=items)
+        checksums.write(Path(temporary) / "new")
         if target.exists():
             target.rename(Path(temporary) / "old")
         (Path(temporary) / "new").rename(target)
@@ -176,39 +199,82 @@ def _is_checkpoint_folder(path: Path) -> bool:
 
 def _load_checkpoint(path: Path) -> Weights:
     try:
+        checksums.check(path)
         contents = _restore_json(path / "config")
         params = restore_arrays(path / "weights")["params"]
+        check_finite(params)
     # Orbax and TensorStore raise all kinds of exceptions on damaged files.
     except Exception as error:
         raise ValueError(f"{path}: damaged checkpoint ({first_line(error)})") from error
     if contents.get("format") != FOLDER_FORMAT:
         raise ValueError(f"{path}: has no config of mt3x inside; import it again")
-    return Weights(params, contents["config"], contents["metadata"])
+    try:
+        return _weights(params, contents.get("config"), contents.get("metadata"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; import it again") from error
 
 
 def load_weights(path: Source) -> Weights:
     """Read a weights file.
 
     Raises:
-      ValueError: the file is truncated, or not a weights file of mt3x.
+      ValueError: the file is damaged, not a weights file of mt3x, or a parameter is not
+        finite.
       OSError: there is no such file, or it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     remedy = "give a .safetensors file written by `mt3x export` or `mt3x import`"
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             flat = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
+    except OSError:
+        raise
+    # Also of dtypes that NumPy lacks, each in its own way.
+    except Exception as error:
         raise ValueError(
-            f"{path}: not a safetensors file ({error}); {remedy}"
+            f"{path}: not a safetensors file ({first_line(error)}); {remedy}"
         ) from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path}: has no config of mt3x in its header; {remedy}")
-    return Weights(
-        unflatten(flat), json.loads(header["config"]), json.loads(header["metadata"])
-    )
+    if header.get("sha256", (found := _checksum(flat))) != found:
+        raise ValueError(
+            f"{path}: damaged, its parameters are not as they were saved; copy it again"
+        )
+    try:
+        config, metadata = (_parsed(header, name) for name in ("config", "metadata"))
+        check_finite(flat)
+        return _weights(unflatten(flat), config, metadata)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {remedy}") from error
+
+
+def _parsed(header: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(header[name])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} in its header is missing or damaged") from error
+
+
+def _weights(params: dict[str, Any], config: Any, metadata: Any) -> Weights:
+    """Return weights whose config and metadata are of the right types, if no more."""
+    if not isinstance(config, dict):
+        raise ValueError("its config is no JSON object")
+    if not isinstance(metadata, dict) or not all(
+        isinstance(text, str) for text in metadata.values()
+    ):
+        raise ValueError("its metadata are no JSON object of texts")
+    return Weights(params, config, metadata)
+
+
+def check_finite(params: Mapping[str, Any]) -> None:
+    """Raise ValueError where an array holds no numbers, or some that are not finite."""
+    for name, array in flatten(params).items():
+        if array.dtype.kind not in "iufb":
+            raise ValueError(f"parameter {name} holds no numbers")
+        if not np.isfinite(array).all():
+            raise ValueError(f"parameter {name} is not finite")
 
 
 def load(path: Source | None = None) -> Weights:
@@ -292,39 +358,69 @@ def first_line(error: Exception) -> str:
 def _load_run(path: Path) -> Weights:
     """Read weights of a run or step folder, averaged ones where there are any."""
     if path.parent.name == "checkpoints":
-        run_dir, steps, best = path.parent.parent, [path], None
+        run_dir, steps = path.parent.parent, [path]
     else:
         run_dir = path
-        folders = [p for p in path.glob("checkpoints/*") if p.name.isdigit()]
+        folders = [p for p in path.glob("checkpoints/*") if p.name.isdecimal()]
         steps = sorted(folders, key=lambda p: int(p.name), reverse=True)
-        best = next(iter(_best_step(p) for p in steps), None)
     config_file = run_dir / "config.json"
     if not steps or not config_file.is_file():
         raise ValueError(
             f"{path}: not a run folder with a checkpoint; give a run folder of "
             "`mt3x train`, one of its step folders, or a .safetensors file"
         )
-    config = json.loads(config_file.read_text(encoding="utf-8"))["objective"]
-    # The best step first, then the newest that can be read.
-    steps.sort(key=lambda p: p.name != str(best))
-    for number, step in enumerate(steps):
+    config = read_object(config_file).get("objective")
+    if not isinstance(config, dict):
+        raise ValueError(f"{config_file}: has no config of a model (`objective`)")
+    if len(steps) > 1:
+        # The best step first, then the newest that can be read.
+        best = _best_step(steps)
+        steps.sort(key=lambda p: p.name != str(best))
+    for number, step in enumerate(steps, start=1):
         try:
+            checksums.check(step, "weights")
             weights = restore_arrays(step / "weights")
+            params = weights.get("ema") or weights["params"]
+            check_finite(params)
         # Orbax and TensorStore raise all kinds of exceptions on damaged files.
         except Exception as error:
-            if number == len(steps) - 1:
-                raise ValueError(
-                    f"{step}: damaged checkpoint ({first_line(error)})"
-                ) from error
-            warnings.warn(f"{step}: damaged checkpoint, skipped", stacklevel=3)
+            line = f"{step}: damaged checkpoint ({first_line(error)})"
+            if number == len(steps):
+                raise ValueError(line) from error
+            warnings.warn(f"{line}, skipped", stacklevel=3)
             continue
-        params = weights.get("ema") or weights["params"]
         return Weights(params, config, {"step": step.name})
     raise AssertionError("unreachable")
 
 
-def _best_step(step: Path) -> int | None:
-    return _restore_json(step / "progress")["best_step"]
+def _best_step(steps: Sequence[Path]) -> int | None:
+    """Return the best step by the progress of the first of these that can be read."""
+    for step in steps:
+        try:
+            checksums.check(step, "progress")
+            return _restore_json(step / "progress")["best_step"]
+        # As above; None is no progress.
+        except Exception as error:
+            warnings.warn(
+                f"{step / 'progress'}: damaged ({first_line(error)}), skipped",
+                stacklevel=4,
+            )
+    return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; raise ValueError that names the file.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged, not JSON ({first_line(error)})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: not a JSON object but {str(found)[:40]}")
+    return found
 
 
 def _restore_json(folder: Path) -> Mapping[str, Any]:
@@ -342,6 +438,10 @@ def restore_arrays(
     Args:
       folder: of the item.
       part: picks what is wanted of the item's tree.
+
+    Raises:
+      ValueError: the arrays are far larger than the files.
+      Exception: of any other kind, where files are damaged.
     """
     import jax
     import orbax.checkpoint as ocp
@@ -350,8 +450,34 @@ def restore_arrays(
     handler = ocp.PyTreeCheckpointHandler()
     item = epath.Path(folder.absolute())
     wanted = part(handler.metadata(item).tree)
+    check_unpacked(
+        sum(num_bytes(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(wanted)),
+        folder,
+    )
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     args = ocp.args.PyTreeRestore(
         item=wanted, restore_args=as_numpy, partial_restore=True
     )
     return handler.restore(item, args=args)
+
+
+def check_unpacked(num_bytes: int, folder: Path) -> None:
+    """Raise ValueError where files would unpack to far more than weights do.
+
+    Args:
+      num_bytes: of the arrays.
+      folder: that has their files.
+    """
+    if num_bytes <= _UNPACKED_BYTES:
+        return
+    packed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if num_bytes > _UNPACKED_RATIO * packed:
+        raise ValueError(
+            f"its arrays would take {num_bytes / 1e9:.3g} GB, {packed / 1e6:.3g} MB of "
+            "files cannot hold them"
+        )
+
+
+def num_bytes(shape: Sequence[int], dtype: Any) -> int:
+    """Return the size of an array; no product overflows."""
+    return math.prod(shape) * np.dtype(dtype).itemsize

@@ -7,6 +7,7 @@ import numpy as np
 
 from mt3x.music.instrument_classes import DRUM_CLASSES
 from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import onset_shift, roll_velocity
 
 # How long a hit is written, where the next one of its class does not end it.
@@ -37,8 +38,7 @@ class DrumDecodingConfig:
             raise ValueError(
                 f"onset_threshold is {self.onset_threshold}: give values from 0 to 1"
             )
-        if self.min_gap_s < 0:
-            raise ValueError(f"min_gap_s={self.min_gap_s} must not be negative")
+        check_fields(self, min_gap_s=(0, 10))
 
     @property
     def thresholds(self) -> tuple[float, ...]:

@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
 
 __all__ = ["PianoPostprocessing"]
 
@@ -72,6 +73,23 @@ class PianoPostprocessing:
     prior_notes: float = 2.0
     # The share of the rest that is not the player's.
     noise: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            soft_onset_s=(1e-4, 1),
+            louder=(1, 1000),
+            least_move_s=(0, 1),
+            least_end_s=(1e-4, 1),
+            end_of_length=(0, 10),
+            onsets_by_chance_hz=(1e-3, 1000),
+            ends_by_chance_hz=(1e-3, 1000),
+            legato_s=(0, 1),
+            near_s=(0.01, 60),
+            near_semitones=(0.01, 100),
+            prior_notes=(1e-3, 1e6),
+            noise=(0, 1),
+        )
 
     def __call__(self, notes: Notes) -> Notes:
         """Return the same notes at other times and with other velocities.

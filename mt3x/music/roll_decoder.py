@@ -53,6 +53,8 @@ class RollDecodingConfig:
 
 def upgraded_decoding(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options in a file of weights of any version as this one has them."""
+    if not isinstance(values, Mapping):
+        return values  # whose type is refused
     values = dict(values)
     # Before `PianoPostprocessing` two switches stood for it.
     switches = {

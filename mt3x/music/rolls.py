@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
 
 LOWEST_PITCH = 21
 NUM_PITCHES = 88
@@ -78,6 +79,9 @@ class RollLabelConfig:
     # 0: the onset marks its nearest frame (HPPNet). r > 0: a triangle of this half
     # width around the exact onset, so that neighbours tell where in between it lies.
     onset_radius_frames: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, frame_rate_hz=(1e-3, 1e6), onset_radius_frames=(0, 1000))
 
 
 def notes_to_rolls(

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mt3x.music.options import check_fields
+
 __all__ = [
     "DRUM",
     "EOS_ID",
@@ -79,6 +81,7 @@ class VocabConfig:
                 raise ValueError(
                     f"{option.name} is {value!r}; give a whole number, 1 or more"
                 )
+        check_fields(self, steps_per_second=(1, 10_000), max_shift_steps=(1, 100_000))
         if self.num_velocity_bins > MAX_VELOCITY:
             raise ValueError(
                 f"num_velocity_bins is {self.num_velocity_bins}; velocities have "

@@ -407,6 +407,9 @@ class Experiment:
           ValueError: it is of a version with other settings, or not of a run.
         """
         try:
+            for name in ("data", "objective", "train"):
+                if not isinstance(config[name], Mapping):
+                    raise FieldError(f"{name} has no settings")
             data = dict(config["data"])
             validation = data.pop("validation")
             kind = TaskConfig if "task" in data else DataConfig

@@ -3,7 +3,7 @@
 Each step saved is a folder `checkpoints/STEP/` of the run folder, with three Orbax
 items: `weights` (what inference uses: `params`, and `ema` when there is an average),
 `optimizer` (the rest of the training state) and `progress` (JSON: best step and score,
-early stopping, running sums).
+early stopping, running sums), and their checksums.
 """
 
 import contextlib
@@ -16,8 +16,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mt3x.files import from_json
+from mt3x.models import checksums
 from mt3x.models.weights_file import Source, first_line
 from mt3x.training import processes
+
+
+@dataclasses.dataclass(frozen=True)
+class _Progress:
+    """What `progress` holds."""
+
+    best_step: int | None
+    best_score: float | None = None
+    evaluations_since_best: int = 0
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
+    count: int = 0
 
 
 class RunCheckpoints:
@@ -38,12 +51,16 @@ class RunCheckpoints:
         self._ocp = ocp
         self._run_dir = Path(run_dir).absolute()
         self._policy = _NewestAndBest(keep)
+        self._saving = 0
         self._manager = ocp.CheckpointManager(
             self._run_dir / "checkpoints",
             options=ocp.CheckpointManagerOptions(
                 # Duck-typed: orbax asks for a class of this one method.
                 preservation_policy=self._policy,  # pyright: ignore
                 cleanup_tmp_directories=True,
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=self._write_checksums
+                ),
             ),
         )
 
@@ -71,14 +88,16 @@ class RunCheckpoints:
         )
         # An earlier step's failure to write comes out here.
         with self._explained():
+            self._manager.wait_until_finished()
+            self._saving = step
             self._manager.save(step, args=items)
 
     def restore(
         self, weights: Any, optimizer: Any, report: Callable[[str], None]
     ) -> tuple[int, Any, Any, dict[str, Any]] | None:
-        """Return the newest complete checkpoint, or None where there is none yet.
+        """Return the newest checkpoint that is whole, or None where there are none.
 
-        A damaged step is reported, moved to `damaged/`, and the one before is tried.
+        Damaged steps are reported, and moved to `damaged/` when one before is whole.
 
         Args:
           weights: tree of arrays or ShapeDtypeStructs with shardings to restore into.
@@ -87,34 +106,52 @@ class RunCheckpoints:
 
         Returns:
           Step, weights, optimizer state and progress.
+
+        Raises:
+          ValueError: there are checkpoints, but all are damaged.
         """
-        args = self._ocp.args
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged: list[int] = []
+        faults = ""
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            folder = self._run_dir / "checkpoints" / str(step)
+            found: Any = None
             try:
-                found: Any = self._manager.restore(
-                    step,
-                    args=args.Composite(
-                        weights=args.StandardRestore(_abstract(weights)),
-                        optimizer=args.StandardRestore(_abstract(optimizer)),
-                        progress=args.JsonRestore(),
-                    ),
-                )
+                if processes.is_first():
+                    checksums.check(folder)
+                found = self._restore_step(step, weights, optimizer)
             # Orbax and TensorStore raise all kinds of exceptions on damaged files.
             except Exception as error:
-                report(f"checkpoint of step {step} is damaged ({first_line(error)})")
-                found = None
+                faults = f"checkpoint of step {step} is damaged ({first_line(error)})"
+                report(faults)
             if processes.any_of(found is None):
-                processes.on_first(lambda step=step: self._set_aside(step))
-                self._manager.reload()
+                damaged.append(step)
                 continue
-            self._policy.best_step = found.progress["best_step"]
-            return step, found.weights, found.optimizer, found.progress
-        if steps:
+            if damaged:
+                processes.on_first(lambda: self._set_aside(damaged))
+                self._manager.reload()
+            self._policy.best_step = found[-1]["best_step"]
+            return step, *found
+        if damaged or (self._run_dir / "damaged").exists():
             raise ValueError(
-                f"{self._run_dir}: no checkpoint could be read; start in a new folder"
+                f"{self._run_dir}: no checkpoint could be read"
+                f"{faults and ': ' + faults}; start in a new folder"
             )
         return None
+
+    def _restore_step(
+        self, step: int, weights: Any, optimizer: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        args = self._ocp.args
+        found: Any = self._manager.restore(
+            step,
+            args=args.Composite(
+                weights=args.StandardRestore(_abstract(weights)),
+                optimizer=args.StandardRestore(_abstract(optimizer)),
+                progress=args.JsonRestore(),
+            ),
+        )
+        from_json(_Progress, found.progress, ("best_step",))  # raises, if damaged
+        return found.weights, found.optimizer, found.progress
 
     def wait(self) -> None:
         """Wait until everything is written, or raise OSError as `save` does."""
@@ -141,12 +178,20 @@ class RunCheckpoints:
                 f"{kept}; {free_gb:.1f} GB are free there: make room and start again"
             ) from error
 
-    def _set_aside(self, step: int) -> None:
+    def _write_checksums(self) -> None:
+        """Write those of the step that was saved, before it gets its name."""
+        if processes.is_first():
+            folder = self._run_dir / "checkpoints"
+            unfinished = folder.glob(f"{self._saving}.orbax-checkpoint-tmp*")
+            checksums.write(next(unfinished, folder / str(self._saving)))
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
         damaged = self._run_dir / "damaged"
         damaged.mkdir(exist_ok=True)
         taken = len(list(damaged.iterdir()))
-        folder = self._run_dir / "checkpoints" / str(step)
-        folder.rename(damaged / f"{step}-{taken}")
+        for number, step in enumerate(steps, start=taken):
+            folder = self._run_dir / "checkpoints" / str(step)
+            folder.rename(damaged / f"{step}-{number}")
 
 
 @dataclasses.dataclass

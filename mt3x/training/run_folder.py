@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mt3x.files import locked, write_whole
-from mt3x.models.weights_file import flatten
+from mt3x.models.weights_file import flatten, read_object
 from mt3x.training.run_log import RunLog, read_curve
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class RunFolder:
         """The contents of `config.json`.
 
         Raises:
-          ValueError: there is no run yet.
+          ValueError: there is no run yet, or the file is damaged.
         """
         if not self._config.is_file():
             raise ValueError(
                 f"{self.path} holds no run yet; name a --gin_file to start one"
             )
-        return json.loads(self._config.read_text(encoding="utf-8"))
+        return read_object(self._config)
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -117,14 +117,18 @@ def write_config(
         defaults of this version.
 
     Raises:
-      ValueError: the folder's run differs in a setting that is not free.
+      ValueError: the folder's run differs in a setting that is not free, or its config
+        is damaged.
     """
     given = _as_json(config)
     path = folder / "config.json"
     if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_object(path)
         if read is not None:
-            earlier = _as_json(read(earlier))
+            try:
+                earlier = _as_json(read(earlier))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
         was, now = flatten(earlier), flatten(given)
         differing = [
             f"{name.replace('/', '.')} {was.get(name)!r} -> {now.get(name)!r}"

@@ -12,13 +12,17 @@ import importlib.util
 import io
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mt3x.files import write_whole
+
+# How long what TensorBoard is to show may wait in memory.
+_FLUSH_S = 30.0
 
 
 class RunLog:
@@ -56,7 +60,7 @@ class RunLog:
         self._curve.add(step, values)
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                self._board.add("scalar", step, name, value)
         shown = {k: v for k, v in values.items() if k != "learning_rate"}
         if self._bar is not None:
             self._bar.show(shown)
@@ -67,20 +71,20 @@ class RunLog:
     def add_picture(self, step: int, name: str, picture_HxWx3: np.ndarray) -> None:
         """Give TensorBoard a picture (uint8)."""
         if self._board is not None:
-            self._board.add_image(name, picture_HxWx3, step, dataformats="HWC")
+            self._board.add("image", step, name, picture_HxWx3, dataformats="HWC")
 
     def add_sound(
         self, step: int, name: str, samples_Sx2: np.ndarray, sample_rate_hz: int
     ) -> None:
         """Give TensorBoard a sound in stereo, where soundfile can encode it."""
         if self._board is not None and importlib.util.find_spec("soundfile"):
-            self._board.add_audio(name, samples_Sx2, step, sample_rate_hz)
+            self._board.add("audio", step, name, samples_Sx2, sample_rate_hz)
 
     def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
         if self._bar is not None:
             self._bar.close()
+        if self._board is not None:
+            self._board.close()
 
 
 class LearningCurve:
@@ -108,10 +112,31 @@ class LearningCurve:
 
 
 def read_curve(path: str | Path) -> list[dict[str, float]]:
-    """Return the rows of a learning curve, each with what its step measured."""
+    """Return the rows of a learning curve, each with what its step measured.
+
+    Raises:
+      ValueError: a row is damaged; its line is named.
+      OSError: the file cannot be read.
+    """
+    found: list[dict[str, float]] = []
     with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        return [{k: float(v) for k, v in row.items() if v != ""} for row in rows]
+        rows = csv.DictReader(file, strict=True)
+        try:
+            for row in rows:
+                # Of a row that is cut or too long, the reader makes None.
+                if None in row or None in row.values():
+                    raise ValueError("it has not as many values as the header")
+                values = {k: float(v) for k, v in row.items() if v != ""}
+                step = values.get("step", -1.0)
+                if not step.is_integer() or step < 0:
+                    raise ValueError("it has no step")
+                found.append(values)
+        except (ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path}: line {max(rows.line_num, 1)} is damaged ({error}); "
+                "delete the line, or move the file away"
+            ) from error
+    return found
 
 
 class _Bar:
@@ -166,11 +191,61 @@ def _open_bar(first_step: int, last_step: int) -> _Bar | None:
         return None
 
 
-def _open_tensorboard(folder: Path, first_step: int) -> Any | None:
+class _Board:
+    """A file for TensorBoard.
+
+    tensorboardX's SummaryWriter writes in a thread, which ends where a disk is full:
+    the run would then wait for it forever. Here the caller writes, and is told.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
+
+        messages: Any = event_pb2  # made at run time
+        self._summary, self._event = summary, messages.Event
+        self._folder = folder
+        self._flushed_s = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            self._writer = event_file_writer.EventsWriter(str(folder / "events"))
+            if first_step:  # what came after it in earlier files is not shown
+                start = messages.SessionLog(status=messages.SessionLog.START)
+                for about in (
+                    {"file_version": "brain.Event:2"},
+                    {"session_log": start},
+                ):
+                    self._writer.write_event(self._event(step=first_step + 1, **about))
+
+    def add(self, kind: str, step: int, *args: Any, **options: Any) -> None:
+        """Add what the function `kind` of tensorboardX.summary makes of the rest."""
+        made = getattr(self._summary, kind)(*args, **options)
+        with self._explained():
+            self._writer.write_event(
+                self._event(wall_time=time.time(), step=step, summary=made)
+            )
+            if time.monotonic() > self._flushed_s + _FLUSH_S:
+                self._writer.flush()
+                self._flushed_s = time.monotonic()
+
+    def close(self) -> None:
+        with self._explained():
+            self._writer.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(
+                f"cannot write {self._folder}: {error.strerror or error}; check the "
+                "folder's permissions and free space"
+            ) from error
+
+
+def _open_tensorboard(folder: Path, first_step: int) -> _Board | None:
     try:
-        from tensorboardX import SummaryWriter
+        return _Board(folder, first_step)
     except ImportError:
         print("tensorboardX is not installed: no TensorBoard files", file=sys.stderr)
         return None
-    purge = first_step + 1 if first_step else None
-    return SummaryWriter(str(folder), purge_step=purge, flush_secs=30)

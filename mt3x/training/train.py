@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,7 @@ def train(
         processes.on_first(lambda: stack.enter_context(claimed))
         signals = stack.enter_context(_signals())
         trace = None if trace_dir is None else Path(trace_dir)
-        run = _Run(config, objective, batches, folder, evaluate, trace)
-        stack.callback(run.close)
+        run = _Run(config, objective, batches, folder, evaluate, trace, stack)
         return run.loop(signals)
 
 
@@ -166,6 +165,7 @@ class _Run:
         folder: RunFolder,
         evaluate: Callable[[Any], Mapping[str, Any]] | None,
         trace_dir: Path | None,
+        stack: ExitStack,
     ) -> None:
         self.config = config
         self.batches = batches
@@ -182,7 +182,7 @@ class _Run:
             "sums": {},  # scalars added up since the last row of the learning curve
             "count": 0,
         }
-        self.saver = folder.checkpoints(config.keep)
+        self.saver = stack.enter_context(_closing(folder.checkpoints(config.keep)))
         self.saved_step = -1
         self.asked_to_stop = False
         self.flags = [partitioning.on_each_device(self.mesh, f) for f in (False, True)]
@@ -191,7 +191,8 @@ class _Run:
             step.state["weights"], step.state["optimizer"], notes.append
         )
         if found is not None:
-            self.step, weights, optimizer, self.progress = found
+            self.step, weights, optimizer, progress = found
+            self.progress |= progress
             self.state = {"weights": weights, "optimizer": optimizer}
             self.saved_step = self.step
             notes.append(f"resuming from step {self.step}")
@@ -209,9 +210,9 @@ class _Run:
                     text = report.text()
                     processes.on_first(lambda: folder.write(REPORT_FILE, text))
             self.state = step.init(given)
-        self.log = (
-            folder.log(self.step, config.steps) if processes.is_first() else RunLog()
-        )
+        first = processes.is_first()
+        log = folder.log(self.step, config.steps) if first else RunLog()
+        self.log = stack.enter_context(_closing(log))
         for line in notes:
             self.log.say(line)
         kinds = [device.device_kind for device in self.mesh.devices.flat]
@@ -224,6 +225,7 @@ class _Run:
         self.trace_dir = trace_dir
         self.traced_steps = range(self.step + 5, self.step + 10)
         self.tracing = False
+        stack.callback(self._stop_trace)
 
     def loop(self, signals: list[int]) -> Outcome:
         config = self.config
@@ -306,11 +308,9 @@ class _Run:
             self.step, reason, self.progress["best_step"], self.progress["best_score"]
         )
 
-    def close(self) -> None:
+    def _stop_trace(self) -> None:
         if self.tracing:
             jax.profiler.stop_trace()
-        self.saver.close()
-        self.log.close()
 
     def _record(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Check a step's scalars and add them up; write a row at the log interval."""
@@ -374,6 +374,22 @@ class _Run:
             elif np.ndim(value) == 2 and (rate_hz := self.throughput.sample_rate_hz):
                 self.log.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
         self.throughput.paused(time.perf_counter() - begin_s)
+
+
+@contextmanager
+def _closing(part: Any) -> Iterator[Any]:
+    """Close a part of the run in the end.
+
+    What closing raises does not take the place of an error that is on its way: it is of
+    the same kind (a full disk), and tells less.
+    """
+    try:
+        yield part
+    except BaseException:
+        with suppress(Exception):
+            part.close()
+        raise
+    part.close()
 
 
 @contextmanager

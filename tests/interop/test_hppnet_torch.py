@@ -107,17 +107,118 @@ def test_nothing_in_a_file_is_run(tmp_path):
     assert trace.exists()
 
 
-def tensor_archive(path: Path, size: tuple, stride: tuple, data: bytes) -> Path:
-    """A state dict of one float tensor, its pickle as torch writes it."""
-    storage = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI3\ntQ"
-    numbers = "".join(f"I{n}\n" for n in size)
-    steps = "".join(f"I{n}\n" for n in stride)
-    body = f"(dS'w'\nctorch._utils\n_rebuild_tensor_v2\n({storage}I0\n({numbers}t"
-    body += f"({steps}tI00\nNtRs."
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("m/data.pkl", body.encode())
+def storage(count: int = 3, kind: str = "Float", key: str = "0") -> str:
+    """What a pickle of torch has for the stored part `data/KEY`."""
+    return f"(S'storage'\nctorch\n{kind}Storage\nS'{key}'\nS'cpu'\nI{count}\ntQ"
+
+
+def view(base: str, size: tuple, stride: tuple, offset: int = 0) -> str:
+    """What a pickle of torch has for a tensor."""
+    sizes, steps = ("".join(f"I{n}\n" for n in x) for x in (size, stride))
+    numbers = f"({base}I{offset}\n({sizes}t({steps}tI00\nNt"
+    return f"ctorch._utils\n_rebuild_tensor_v2\n{numbers}R"
+
+
+def pickled_archive(path: Path, body: str | bytes, data: bytes = bytes(12)) -> Path:
+    """An archive with a pickle and the bytes of one storage, compressed."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", body)
         archive.writestr("m/data/0", data)
     return path
+
+
+def tensor_archive(path: Path, size: tuple, stride: tuple, data: bytes) -> Path:
+    """A state dict of one float tensor, its pickle as torch writes it."""
+    return pickled_archive(path, f"(dS'w'\n{view(storage(), size, stride)}s.", data)
+
+
+def module(group: str, value: str) -> str:
+    """What a pickle has for a module with this state of one of its groups."""
+    return f"ca\nM\n(tR(dS'{group}'\n{value}sb."
+
+
+SCALAR = view(storage(), (1,), (1,))
+PAST = view(view(storage(), (1, 3), (3, 1)), (2,), (1,), offset=1)
+DAMAGED = {
+    "a tensor of a tensor": f"(dS'w'\n{PAST}s.",
+    "a tensor of a text": f"(dS'w'\n{view(chr(78), (1,), (1,))}s.",
+    "an offset past the end": f"(dS'w'\n{view(storage(), (1,), (1,), 3)}s.",
+    "an offset before it": f"(dS'w'\n{view(storage(), (1,), (1,), -1)}s.",
+    "an offset of 2^64": f"(dS'w'\n{view(storage(), (1,), (1,), 2**64)}s.",
+    "a stride of 2^62": f"(dS'w'\n{view(storage(), (2,), (2**62,))}s.",
+    "sizes whose product is 2^64": f"(dS'w'\n{view(storage(), (2**32,) * 2, (0, 0))}s.",
+    "more sizes than strides": f"(dS'w'\n{view(storage(), (1, 1), (1,))}s.",
+    "100 dimensions": f"(dS'w'\n{view(storage(), (1,) * 100, (1,) * 100)}s.",
+    "a storage of negative size": f"(dS'w'\n{view(storage(-3), (1,), (1,))}s.",
+    "a storage larger than its data": f"(dS'w'\n{view(storage(4), (1,), (1,))}s.",
+    "a storage smaller than its data": f"(dS'w'\n{view(storage(2), (1,), (1,))}s.",
+    "a storage of two types": f"(dS'a'\n{SCALAR}s"
+    f"S'b'\n{view(storage(kind='Int'), (1,), (1,))}s.",
+    "a storage of gigabytes": f"(dS'w'\n{view(storage(2**40), (1,), (1,))}s.",
+    "a storage that is not there": f"(dS'w'\n{view(storage(key='9'), (1,), (1,))}s.",
+    "an identifier that is a text": "S'storage'\nQ.",
+    "an identifier of odd parts": "(S'storage'\n(t(tS'cpu'\nI3\ntQ.",
+    "a state for a tensor": f"(dS'w'\n{SCALAR}(dS'size'\n(tsbs.",
+    "a state for a type": "ctorch\nFloatStorage\n(dS'dtype'\nS'O'\nsb.",
+    "a state for what makes views": "ctorch._utils\n_rebuild_tensor_v2\n(d(dtb.",
+    "parameters that are a number": module("_parameters", "I5\n"),
+    "modules that are a text": module("_modules", "S'abc'\n"),
+    "a module in itself": "ca\nM\n(tRp0\n(dS'_modules'\n(dS'm'\ng0\nssb.",
+    "a memo of gigabytes": b"Nr\xff\xff\xff\x3f.",
+    "tuples in each other": b"})" + b"\x85" * 300_000 + b"Ns.",
+    "bytes of 2^62": b"\x80\x05\x8e" + (2**62).to_bytes(8, "little") + b"x.",
+    "a large pickle": b"N0" * 2**20 + b"N.",
+}
+
+
+@pytest.mark.parametrize("body", DAMAGED.values(), ids=DAMAGED)
+def test_hostile_pickles_are_refused(tmp_path, body):
+    path = pickled_archive(tmp_path / "bad.pt", body)
+    with pytest.raises(ValueError, match=r"bad\.pt: damaged") as error:
+        read_torch_file(path)
+    assert "\n" not in str(error.value)
+
+
+def test_dicts_in_each_other_hold_no_tensors(tmp_path):
+    path = pickled_archive(tmp_path / "bad.pt", "(dp0\nS'a'\n(dp1\nS'b'\ng0\nss.")
+    with pytest.raises(ValueError, match="holds no named tensors"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize("part", ["m/data.pkl", "m/data/0"])
+def test_small_archives_that_unpack_to_much_are_refused(tmp_path, part):
+    parts = {
+        "m/data.pkl": f"(dS'w'\n{view(storage(2**26 + 1), (1,), (1,))}s.",
+        "m/data/0": bytes(4),
+        part: bytes(4 * 2**26 + 4),
+    }
+    with zipfile.ZipFile(tmp_path / "bad.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match=r"bad\.pt: damaged.*(more than|over) "):
+        read_torch_file(tmp_path / "bad.pt")
+
+
+METHODS = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_damaged_compression_is_told(tmp_path, method):
+    path = tmp_path / "bad.pt"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("m/data.pkl", pickle.dumps(dict.fromkeys(range(1000)), 2))
+    data = bytearray(path.read_bytes())
+    data[44:80] = b"\xff" * 36
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"bad\.pt: damaged"):
+        read_torch_file(path)
+
+
+def test_attributes_of_a_state_dict_are_passed_over(tmp_path):
+    """PyTorch's carry `_metadata`."""
+    body = f"ccollections\nOrderedDict\n(tRS'w'\n{view(storage(), (3,), (1,))}s"
+    body += "(dS'_metadata'\n(dsS'items'\nI1\nsb."
+    assert read_torch_file(pickled_archive(tmp_path / "a.pt", body)).keys() == {"w"}
 
 
 def test_tensors_must_lie_in_their_storage(tmp_path):
@@ -176,6 +277,9 @@ def test_other_models_are_refused():
     with pytest.raises(ValueError, match=r"shape \(8, 8, 3, 1\)"):
         import_hppnet(state)
     state = seeded(ONE) | {name: np.full((8, 8, 5, 1), np.nan)}
+    with pytest.raises(ValueError, match="not finite"):
+        import_hppnet(state)
+    state = seeded(ONE) | {name: np.full((8, 8, 5, 1), 1e300)}
     with pytest.raises(ValueError, match="not finite"):
         import_hppnet(state)
 

@@ -169,6 +169,102 @@ def test_mixed_checkpoints(folder):
         read_t5x(folder)
 
 
+DESCRIBED = {
+    "driver": "zarr",
+    "kvstore": {"driver": "file", "path": "x"},
+    "dtype": "float32",
+    "metadata": {"shape": [16]},
+}
+
+
+def put(*names):
+    """Return what puts a value at a place of the state's tree."""
+
+    def change(tree, value):
+        for name in names[:-1]:
+            tree = tree[name]
+        tree[names[-1]] = value
+
+    return change
+
+
+STATE = put("optimizer", "state")
+STEP = put("optimizer", "state", "step")
+MUTABLES = put("optimizer", "flax_mutables")
+NORM = put("optimizer", "target", "encoder", "encoder_norm", "scale")
+DECODER = put("optimizer", "target", "decoder")
+NESTED: dict = {}
+for _ in range(500):
+    NESTED = {"a": NESTED}
+ODD_STATES = [
+    (STATE, "x"),
+    (STEP, None),
+    (STEP, {"a": 1}),
+    (STEP, float("inf")),
+    (STEP, -1),
+    (STEP, np.zeros(2, np.int32)),
+    (MUTABLES, 5),
+    (MUTABLES, {"batch_stats": 5}),
+    (MUTABLES, {"batch_stats": {"encoder": {"encoder_norm": {"scale": {"a": 1}}}}}),
+    (NORM, "x"),
+    (NORM, None),
+    (NORM, np.full(16, np.nan, np.float32)),
+    (NORM, {**DESCRIBED, "kvstore": "x"}),
+    (NORM, {**DESCRIBED, "kvstore": {}}),
+    (NORM, {**DESCRIBED, "kvstore": {"path": 5}}),
+    (NORM, {**DESCRIBED, "metadata": {}}),
+    (NORM, {**DESCRIBED, "driver": None}),
+    (NORM, {**DESCRIBED, "driver": "json"}),
+    (NORM, {"driver": "zarr"}),
+    (NORM, DESCRIBED),
+    (DECODER, [1, 2]),
+    (DECODER, NESTED),
+    (DECODER, {1: np.zeros(1)}),
+]
+
+
+@pytest.mark.parametrize(("change", "value"), ODD_STATES)
+def test_odd_states_are_told(tmp_path, change, value):
+    path = write_t5x(tmp_path, random_params(SMALL_TOKENS), SMALL_TOKENS.to_dict())
+    file = path / "checkpoint"
+    tree = serialization.msgpack_restore(file.read_bytes())
+    change(tree, value)
+    file.write_bytes(serialization.msgpack_serialize(tree))
+    with pytest.raises(ValueError, match="checkpoint_0: ") as error:
+        convert(path, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["../../secret", "{}/secret", "a/../../../secret", "/"]
+)
+def test_arrays_lie_in_the_checkpoint(folder, tmp_path, path):
+    """A description may not have files of other folders read."""
+    (folder / ARRAY).rename(tmp_path / "secret")
+    file = folder / "checkpoint"
+    tree = serialization.msgpack_restore(file.read_bytes())
+    kernel = tree["optimizer"]["target"]["encoder"]["layers_0"]["mlp"]["wo"]["kernel"]
+    kernel["kvstore"]["path"] = path.format(tmp_path)
+    file.write_bytes(serialization.msgpack_serialize(tree))
+    with pytest.raises(ValueError, match=r"wo/kernel lies outside of the checkpoint"):
+        read_t5x(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"objective": [1]}', '{"objective": {'])
+def test_a_damaged_config_is_told_by_its_file(tmp_path, text):
+    path = write_t5x(tmp_path, random_params(SMALL_TOKENS), SMALL_TOKENS.to_dict())
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json: "):
+        convert(path, tmp_path / "out")
+
+
+def test_arrays_that_unpack_to_far_more_than_their_files(folder, monkeypatch):
+    monkeypatch.setattr(weights_file, "_UNPACKED_BYTES", 0)
+    monkeypatch.setattr(weights_file, "_UNPACKED_RATIO", 0.001)
+    with pytest.raises(ValueError, match=r"checkpoint_4321: its arrays would take"):
+        read_t5x(folder)
+
+
 def test_another_network(folder, tmp_path):
     """One whose parameters have other names: the error says which."""
     data = (folder / "checkpoint").read_bytes()

@@ -307,9 +307,9 @@ def test_initial_values():
 def test_bad_config():
     with pytest.raises(ValueError, match=r"remat must be one of.*'some'"):
         Seq2SeqConfig(remat="some")
-    with pytest.raises(ValueError, match="no 'gulu'"):
+    with pytest.raises(ValueError, match="'gulu' is none of linear"):
         Seq2SeqConfig(mlp_activations=("gulu", "linear"))
-    with pytest.raises(ValueError, match="num_heads must be 1 or more, found 0"):
+    with pytest.raises(ValueError, match="num_heads=0: give a whole number from 1"):
         Seq2SeqConfig(num_heads=0)
 
 

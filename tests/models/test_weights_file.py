@@ -1,5 +1,7 @@
 """Weights files and run folders: round trips, damage, other models."""
 
+import json
+import struct
 import subprocess
 import sys
 
@@ -70,6 +72,67 @@ def test_truncated_file(file, size):
     data = file.read_bytes()
     file.write_bytes(data[:size])
     with pytest.raises(ValueError, match=r"w\.safetensors.*mt3x export"):
+        weights_file.load(file)
+
+
+def change_header(file, **entries):
+    """Give a weights file other entries in its header; None takes one out."""
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    texts = header["__metadata__"] | entries
+    header["__metadata__"] = {k: v for k, v in texts.items() if v is not None}
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"config": None},
+        {"config": "{"},
+        {"config": "[]"},
+        {"config": "[" * 50_000},
+        {"metadata": None},
+        {"metadata": ""},
+        {"metadata": "5"},
+        {"metadata": '{"step": 5}'},
+    ],
+)
+def test_a_damaged_header_is_told(file, entries):
+    change_header(file, **entries)
+    with pytest.raises(ValueError, match=r"w\.safetensors: .*mt3x export") as error:
+        weights_file.load(file)
+    assert "\n" not in str(error.value)
+
+
+def test_a_flipped_bit_is_noticed(file):
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"w\.safetensors: damaged, .*as they were"):
+        weights_file.load(file)
+    # Files of older versions have no checksum.
+    change_header(file, sha256=None)
+    weights_file.load(file)
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a/b/c/d")])
+def test_an_array_named_like_a_folder_of_others_is_told(file, names):
+    from safetensors.numpy import save_file
+
+    metadata = {"format": weights_file.FORMAT, "config": "{}", "metadata": "{}"}
+    save_file(dict.fromkeys(names, np.zeros(2)), file, metadata=metadata)
+    with pytest.raises(ValueError, match=r"w\.safetensors: a.* array"):
+        weights_file.load(file)
+
+
+def test_what_is_not_finite_is_not_loaded(file):
+    from safetensors.numpy import save_file
+
+    metadata = {"format": weights_file.FORMAT, "config": "{}", "metadata": "{}"}
+    save_file({"a": np.float32([1, np.nan])}, file, metadata=metadata)
+    with pytest.raises(ValueError, match=r"w\.safetensors: parameter a is not finite"):
         weights_file.load(file)
 
 
@@ -153,6 +216,58 @@ def test_damaged_step_of_a_run_folder(run_dir):
         weights_file.load(run_dir)
 
 
+def flip(folder):
+    """Flip a bit in the largest file of the arrays."""
+    largest = max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    return largest.name
+
+
+def test_a_flipped_bit_in_a_step_is_noticed_and_the_one_before_taken(run_dir):
+    name = flip(run_dir / "checkpoints" / "2" / "weights")
+    with pytest.warns(UserWarning, match=f"{name} is not as it was saved.*, skipped"):
+        assert weights_file.load(run_dir).metadata == {"step": "3"}
+    (run_dir / "checkpoints" / "3" / "checksums.json").unlink()
+    assert weights_file.load(run_dir / "checkpoints" / "3").metadata == {"step": "3"}
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"best_st'])
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_damaged_progress_of_the_newest_step(run_dir, text, has_checksums):
+    newest = run_dir / "checkpoints" / "3"
+    progress = newest / "progress" / "metadata"
+    progress.unlink() if text is None else progress.write_text(text)
+    if not has_checksums:
+        (newest / "checksums.json").unlink()
+    with pytest.warns(UserWarning, match=r"checkpoints/3/progress: damaged .*skipped"):
+        assert weights_file.load(run_dir).metadata == {"step": "2"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"objective": [1]}', "[" * 5000])
+def test_damaged_config_of_a_run(run_dir, text):
+    (run_dir / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run/config\.json: ") as error:
+        weights_file.load(run_dir)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_with_nothing_in_it_is_skipped(run_dir):
+    (run_dir / "checkpoints" / "4" / "nothing").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=r"4/progress: damaged .*skipped"):
+        assert weights_file.load(run_dir).metadata == {"step": "2"}
+
+
+def test_arrays_that_unpack_to_far_more_than_their_files(tmp_path, monkeypatch):
+    zeros = {"a": np.zeros(2**20, np.float32)}
+    weights_file.save_checkpoint(tmp_path / "model", zeros, {})
+    weights_file.load(tmp_path / "model")
+    monkeypatch.setattr(weights_file, "_UNPACKED_BYTES", 2**20)
+    with pytest.raises(ValueError, match=r"model: damaged .*would take 0\.00419 GB"):
+        weights_file.load(tmp_path / "model")
+
+
 def test_what_is_saved_is_what_was_given(tmp_path):
     """Saving goes on in the background while the trainer counts on."""
     saver = RunCheckpoints(tmp_path, keep=1)
@@ -204,6 +319,14 @@ def test_checkpoint_folder(tmp_path):
     weights_file.save_checkpoint(path, other, {}, overwrite=True)
     assert weights_file.load(path).params.keys() == {"a"}
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_flipped_bit_in_a_checkpoint_folder_is_noticed(tmp_path):
+    path = tmp_path / "model"
+    weights_file.save_checkpoint(path, PARAMS, CONFIG)
+    name = flip(path / "weights")
+    with pytest.raises(ValueError, match=f"model: damaged .*{name} is not as it was"):
+        weights_file.load(path)
 
 
 def test_other_folders_are_not_replaced(tmp_path):

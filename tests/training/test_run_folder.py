@@ -63,6 +63,27 @@ def test_a_config_of_no_run_is_told(older):
         write(older, EXPERIMENT)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"train": ',
+        "[" * 5000,
+        '{"data": [], "objective": {}, "train": {}}',
+        '{"data": {"validation": 5}, "objective": {}, "train": {}}',
+    ],
+)
+def test_a_damaged_config_is_told_by_its_file(older, text):
+    (older / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json: ") as error:
+        write(older, EXPERIMENT)
+    assert "\n" not in str(error.value)
+    if not text.startswith('{"data"'):
+        with pytest.raises(ValueError, match=r"config\.json: "):
+            _ = RunFolder(older).config
+
+
 def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
     """The lock goes with the block; the message names the process that holds it."""
     folder = RunFolder(tmp_path / "run")

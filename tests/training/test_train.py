@@ -16,7 +16,7 @@ from toy_objective import ToyBatches, ToyConfig, ToyObjective
 
 from mt3x.models import weights_file
 from mt3x.training.optimizers import OptimizerConfig
-from mt3x.training.run_log import read_curve
+from mt3x.training.run_log import RunLog, read_curve
 from mt3x.training.train import TrainConfig, train
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -248,6 +248,53 @@ def test_damaged_checkpoint_is_set_aside(tmp_path, capfd):
     assert "step 6 is damaged" in text and "resuming from step 3" in text
     assert outcome.step == 6 and losses(tmp_path) == before
     assert newest.is_dir() and (tmp_path / "damaged").is_dir()
+
+
+@pytest.mark.parametrize("has_checksums", [True, False])
+def test_a_run_whose_every_step_is_damaged_never_starts_anew(tmp_path, has_checksums):
+    train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    for step in ("3", "6"):
+        folder = tmp_path / "checkpoints" / step
+        (folder / "progress" / "metadata").write_text("{}")
+        if not has_checksums:
+            (folder / "checksums.json").unlink()
+    before = sorted(tmp_path.rglob("checkpoints/**/*"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no checkpoint could be read: .*step 3"):
+            train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+        assert sorted(tmp_path.rglob("checkpoints/**/*")) == before
+    # As earlier versions left it.
+    (tmp_path / "checkpoints").rename(tmp_path / "damaged")
+    with pytest.raises(ValueError, match="no checkpoint could be read; start in a new"):
+        train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path, capfd):
+    train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    newest = tmp_path / "checkpoints" / "6" / "optimizer"
+    largest = max(newest.rglob("d/*"), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    capfd.readouterr()
+    train(CONFIG, ToyObjective(), ToyBatches(), tmp_path)
+    text = capfd.readouterr().err
+    assert f"{largest.name} is not as it was saved" in text
+    assert "resuming from step 3" in text
+
+
+def test_errors_of_closing_do_not_hide_what_ended_the_run(tmp_path, monkeypatch):
+    close = RunLog.close
+
+    def full(log):
+        close(log)
+        raise OSError("no space left")
+
+    monkeypatch.setattr(RunLog, "close", full)
+    with pytest.raises(ValueError, match="loss is nan"):
+        train(CONFIG, ToyObjective(), ToyBatches(bad_step=4), tmp_path / "a")
+    with pytest.raises(OSError, match="no space left"):
+        train(CONFIG, ToyObjective(), ToyBatches(), tmp_path / "b")
 
 
 FULL = """
