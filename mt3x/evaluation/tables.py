@@ -47,7 +47,7 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
       frame_rate_hz: of their integrated scores, where they have them.
     """
     instruments = mean_of_instruments(results)
-    is_aligned = results[0].shift_s is not None
+    is_aligned = any(result.shift_s is not None for result in results)
     console = Console(file=sys.stdout, highlight=False)
     columns = ["piece", "notes", *TITLES.values()]
     columns += ["+program"] if instruments else []
@@ -58,6 +58,8 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
         cells = _percent(numbers)
         if result.shift_s is not None:
             cells.append(f"{1000 * result.shift_s:+.1f}")
+        elif is_aligned:
+            cells.append("none")
         table.add_row(Text(result.name), str(result.num_ref), *cells)
     console.print(table)
 
