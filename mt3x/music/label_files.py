@@ -16,8 +16,9 @@ LATEST_S = 1e9
 """No time may be later, or earlier than its negative; frames and ticks of later ones
 would not fit into whole numbers."""
 MOST_TEXT_BYTES = 64_000_000
-"""A table has a million notes then. More memory than a computer has may be too little
-for larger ones."""
+"""A table has a million notes then; larger ones would take gigabytes."""
+
+READ_BYTES = 1 << 20
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error)
 
@@ -47,14 +48,18 @@ def read_limited(source: str | os.PathLike[str] | IO, most: int) -> bytes | str:
     if isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
             return read_limited(file, most)
-    data = source.read(most + 1)
-    if len(data) > most:
+    parts = [source.read(0)]
+    size = 0
+    while size <= most and (part := source.read(READ_BYTES)):
+        parts.append(part)
+        size += len(part)
+    if size > most:
         name = getattr(source, "name", "the data")
         raise ValueError(
             f"{name}: more than {most / 1e6:.0f} MB, which no file of notes has; "
             "check that it is one"
         )
-    return data
+    return parts[0].join(parts)
 
 
 def read_text(source: str | os.PathLike[str] | IO[str]) -> tuple[str, str]:

@@ -31,6 +31,8 @@ def read_musicnet_notes(path: Path) -> Notes:
     _, text = read_text(path)
     with naming(path, "not a label file of MusicNet"):
         rows = csv.DictReader(io.StringIO(text, newline=None))
+        if missing := set(_COLUMNS).difference(rows.fieldnames or ()):
+            raise ValueError(f"no column {min(missing)}")
         values = [[float(row[name]) for name in _COLUMNS] for row in rows]
         start, end, pitch, instrument = np.array(values).reshape(-1, len(_COLUMNS)).T
         return Notes(
