@@ -79,10 +79,8 @@ def parse_midi(name: str, data: bytes) -> MidiFile:
     header = data[start : start + 14]
     if len(header) < 14:
         raise ValueError(_unreadable(name, "its header breaks off"))
-    length, type, num_tracks, ticks_per_beat = struct.unpack(">4xIHHh", header)
-    at = start + 8 + length
-    if not _is_boundary(data, at):
-        at = start + 14
+    type, num_tracks, ticks_per_beat = struct.unpack(">8xHHh", header)
+    at = start + 14
     tracks: list[Track] = []
     while len(data) - at >= 8:
         end = _chunk_end(data, at)
@@ -167,8 +165,6 @@ def _read_track(data: bytes, at: int, end: int | None) -> tuple[Track, int]:
         if status == 0xFF:
             kind = data[at]
             length, at = _number(data, at + 1)
-            if at + length > limit:
-                raise IndexError
             if kind == _END_OF_TRACK:
                 return Track(name or "", events, tick), at if end is None else end
             if kind == TEMPO and (tempo := int.from_bytes(data[at : at + 3], "big")):
@@ -187,8 +183,6 @@ def _read_track(data: bytes, at: int, end: int | None) -> tuple[Track, int]:
         size = _NUM_DATA_BYTES.get(kind, 0 if is_system else 2)
         if size < 0:
             raise ValueError(f"has an undefined event at byte {at - begin}")
-        if at + size > limit:
-            raise IndexError
         if not is_system:
             running = status
             if kind in _KEPT:

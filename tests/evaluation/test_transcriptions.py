@@ -233,15 +233,23 @@ def test_one_bad_piece_is_one_line_and_the_others_are_scored(run, tmp_path, name
     assert err.count("\n") == 1
 
 
-def test_times_that_are_no_seconds_are_remarked(run, tmp_path):
-    rate_hz = 44100
-    REF.to_csv(tmp_path / "ref.csv")
-    REF.stretched(rate_hz).to_csv(tmp_path / "est.csv")
-    code, out, err = run(tmp_path / "ref.csv", tmp_path / "est.csv", "--json", "-")
+@pytest.mark.parametrize(
+    "ref_unit, est_unit, named",
+    [(1, 1000, "est"), (44100, 1, "ref"), (44100, 44100, "both"), (1, 2, "none")],
+)
+def test_times_that_are_no_seconds_are_remarked(
+    run, tmp_path, ref_unit, est_unit, named
+):
+    """Milliseconds and samples; the piece is of 9 s."""
+    REF.stretched(ref_unit).to_csv(tmp_path / "ref.csv")
+    REF.stretched(est_unit).to_csv(tmp_path / "est.csv")
+    code, _, err = run(tmp_path / "ref.csv", tmp_path / "est.csv", "--json", "-")
     assert code == 0
-    assert json.loads(out)["mean"]["note"]["f1"] == 0
-    assert "est.csv: its notes reach to 396900 s; are its times in seconds?" in err
-    assert err.count("\n") == 1
+    for name, unit in (("ref", ref_unit), ("est", est_unit)):
+        remark = (
+            f"{name}.csv: its notes reach to {9 * unit} s; are its times in seconds?"
+        )
+        assert (remark in err) == (named in (name, "both"))
 
 
 def test_what_readers_warn_of_is_remarked(run, tmp_path):

@@ -40,6 +40,9 @@ CHUNKS = {
     "length too long, of the first": head(2)
     + chunk(b"MTrk", TEMPO + END, len(TEMPO) + 20)
     + TRACK,
+    "length that ends in a text": head(2)
+    + chunk(b"MTrk", TEMPO + END, len(TEMPO + END) + 12)
+    + chunk(b"MTrk", b"\0\xff\1\x10abcdefghijklmnop" + NOTE + END),
     "length too short": head(2) + chunk(b"MTrk", NOTE + END, 5) + EMPTY,
     "length never filled in": head(1) + chunk(b"MTrk", NOTE + END, 0),
     "length all ones": head(1) + chunk(b"MTrk", NOTE + END, 0xFFFFFFFF),
@@ -105,7 +108,7 @@ DAMAGED = {
     "text that is longer than its track": head(1) + chunk(b"MTrk", b"\0\xff\1\x50a"),
     "no status": file(b"\0\x3c\x64"),
     "undefined status": file(b"\0\xf4"),
-    "endless number": file(b"\xff" * 1000),
+    "event that is longer than its track": head(2) + chunk(b"MTrk", NOTE[:-1]) + TRACK,
     "late": file(b"\xff\xff\xff\xff\xff\xff\x7f" + NOTE[1:]),
     "no tracks": head(1) + b"\0" * 20,
     "header breaks off": head(1)[:12],
@@ -118,6 +121,11 @@ def test_damage_is_an_error_that_names_the_file(tmp_path, name):
     with pytest.raises(ValueError, match=r"bad\.mid: ") as caught:
         Notes.from_midi(tmp_path / "bad.mid")
     assert len(str(caught.value)) < 300
+
+
+def test_endless_numbers_are_not_read_to_their_end():
+    with pytest.raises(ValueError, match="a number that is too large"):
+        parse_midi("a.mid", file(b"\xff" * 1000))
 
 
 def test_large_files_are_not_read(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ REFUSED = {
     "UTF-16 without a mark": ("json", json_note().encode("utf-16-le")),
     "half of UTF-16": ("json", json_note().encode("utf-16")[:-1]),
     "stray quote": ("csv", HEAD + '0,1,"60,1\n' + "0,1,60,1\n" * 30_000),
-    "decimal commas and commas": ("csv", HEAD + "0,5,1,0,60,70\n"),
+    "decimal commas and commas": ("csv", HEAD + "0,5,1,1,60,70\n"),
     "too few cells": ("csv", HEAD + "0.5,1\n"),
     "empty cell": ("csv", HEAD + "0.5,,60,70\n"),
     "late": ("csv", HEAD + "1e10,1e11,60,70\n"),
