@@ -15,8 +15,8 @@ __all__ = ["LATEST_S", "naming", "one_line", "read_limited", "read_text"]
 LATEST_S = 1e9
 """No time may be later, or earlier than its negative; frames and ticks of later ones
 would not fit into whole numbers."""
-MOST_TEXT_BYTES = 64_000_000
-"""A table has a million notes then; larger ones would take gigabytes."""
+MOST_TEXT_BYTES = 32_000_000
+"""A table has a million notes then, and JSON half a day of music."""
 
 READ_BYTES = 1 << 20
 

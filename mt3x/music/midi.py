@@ -64,8 +64,8 @@ PEDAL_THRESHOLD = 64
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat: 120 beats a minute
 TICKS_PER_BEAT = 960
 TICKS_PER_SECOND = TICKS_PER_BEAT * 1_000_000 / DEFAULT_TEMPO_US
-MOST_BYTES = 16_000_000
-"""Files of several million notes are no music; their notes would take gigabytes."""
+MOST_BYTES = 8_000_000
+"""A million notes and more, which no recording has; they would take minutes."""
 MOST_BEATS = 10_000_000
 PITCH_WHEEL_AT_REST = (0, 64)
 LONGEST_DELTA = (1 << 28) - 1
