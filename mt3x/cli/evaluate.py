@@ -174,8 +174,9 @@ def command(
         plot_confusion(*matrix, confusion_path, overwrite=overwrite)
     if "-" not in (json_path, csv_path) and results:
         print_tables(results, frame_rate_hz)
-    for remark in (remark for piece in results for remark in piece.remarks):
-        click.echo(f"warning: {' '.join(remark.split())}", err=True)
+    if csv_path == "-":  # tables and JSON have them
+        for remark in (remark for piece in results for remark in piece.remarks):
+            click.echo(f"warning: {remark}", err=True)
     _report_alone("no estimate for", pairing.ref_alone)
     _report_alone("no reference for", pairing.est_alone)
     for piece in failed:

@@ -42,6 +42,8 @@ PROGRAM_F1 = "Onset + offset + program F1 (full)"
 def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) -> None:
     """Print F1 of every piece, then the mean's precision, recall and F1, in percent.
 
+    What is remarked of pieces comes last.
+
     Args:
       results: of the pieces.
       frame_rate_hz: of their integrated scores, where they have them.
@@ -90,6 +92,9 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
             table.add_row(BAND_TITLES[name], *_percent(vars(score).values()))
         console.print(table)
         _print_by_class(console, band, pieces)
+
+    for remark in (remark for result in results for remark in result.remarks):
+        console.print(Text(f"warning: {remark}"), soft_wrap=True)
 
 
 def _print_by_class(console: Console, band: BandScores, pieces: str) -> None:

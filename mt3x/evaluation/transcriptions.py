@@ -165,7 +165,8 @@ def evaluate_pair(
         raise ValueError(f"{pair.est_path} and {pair.ref_path}: {error}") from error
     if config.align and result.shift_s is None:
         remarks.append(f"{pair.est_path}: no shift is found, and none is taken off")
-    return replace(result, remarks=tuple(dict.fromkeys(remarks)))
+    lines = [" ".join(remark.split()) for remark in remarks]
+    return replace(result, remarks=tuple(dict.fromkeys(lines)))
 
 
 def _scored(
