@@ -16,6 +16,7 @@ CORE = [
     "platformdirs>=4",
     "rich>=13",
     "safetensors>=0.4",
+    "scipy>=1.11",
     "soundfile>=0.12",
     "soxr>=0.5",
 ]
@@ -41,7 +42,6 @@ EXTRAS = {
         "matplotlib>=3.8",
         "optax>=0.2.3",
         "orbax-checkpoint>=0.11",
-        "scipy>=1.11",
         "tensorboardX>=2.6",
     ],
 }

@@ -22,7 +22,8 @@ from mt3x.files import check_writable, write_whole
 @click.option(
     "--align",
     is_flag=True,
-    help="Take each piece's median onset shift off its estimate, and report it.",
+    help="Take each piece's median onset shift (up to 5 s) off its estimate, and "
+    "report it.",
 )
 @click.option(
     "--start",
@@ -173,6 +174,9 @@ def command(
         plot_confusion(*matrix, confusion_path, overwrite=overwrite)
     if "-" not in (json_path, csv_path) and results:
         print_tables(results, frame_rate_hz)
+    if csv_path == "-":  # tables and JSON have them
+        for remark in (remark for piece in results for remark in piece.remarks):
+            click.echo(f"warning: {remark}", err=True)
     _report_alone("no estimate for", pairing.ref_alone)
     _report_alone("no reference for", pairing.est_alone)
     for piece in failed:

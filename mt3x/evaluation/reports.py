@@ -78,6 +78,7 @@ def to_json(
                 "num_est": result.num_est,
                 "shift_s": result.shift_s,
                 **_of_piece(result),
+                "remarks": list(result.remarks),
             }
             for result in results
         ],

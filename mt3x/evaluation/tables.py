@@ -42,12 +42,14 @@ PROGRAM_F1 = "Onset + offset + program F1 (full)"
 def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) -> None:
     """Print F1 of every piece, then the mean's precision, recall and F1, in percent.
 
+    What is remarked of pieces comes last.
+
     Args:
       results: of the pieces.
       frame_rate_hz: of their integrated scores, where they have them.
     """
     instruments = mean_of_instruments(results)
-    is_aligned = results[0].shift_s is not None
+    is_aligned = any(result.shift_s is not None for result in results)
     console = Console(file=sys.stdout, highlight=False)
     columns = ["piece", "notes", *TITLES.values()]
     columns += ["+program"] if instruments else []
@@ -58,6 +60,8 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
         cells = _percent(numbers)
         if result.shift_s is not None:
             cells.append(f"{1000 * result.shift_s:+.1f}")
+        elif is_aligned:
+            cells.append("none")
         table.add_row(Text(result.name), str(result.num_ref), *cells)
     console.print(table)
 
@@ -88,6 +92,9 @@ def print_tables(results: Sequence[PieceResult], frame_rate_hz: float | None) ->
             table.add_row(BAND_TITLES[name], *_percent(vars(score).values()))
         console.print(table)
         _print_by_class(console, band, pieces)
+
+    for remark in (remark for result in results for remark in result.remarks):
+        console.print(Text(f"warning: {remark}"), soft_wrap=True)
 
 
 def _print_by_class(console: Console, band: BandScores, pieces: str) -> None:

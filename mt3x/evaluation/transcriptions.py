@@ -15,7 +15,7 @@ are added where they are asked for. What is added here:
   their names without the ending agree. Where a folder has one name with several
   endings, the first of .mid .midi .tsv .txt .csv .json is taken.
 - Alignment takes the median onset shift of a piece off its estimate, before anything
-  is cut.
+  is cut. Where no shift is found, the piece stays as it is and has a remark.
 - A time range keeps the notes of both sides that begin in it, and clips their offsets
   to its end.
 - The mean is that of the pieces' scores. Pieces without a partner or with an
@@ -24,15 +24,18 @@ are added where they are asked for. What is added here:
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 from mt3x.music.band_metrics import BandScores, band_scores
 from mt3x.music.instrument_metrics import has_instruments, instrument_scores
 from mt3x.music.metrics import (
+    MAX_FRAME_RATE_HZ,
     Cells,
     Scores,
     integrated,
@@ -53,6 +56,10 @@ __all__ = [
     "pair_paths",
 ]
 
+LONGEST_S = 86_400.0
+"""No recording is longer than a day; a table of samples or milliseconds may be."""
+LONGEST_RATIO = 300.0
+"""Nor is it much longer than its transcription, which such a table is."""
 PIECES_PER_WORKER = 32
 """A process takes as long to start as this many pieces take to score."""
 
@@ -75,10 +82,10 @@ class EvaluationConfig:
                 "give an end after the start"
             )
         rate_hz = self.integrated_frame_rate_hz
-        if rate_hz is not None and not 0 < rate_hz < math.inf:
+        if rate_hz is not None and not 0 < rate_hz <= MAX_FRAME_RATE_HZ:
             raise ValueError(
                 f"{rate_hz} frames per second of the integrated score: give a positive "
-                "number"
+                f"number, at most {MAX_FRAME_RATE_HZ:g}"
             )
 
 
@@ -107,11 +114,12 @@ class PieceResult:
     name: str
     num_ref: int
     num_est: int
-    shift_s: float | None  # what was taken off the estimate; None: not aligned
+    shift_s: float | None  # what was taken off the estimate; None: nothing
     scores: Scores
     instruments: dict[str, float] | None  # by MT3's names; None: a single program
     integrated: Cells | None = None  # None: not asked for
     band: BandScores | None = None  # the same
+    remarks: tuple[str, ...] = ()  # what may be wrong with its files
 
 
 @dataclass(frozen=True)
@@ -134,19 +142,44 @@ def evaluate_pair(
       band: add the scores of bands.
 
     Raises:
-      OSError, ValueError: a file cannot be read; the message names it.
+      OSError, ValueError: a file cannot be read, or its notes cannot be compared; the
+        message names it.
     """
-    ref = read_notes(pair.ref_path, config.sustain_pedal)
-    est = read_notes(pair.est_path, config.sustain_pedal)
-    shift_s = None
-    if config.align:
-        shift_s = median_onset_shift(ref, est)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        ref = read_notes(pair.ref_path, config.sustain_pedal)
+        est = read_notes(pair.est_path, config.sustain_pedal)
+    remarks = [str(warning.message) for warning in caught]
+    ref_end_s, est_end_s = (n.offset_s.max(initial=0.0) for n in (ref, est))
+    for path, end_s, other_end_s in (
+        (pair.ref_path, ref_end_s, est_end_s),
+        (pair.est_path, est_end_s, ref_end_s),
+    ):
+        if end_s > LONGEST_S or end_s > LONGEST_RATIO * other_end_s > 0:
+            remarks.append(
+                f"{path}: its notes reach to {end_s:.0f} s; are its times in seconds?"
+            )
+    try:
+        result = _scored(pair.name, ref, est, config, full, band)
+    except ValueError as error:
+        raise ValueError(f"{pair.est_path} and {pair.ref_path}: {error}") from error
+    if config.align and result.shift_s is None:
+        remarks.append(f"{pair.est_path}: no shift is found, and none is taken off")
+    lines = [" ".join(remark.split()) for remark in remarks]
+    return replace(result, remarks=tuple(dict.fromkeys(lines)))
+
+
+def _scored(
+    name: str, ref: Notes, est: Notes, config: EvaluationConfig, full: bool, band: bool
+) -> PieceResult:
+    shift_s = median_onset_shift(ref, est) if config.align else None
+    if shift_s is not None:
         est = est.shift(-shift_s)
     ref = ref.clip(config.start_s, config.end_s)
     est = est.clip(config.start_s, config.end_s)
     frame_rate_hz = config.integrated_frame_rate_hz
     return PieceResult(
-        pair.name,
+        name,
         len(ref),
         len(est),
         shift_s,
@@ -205,7 +238,13 @@ def _evaluate_each(
         return list(map(_evaluate_or_fail, jobs))
     # Spawned, as forking a process that has threads (BLAS, JAX) can lock up.
     with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(_evaluate_or_fail, jobs, chunksize=4))
+        try:
+            return list(pool.map(_evaluate_or_fail, jobs, chunksize=4))
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process that scores pieces was ended, perhaps for want of memory; "
+                "try --workers 1"
+            ) from error
 
 
 def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
@@ -243,6 +282,9 @@ def _evaluate_or_fail(
         return evaluate_pair(pair, config, full, band)
     except (ValueError, OSError) as error:
         return FailedPiece(pair.name, " ".join(str(error).split()))
+    except MemoryError:
+        paths = f"{pair.est_path} and {pair.ref_path}"
+        return FailedPiece(pair.name, f"{paths}: not enough memory to score them")
 
 
 def _note_files(path: Path) -> dict[str, Path]:

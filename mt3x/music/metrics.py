@@ -26,10 +26,13 @@ them), at a fraction of the time and memory.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import mir_eval
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from mt3x.music.notes import Notes
 
@@ -50,15 +53,24 @@ __all__ = [
 ]
 
 FRAME_RATE_HZ = 50.0
+MAX_FRAME_RATE_HZ = 1e6
 ONSET_TOLERANCE_S = 0.05
 OFFSET_RATIO = 0.2
 OFFSET_MIN_TOLERANCE_S = 0.05
 VELOCITY_TOLERANCE = 0.1
-MAX_SHIFT_S = 0.15
-"""The largest shift that `median_onset_shift` looks for."""
+NEAR_SHIFT_S, MAX_SHIFT_S = 0.15, 5.0
+"""How far `median_onset_shift` looks, first and then."""
+MOST_FOR_GUESS = 1_000_000
+"""How many pairs of notes it takes for a first guess, about."""
+CHANCE_SIGMAS = 5.0
+"""How many standard deviations above chance are none."""
 SHORTEST_S = 0.001
 MARGIN_S = 0.001
 """More than the rounding of time differences moves."""
+MOST_PAIRS = 5_000_000
+"""More pairs of near notes would take gigabytes; twenty hours of music have fewer."""
+MOST_EDGES = 1_000_000
+"""mir_eval's matching takes seconds for them."""
 
 Spans = tuple[np.ndarray, np.ndarray]
 """The first frame of each note and the frame after its last."""
@@ -183,10 +195,13 @@ def integrated(ref: Notes, est: Notes, frame_rate_hz: float = FRAME_RATE_HZ) -> 
       frame_rate_hz: frames per second; MT3's own frame score has 62.5.
 
     Raises:
-      ValueError: the frame rate is not positive.
+      ValueError: the frame rate is not in 0..10^6.
     """
-    if not 0 < frame_rate_hz < np.inf:
-        raise ValueError(f"frame_rate_hz={frame_rate_hz} must be a positive number")
+    if not 0 < frame_rate_hz <= MAX_FRAME_RATE_HZ:
+        raise ValueError(
+            f"frame_rate_hz={frame_rate_hz} must be a positive number, at most "
+            f"{MAX_FRAME_RATE_HZ:g}"
+        )
     return _cells(ref[~ref.is_drum], est[~est.is_drum], frame_rate_hz)
 
 
@@ -197,37 +212,51 @@ def pooled(pieces: Sequence[Cells]) -> Cells:
     )
 
 
-def median_onset_shift(ref: Notes, est: Notes) -> float:
+def median_onset_shift(ref: Notes, est: Notes) -> float | None:
     """Return how many seconds the estimated onsets come late (median of matches).
 
-    Notes are matched within 50 ms once a first guess is taken off: the shift of at
-    most 150 ms at which the most onsets of equal pitch fall together, the smallest of
-    those that are as good, so that fast repetitions are not matched to a neighbour. 0
-    where nothing matches.
+    Notes are matched within 50 ms once a first guess is taken off: the shift at which
+    the most onsets of equal pitch fall together, the smallest of those that are as
+    good, so that fast repetitions are not matched to a neighbour. It is looked for up
+    to 150 ms, and where it cannot be told from chance there, up to 5 s.
+
+    Returns:
+      The shift; None where there is none: fewer than half of the notes match (of the
+      side that has fewer), and no more of them than would by chance.
     """
-    guess_s = _coarse_shift(ref, est)
-    pairs = match_notes(ref, est.shift(-guess_s), ONSET_TOLERANCE_S, offset_ratio=None)
-    if len(pairs) == 0:
-        return 0.0
-    return float(np.median(est.onset_s[pairs[:, 1]] - ref.onset_s[pairs[:, 0]]))
+    for reach_s in (NEAR_SHIFT_S, MAX_SHIFT_S):
+        guess_s, stands_out = _coarse_shift(ref, est, reach_s)
+        pairs = match_notes(
+            ref, est.shift(-guess_s), ONSET_TOLERANCE_S, offset_ratio=None
+        )
+        # Far away, rhythms repeat: there it takes most of the notes.
+        is_trusted = stands_out and reach_s == NEAR_SHIFT_S
+        if len(pairs) and (is_trusted or 2 * len(pairs) >= min(len(ref), len(est))):
+            return float(np.median(est.onset_s[pairs[:, 1]] - ref.onset_s[pairs[:, 0]]))
+    return None
 
 
-def _coarse_shift(ref: Notes, est: Notes) -> float:
-    ref_near, est_near = _near(ref, est, MAX_SHIFT_S)
+def _coarse_shift(ref: Notes, est: Notes, reach_s: float) -> tuple[float, bool]:
+    """Return the best shift, and whether more notes agree on it than by chance."""
+    # A part of many notes is enough for a guess.
+    num_pairs = int(_ranges(ref, est, reach_s)[2].sum())
+    ref = ref[:: 1 + num_pairs // MOST_FOR_GUESS]
+    ref_near, est_near = _near(ref, est, reach_s)
     ref_onset_s, est_onset_s = ref.onset_s[ref_near], est.onset_s[est_near]
     shift_s = (est_onset_s - ref_onset_s)[
-        (est_onset_s >= ref_onset_s - MAX_SHIFT_S)
-        & (est_onset_s <= ref_onset_s + MAX_SHIFT_S)
+        (est_onset_s >= ref_onset_s - reach_s) & (est_onset_s <= ref_onset_s + reach_s)
     ]
     shift_s = np.sort(shift_s)
     if len(shift_s) == 0:
-        return 0.0
+        return 0.0, False
     # Half the tolerance, so that a shift stands out from half of itself.
     below = np.searchsorted(shift_s, shift_s - ONSET_TOLERANCE_S / 2, side="left")
     above = np.searchsorted(shift_s, shift_s + ONSET_TOLERANCE_S / 2, side="right")
     num_near = above - below
     best = shift_s[num_near == num_near.max()]
-    return float(best[np.argmin(np.abs(best))])
+    num_by_chance = len(shift_s) * ONSET_TOLERANCE_S / (2 * reach_s)
+    stands_out = num_near.max() > num_by_chance + CHANCE_SIGMAS * np.sqrt(num_by_chance)
+    return float(best[np.argmin(np.abs(best))]), bool(stands_out)
 
 
 def _cells(ref: Notes, est: Notes, frame_rate_hz: float) -> Cells:
@@ -307,6 +336,30 @@ def _near(ref: Notes, est: Notes, reach_s: float) -> tuple[np.ndarray, np.ndarra
     """Return indices of all pairs of one pitch with onsets up to `reach_s` apart.
 
     Some are a little further apart. Reference notes are in order, then estimated ones.
+
+    Raises:
+      ValueError: there are too many, as of notes that all begin at once.
+    """
+    place_N, begin, count = _ranges(ref, est, reach_s)
+    num_pairs = int(count.sum())
+    if num_pairs > MOST_PAIRS:
+        raise ValueError(
+            f"{num_pairs} pairs of notes of one pitch begin within {reach_s:g} s; "
+            "check that onsets are in seconds"
+        )
+    ref_near = np.repeat(np.arange(len(ref)), count)
+    nth = np.arange(len(ref_near)) - np.repeat(np.cumsum(count) - count, count)
+    return ref_near, place_N[np.repeat(begin, count) + nth]
+
+
+def _ranges(
+    ref: Notes, est: Notes, reach_s: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return estimated notes by pitch and onset, and those that are near to each `ref`.
+
+    Returns:
+      Indices of all estimated notes; where in them those begin that are near to a
+      reference note; how many they are.
     """
     reach_s += MARGIN_S
     first = np.searchsorted(est.onset_s, ref.onset_s - reach_s, side="left")
@@ -318,10 +371,7 @@ def _near(ref: Notes, est: Notes, reach_s: float) -> tuple[np.ndarray, np.ndarra
         np.searchsorted(place_N, ref.pitch * np.int64(stride) + bound)
         for bound in (first, last)
     )
-    count = end - begin
-    ref_near = np.repeat(np.arange(len(ref)), count)
-    nth = np.arange(len(ref_near)) - np.repeat(np.cumsum(count) - count, count)
-    return ref_near, place_N[np.repeat(begin, count) + nth] % stride
+    return place_N % stride, begin, end - begin
 
 
 def _largest_matching(ref_E: np.ndarray, est_E: np.ndarray) -> np.ndarray:
@@ -332,13 +382,27 @@ def _largest_matching(ref_E: np.ndarray, est_E: np.ndarray) -> np.ndarray:
     """
     has_choice_E = (np.bincount(ref_E)[ref_E] > 1) | (np.bincount(est_E)[est_E] > 1)
     pairs = np.stack([ref_E, est_E], axis=1)
-    graph: dict[int, list[int]] = {}
-    for ref, est in pairs[has_choice_E].tolist():
-        graph.setdefault(est, []).append(ref)
-    # None of its public functions takes edges.
-    chosen = list(mir_eval.util._bipartite_match(graph).items())
-    pairs = np.concatenate([pairs[~has_choice_E], np.array(chosen, int).reshape(-1, 2)])
+    chosen = _choose(pairs[has_choice_E])
+    pairs = np.concatenate([pairs[~has_choice_E], chosen])
     return pairs[np.argsort(pairs[:, 0])]
+
+
+def _choose(edges: np.ndarray) -> np.ndarray:
+    """Return a largest matching along edges [E, 2]: pairs [matches, 2]."""
+    if len(edges) <= MOST_EDGES:
+        graph: dict[int, list[int]] = {}
+        for ref, est in edges.tolist():
+            graph.setdefault(est, []).append(ref)
+        # None of its public functions takes edges. Where a change of one pair moves a
+        # thousand others, it cannot go that deep.
+        with suppress(RecursionError):
+            chosen = list(mir_eval.util._bipartite_match(graph).items())
+            return np.array(chosen, int).reshape(-1, 2)
+    # As large, but where there are several, it may be another one.
+    matrix = csr_array((np.ones(len(edges), bool), edges.T))
+    est_of_ref = maximum_bipartite_matching(matrix, perm_type="column")
+    matched = np.flatnonzero(est_of_ref >= 0)
+    return np.stack([matched, est_of_ref[matched]], axis=1)
 
 
 def _intervals(notes: Notes, origin_s: float) -> np.ndarray:

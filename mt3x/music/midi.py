@@ -8,27 +8,42 @@ again, whichever comes first. The pedal never shortens a note.
 How notes are read, in detail:
 - A note-off belongs to the sounding note of its track, channel and key.
 - A note-on of a key that still sounds ends the earlier note there.
+- All notes off (CC 123 to 127) ends those of its track and channel. All sound off (CC
+  120) does, too, and lifts the channel's pedal, as reset all controllers (CC 121) does.
 - Keys and pedals still down at the end of the file end with the file.
 - A note-on and note-off in one tick give a note of zero length.
 - Programs belong to a track's channel, or else to the channel; pedals to a channel.
   Pedal changes come before notes of the same tick. Without a program it is 0.
 - Channel 10 holds drums, which no pedal extends.
-- Pitch bends and all other messages are ignored.
+- Pitch bends and all other messages are ignored. Files may break the standard in many
+  ways, see `mt3x.music.midi_events`.
 """
 
 import io
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import mido
 import numpy as np
 
 from mt3x.music.instruments import PROGRAM_NAMES
+from mt3x.music.label_files import LATEST_S, read_limited
+from mt3x.music.midi_events import (
+    CONTROL_CHANGE,
+    NOTE_OFF,
+    NOTE_ON,
+    PITCH_BEND,
+    PROGRAM_CHANGE,
+    TEMPO,
+    MidiFile,
+    Track,
+    parse_midi,
+)
 
 __all__ = [
     "Columns",
+    "count_pitch_bends",
     "read_beats",
     "read_columns",
     "read_pedal",
@@ -36,12 +51,25 @@ __all__ = [
     "write_columns",
 ]
 
+Source = str | os.PathLike[str] | bytes | IO[bytes]
+Pedals = dict[int, list[tuple[int, bool]]]
+"""Of each channel, the ticks at which the pedal is moved, and whether it is down."""
+
 DRUM_CHANNEL = 9
 SUSTAIN_PEDAL = 64
+ALL_SOUND_OFF, RESET_CONTROLLERS = 120, 121
+PEDAL_CHANGES = (SUSTAIN_PEDAL, ALL_SOUND_OFF, RESET_CONTROLLERS)
+NOTES_OFF = (ALL_SOUND_OFF, *range(123, 128))
 PEDAL_THRESHOLD = 64
 DEFAULT_TEMPO_US = 500_000  # microseconds per beat: 120 beats a minute
 TICKS_PER_BEAT = 960
 TICKS_PER_SECOND = TICKS_PER_BEAT * 1_000_000 / DEFAULT_TEMPO_US
+MOST_BYTES = 8_000_000
+"""A million notes and more, which no recording has; they would take minutes."""
+MOST_BEATS = 10_000_000
+PITCH_WHEEL_AT_REST = (0, 64)
+LONGEST_DELTA = (1 << 28) - 1
+"""Of the four bytes that a time between events may have."""
 
 
 class _Note(NamedTuple):
@@ -69,9 +97,7 @@ class Columns(NamedTuple):
         return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def read_columns(
-    source: str | os.PathLike[str] | bytes | IO[bytes], sustain_pedal: bool = True
-) -> Columns:
+def read_columns(source: Source, sustain_pedal: bool = True) -> Columns:
     """Read the notes of a MIDI file of type 0 or 1.
 
     Args:
@@ -83,30 +109,29 @@ def read_columns(
       OSError: the file cannot be opened.
       ValueError: not a MIDI file, damaged, or of type 2; names the file.
     """
-    midi = _parsed(source)
-    notes, pedals, tempos, end_tick = _parse(midi)
-    return _played(midi, notes, pedals if sustain_pedal else {}, tempos, end_tick)
+    midi = _read(source)
+    notes, pedals = _play(midi.tracks)
+    return _columns(midi, notes, pedals if sustain_pedal else {})
 
 
-def read_pedal(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
+def read_pedal(source: Source) -> np.ndarray:
     """Read when the sustain pedal goes down and up: K x 2 seconds, of all channels.
 
     Raises:
       OSError, ValueError: as `read_columns`.
     """
-    midi = _parsed(source)
-    _, pedals, tempos, end_tick = _parse(midi)
+    midi = _read(source)
+    _, pedals = _play(midi.tracks)
     spans = [np.zeros((0, 2), int)]
     for changes in pedals.values():
-        tick, down = np.array([(0, False), *changes, (end_tick, False)], int).T
+        rows = [(0, False), *changes, (_end_tick(midi.tracks), False)]
+        tick, down = np.array(rows, int).T
         turns = np.flatnonzero(np.diff(down)) + 1
         spans.append(tick[turns].reshape(-1, 2))
-    return _seconds(np.concatenate(spans), tempos, midi.ticks_per_beat)
+    return _seconds(np.concatenate(spans), midi)
 
 
-def read_tracks(
-    source: str | os.PathLike[str] | bytes | IO[bytes],
-) -> dict[str, Columns]:
+def read_tracks(source: Source) -> dict[str, Columns]:
     """Read the notes of a MIDI file by the names of its tracks, pedal applied.
 
     Tracks of one name are one; a track without has the name "".
@@ -114,67 +139,89 @@ def read_tracks(
     Raises:
       OSError, ValueError: as `read_columns`.
     """
-    midi = _parsed(source)
-    _, _, tempos, _ = _parse(midi)
-    tracks: dict[str, Columns] = {}
+    midi = _read(source)
+    parts: dict[str, list[Columns]] = {}
     for track in midi.tracks:
-        alone = mido.MidiFile(type=1, ticks_per_beat=midi.ticks_per_beat)
-        alone.tracks.append(track)
-        notes, pedals, _, end_tick = _parse(alone)
-        played = _played(midi, notes, pedals, tempos, end_tick)
-        if track.name in tracks:
-            played = Columns.concatenate([tracks[track.name], played])
-        tracks[track.name] = played
-    return tracks
+        notes, pedals = _play([track])
+        columns = _columns(midi, notes, pedals, track.end_tick)
+        parts.setdefault(track.name, []).append(columns)
+    return {name: Columns.concatenate(of_name) for name, of_name in parts.items()}
 
 
-def _played(
-    midi: mido.MidiFile,
+def read_beats(source: Source) -> np.ndarray:
+    """Read the seconds of the quarter notes, by a file's tempos, up to its end.
+
+    Raises:
+      OSError, ValueError: as `read_columns`; or it counts frames and not beats, or more
+        than ten million.
+    """
+    midi = _read(source)
+    step, end_tick = midi.ticks_per_beat, _end_tick(midi.tracks)
+    if not 0 <= end_tick <= MOST_BEATS * step:
+        raise ValueError(
+            f"{_name(source)}: it has no beats, or more than {MOST_BEATS}; re-export it"
+        )
+    return _seconds(np.arange(0, end_tick + step, step), midi)
+
+
+def count_pitch_bends(source: Source) -> int:
+    """Count the pitch bends of a MIDI file that do not end one.
+
+    Raises:
+      OSError, ValueError: as `read_columns`.
+    """
+    return sum(
+        kind == PITCH_BEND and (first, second) != PITCH_WHEEL_AT_REST
+        for track in _read(source).tracks
+        for _, kind, _, first, second in track.events
+    )
+
+
+def _read(source: Source) -> MidiFile:
+    name = _name(source)
+    data = source if isinstance(source, bytes) else read_limited(source, MOST_BYTES)
+    if isinstance(data, str):
+        raise ValueError(f"{name}: opened as text; open it in binary mode")
+    midi = parse_midi(name, data)
+    if midi.type == 2 and len(midi.tracks) > 1:
+        raise ValueError(f"{name}: MIDI type 2 is not supported; convert it to type 1")
+    if midi.ticks_per_beat == 0:
+        raise ValueError(f"{name}: zero ticks per beat; re-export the file")
+    end_s = _seconds(np.array([_end_tick(midi.tracks)]), midi)[0]
+    if end_s > LATEST_S:
+        raise ValueError(f"{name}: it lasts for {end_s:.0g} s; re-export the file")
+    return midi
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str | os.PathLike):
+        return str(source)
+    return str(getattr(source, "name", "MIDI data"))
+
+
+def _end_tick(tracks: Sequence[Track]) -> int:
+    return max((track.end_tick for track in tracks), default=0)
+
+
+def _columns(
+    midi: MidiFile,
     notes: list[_Note],
-    pedals: dict[int, list[tuple[int, bool]]],
-    tempos: list[tuple[int, int]],
-    end_tick: int,
+    pedals: Pedals,
+    end_tick: int | None = None,
 ) -> Columns:
+    if end_tick is None:
+        end_tick = _end_tick(midi.tracks)
     rows = np.array(notes, int).reshape(-1, len(_Note._fields))
     on_tick, off_tick, channel, pitch, velocity, program = rows.T
     off_tick = _extend(on_tick, off_tick, channel, pitch, pedals, end_tick)
     return Columns(
-        onset_s=_seconds(on_tick, tempos, midi.ticks_per_beat),
-        offset_s=_seconds(off_tick, tempos, midi.ticks_per_beat),
+        onset_s=_seconds(on_tick, midi),
+        offset_s=_seconds(off_tick, midi),
         pitch=pitch,
         velocity=velocity,
         program=program,
         is_drum=channel == DRUM_CHANNEL,
     )
-
-
-def _parsed(source: str | os.PathLike[str] | bytes | IO[bytes]) -> mido.MidiFile:
-    name, data = _read_bytes(source)
-    try:
-        midi = mido.MidiFile(file=io.BytesIO(data), clip=True)
-    except Exception as error:
-        # Damaged data makes mido fail in many ways, some of them plain `Exception`.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"{name}: not a readable MIDI file ({reason}); check or re-export it"
-        ) from error
-    if midi.type == 2:
-        raise ValueError(f"{name}: MIDI type 2 is not supported; convert it to type 1")
-    if midi.ticks_per_beat == 0:
-        raise ValueError(f"{name}: zero ticks per beat; re-export the file")
-    return midi
-
-
-def read_beats(source: str | os.PathLike[str] | bytes | IO[bytes]) -> np.ndarray:
-    """Read the seconds of the quarter notes, by a file's tempos, up to its end.
-
-    Raises:
-      OSError, ValueError: as `read_columns`.
-    """
-    midi = _parsed(source)
-    *_, tempos, end_tick = _parse(midi)
-    step = midi.ticks_per_beat
-    return _seconds(np.arange(0, end_tick + step, step), tempos, step)
 
 
 def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> bytes:
@@ -222,69 +269,61 @@ def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> byt
     return file.getvalue()
 
 
-def _parse(
-    midi: mido.MidiFile,
-) -> tuple[list[_Note], dict[int, list[tuple[int, bool]]], list[tuple[int, int]], int]:
-    """Play the file through: notes, pedal changes per channel, tempos, last tick."""
-    events = []
-    end_tick = 0
-    for track_index, track in enumerate(midi.tracks):
-        tick = 0
-        for message in track:
-            tick += message.time
-            if message.type in _USED_MESSAGES:
-                events.append((tick, track_index, message))
-        end_tick = max(end_tick, tick)
+def _play(tracks: Sequence[Track]) -> tuple[list[_Note], Pedals]:
+    """Play tracks through together: notes, and the pedal changes of each channel."""
+    events = [
+        (tick, index, kind, channel, first, second)
+        for index, track in enumerate(tracks)
+        for tick, kind, channel, first, second in track.events
+    ]
     events.sort(key=lambda event: event[0])  # stable: file order within a tick
 
     notes: list[_Note] = []
-    pedals: dict[int, list[tuple[int, bool]]] = {}
-    tempos: list[tuple[int, int]] = []
+    pedals: Pedals = {}
     programs: dict[tuple[int, int] | int, int] = {}
-    # (track, channel, pitch) -> on tick, velocity, program, whether it cut a note off
-    sounding: dict[tuple[int, int, int], tuple[int, int, int, bool]] = {}
-    for tick, track_index, message in events:
-        kind = message.type
-        if kind == "set_tempo":
-            tempos.append((tick, message.tempo))
-            continue
-        channel = message.channel
-        if kind == "control_change":
-            if message.control == SUSTAIN_PEDAL:
-                is_down = message.value >= PEDAL_THRESHOLD
+    # By track and channel the keys that sound: pitch -> on tick, velocity, program,
+    # whether it cut a note off
+    sounding: dict[tuple[int, int], dict[int, tuple[int, int, int, bool]]] = {}
+
+    def end(tick: int, channel: int, pitch: int, note: tuple) -> None:
+        on_tick, velocity, program, _ = note
+        notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
+
+    for tick, index, kind, channel, first, second in events:
+        if kind == CONTROL_CHANGE:
+            if first in PEDAL_CHANGES:
+                is_down = first == SUSTAIN_PEDAL and second >= PEDAL_THRESHOLD
                 pedals.setdefault(channel, []).append((tick, is_down))
+            if first in NOTES_OFF:
+                for pitch, note in sounding.pop((index, channel), {}).items():
+                    end(tick, channel, pitch, note)
             continue
-        if kind == "program_change":
-            programs[track_index, channel] = programs[channel] = message.program
+        if kind == PROGRAM_CHANGE:
+            programs[index, channel] = programs[channel] = first
             continue
-        pitch = message.note
-        key = (track_index, channel, pitch)
-        previous = sounding.pop(key, None)
-        if kind == "note_on" and message.velocity > 0:
-            own_program = programs.get((track_index, channel))
+        if kind not in (NOTE_ON, NOTE_OFF):
+            continue
+        keys = sounding.setdefault((index, channel), {})
+        previous = keys.pop(first, None)
+        if kind == NOTE_ON and second > 0:
+            own_program = programs.get((index, channel))
             if own_program is None:
                 own_program = programs.get(channel, 0)
-            cuts = False
-            if previous is not None and previous[0] < tick:
-                cuts = True
-                on_tick, velocity, program, _ = previous
-                notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
-            sounding[key] = (tick, message.velocity, own_program, cuts)
+            cuts = previous is not None and previous[0] < tick
+            if previous is not None and cuts:
+                end(tick, channel, first, previous)
+            keys[first] = (tick, second, own_program, cuts)
         elif previous is not None:
-            on_tick, velocity, program, cuts = previous
-            if cuts and on_tick == tick:
+            if previous[3] and previous[0] == tick:
                 # The late note-off of the note that was cut off in this very tick.
-                sounding[key] = (on_tick, velocity, program, False)
+                keys[first] = (*previous[:3], False)
             else:
-                notes.append(_Note(on_tick, tick, channel, pitch, velocity, program))
-    for (_, channel, pitch), (on_tick, velocity, program, _) in sounding.items():
-        notes.append(_Note(on_tick, end_tick, channel, pitch, velocity, program))
-    return notes, pedals, tempos, end_tick
-
-
-_USED_MESSAGES = frozenset(
-    ["note_on", "note_off", "control_change", "program_change", "set_tempo"]
-)
+                end(tick, channel, first, previous)
+    end_tick = _end_tick(tracks)
+    for (_, channel), keys in sounding.items():
+        for pitch, note in keys.items():
+            end(end_tick, channel, pitch, note)
+    return notes, pedals
 
 
 def _extend(
@@ -292,7 +331,7 @@ def _extend(
     off_tick: np.ndarray,
     channel: np.ndarray,
     pitch: np.ndarray,
-    pedals: dict[int, list[tuple[int, bool]]],
+    pedals: Pedals,
     end_tick: int,
 ) -> np.ndarray:
     """Return note ends in ticks, with the sustain pedal of each channel applied."""
@@ -320,20 +359,24 @@ def _extend(
     return extended
 
 
-def _seconds(
-    ticks: np.ndarray, tempos: list[tuple[int, int]], ticks_per_beat: int
-) -> np.ndarray:
+def _seconds(ticks: np.ndarray, midi: MidiFile) -> np.ndarray:
     """Turn ticks into seconds by the tempo map, or by frame rate for SMPTE files."""
+    ticks_per_beat = midi.ticks_per_beat
     if ticks_per_beat < 0:
         # A negative division: minus the frame rate above, ticks per frame below.
         frame_rate_hz, ticks_per_frame = -(ticks_per_beat >> 8), ticks_per_beat & 0xFF
         if frame_rate_hz == 29:
             frame_rate_hz = 30_000 / 1001
         return ticks / (frame_rate_hz * max(ticks_per_frame, 1))
-    starts = np.array([0] + [tick for tick, _ in tempos])
-    tick_s = np.array([DEFAULT_TEMPO_US] + [tempo for _, tempo in tempos]) / (
-        1e6 * ticks_per_beat
-    )
+    tempos = [
+        (tick, tempo)
+        for track in midi.tracks
+        for tick, kind, _, tempo, _ in track.events
+        if kind == TEMPO
+    ]
+    tempos = [(0, DEFAULT_TEMPO_US), *sorted(tempos, key=lambda found: found[0])]
+    starts, tempo_us = np.array(tempos).T
+    tick_s = tempo_us / (1e6 * ticks_per_beat)
     start_s = np.concatenate([[0.0], np.cumsum(np.diff(starts) * tick_s[:-1])])
     segment = np.searchsorted(starts, ticks, side="right") - 1
     return start_s[segment] + (ticks - starts[segment]) * tick_s[segment]
@@ -373,6 +416,9 @@ def _track(
     track.append(mido.Message("program_change", channel=channel, program=program))
     now = 0
     for tick, kind, key, strength in events:
+        while tick - now > LONGEST_DELTA:
+            track.append(mido.MetaMessage("text", time=LONGEST_DELTA))
+            now += LONGEST_DELTA
         track.append(
             mido.Message(
                 kind, channel=channel, note=key, velocity=strength, time=tick - now
@@ -380,13 +426,3 @@ def _track(
         )
         now = tick
     return track
-
-
-def _read_bytes(
-    source: str | os.PathLike[str] | bytes | IO[bytes],
-) -> tuple[str, bytes]:
-    if isinstance(source, bytes):
-        return "MIDI data", source
-    if isinstance(source, str | os.PathLike):
-        return str(source), Path(source).read_bytes()
-    return str(getattr(source, "name", "MIDI data")), source.read()

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import IO, Any, overload
 
 import numpy as np
@@ -18,11 +17,10 @@ import numpy.typing as npt
 
 from mt3x.files import write_whole
 from mt3x.music.instruments import Instruments
+from mt3x.music.label_files import LATEST_S
+from mt3x.music.note_tables import DEFAULT_VELOCITY, read_csv, read_json, read_tsv
 
 __all__ = ["DEFAULT_VELOCITY", "Notes"]
-
-DEFAULT_VELOCITY = 100
-"""Velocity of notes that come without one."""
 
 Source = str | os.PathLike[str] | IO[str]
 
@@ -54,7 +52,7 @@ class Notes:
         """Copy, check and sort the arrays; those left out are filled in.
 
         Args:
-          onset_s, offset_s: seconds, finite, offset >= onset.
+          onset_s, offset_s: seconds, at most 10^9, offset >= onset.
           pitch: 0..127.
           velocity: 1..127; 100 where left out.
           program: 0..127; 0 (acoustic grand piano) where left out.
@@ -312,14 +310,12 @@ class Notes:
         """Read what `to_csv` wrote: a path or an open text file.
 
         Columns are found by their names, in any order; velocity, program and is_drum
-        may be missing.
+        may be missing. `mt3x.music.note_tables` tells how cells are split.
 
         Raises:
           ValueError: the table or a value is wrong; names the file and the line.
         """
-        name, text = _read_text(source)
-        reader = csv.DictReader(io.StringIO(text))
-        return cls._from_records(name, list(reader), reader.fieldnames or ())
+        return cls._named(*read_csv(source))
 
     @classmethod
     def from_json(cls, source: Source) -> "Notes":
@@ -328,98 +324,31 @@ class Notes:
         Raises:
           ValueError: not such a file; names the file and what is wrong.
         """
-        name, text = _read_text(source)
-        try:
-            records = json.loads(text)["notes"]
-            columns = set(records[0]) if records else set(_REQUIRED)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f'{name}: not a note file; JSON of the form {{"notes": '
-                f'[{{"onset_s": ...}}]}} is expected ({_one_line(error)})'
-            ) from error
-        return cls._from_records(name, records, columns)
+        return cls._named(*read_json(source))
 
     @classmethod
     def from_tsv(cls, source: Source, key_up: bool = False) -> "Notes":
         """Read a table of notes without names, as the MAPS labels are kept.
 
-        Columns, split by white space: onset s, offset s, MIDI pitch and, where they
-        exist, velocity and key-up s. The offset column holds the sustain pedal; with
-        `key_up` the bare key release of the fifth column is taken. Lines that begin
-        with `#` and a first line without numbers are headers. Where the first line
-        names `onset`, `offset`, `pitch` and `program`, columns are found by their
-        names, as those of `to_csv` are, and `offset` is taken.
+        Columns, split by white space, semicolons or commas: onset s, offset s, MIDI
+        pitch and, where they exist, velocity and key-up s. The offset column holds the
+        sustain pedal; with `key_up` the bare key release of the fifth column is taken.
+        Lines that begin with `#` and a first line without numbers are headers. Where
+        the first line names `onset`, `offset`, `pitch` and `program`, columns are found
+        by their names, as those of `to_csv` are, and `offset` is taken.
 
         Raises:
           ValueError: the table or a value is wrong; names the file and the line.
         """
-        name, text = _read_text(source)
-        head, *lines = text.splitlines() or [""]
-        columns = [_TSV_NAMES.get(word, word) for word in head.lstrip("#").split()]
-        if {*_REQUIRED, "program"} <= set(columns):
-            records = [
-                dict(zip(columns, line.split(), strict=False))
-                for line in lines
-                if line.strip() and not line.startswith("#")
-            ]
-            return cls._from_records(name, records, columns)
-        rows: list[list[float]] = []
-        for number, line in enumerate(text.splitlines(), start=1):
-            cells = line.split()
-            if not cells or cells[0].startswith("#"):
-                continue
-            try:
-                rows.append([float(cell) for cell in cells])
-            except ValueError as error:
-                if not rows and not _is_number(cells[0]):
-                    continue
-                raise ValueError(f"{name}, line {number}: {error}") from error
-            needed = 5 if key_up else 3
-            if len(cells) < needed:
-                what = "a key-up time in column 5" if key_up else "onset, offset, pitch"
-                raise ValueError(
-                    f"{name}, line {number}: {len(cells)} columns, but {what} expected"
-                )
-        try:
-            return cls(
-                [row[0] for row in rows],
-                [row[4] if key_up else row[1] for row in rows],
-                [row[2] for row in rows],
-                [row[3] if len(row) > 3 else DEFAULT_VELOCITY for row in rows],
-            )
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        return cls._named(*read_tsv(source, key_up))
 
     @classmethod
-    def _from_records(
-        cls, name: str, records: Sequence[Mapping[str, Any]], columns: Any
-    ) -> "Notes":
-        """Make notes from one mapping each; `name` is the file for error messages."""
-        missing = [column for column in _REQUIRED if column not in columns]
-        if missing:
-            raise ValueError(
-                f"{name}: no column {' or '.join(missing)}; a note needs "
-                f"{', '.join(_REQUIRED)}"
-            )
-        arrays = []
-        for field in fields(cls):
-            if field.name not in columns:
-                arrays.append(None)
-                continue
-            try:
-                arrays.append([float(record[field.name]) for record in records])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{name}: a note has no valid {field.name} ({_one_line(error)})"
-                ) from error
+    def _named(cls, name: str, columns: Mapping[str, npt.ArrayLike]) -> "Notes":
+        """Make notes of a file's columns; errors name it."""
         try:
-            return cls(*arrays)
+            return cls(**columns)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-
-
-_REQUIRED = ("onset_s", "offset_s", "pitch")
-_TSV_NAMES = {"onset": "onset_s", "offset": "offset_s"}
 
 
 def _times(name: str, values: npt.ArrayLike) -> np.ndarray:
@@ -427,6 +356,12 @@ def _times(name: str, values: npt.ArrayLike) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise ValueError(f"{name} of note {bad[0]} is not finite; drop such notes")
+    far = np.flatnonzero(np.abs(array) > LATEST_S)
+    if len(far):
+        raise ValueError(
+            f"{name} of note {far[0]} is {array.flat[far[0]]:.3g} s; give seconds, up "
+            f"to {LATEST_S:.0e}"
+        )
     return array
 
 
@@ -440,28 +375,6 @@ def _integers(name: str, values: npt.ArrayLike, lowest: int) -> np.ndarray:
             f"{lowest} to 127 are valid"
         )
     return array.astype(np.int32)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _read_text(source: Source) -> tuple[str, str]:
-    """Return A name for messages and the text of a path or an open text file."""
-    if not isinstance(source, str | os.PathLike):
-        return str(getattr(source, "name", "note table")), source.read()
-    try:
-        return str(source), Path(source).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source}: not a text file; give a table of notes") from error
 
 
 def _deliver(

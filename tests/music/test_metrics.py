@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt3x.music import metrics
 from mt3x.music.instrument_metrics import instrument_scores
 from mt3x.music.metrics import (
     Cells,
@@ -214,6 +215,40 @@ def test_pairs_are_those_of_mir_eval(ref_rows, est_rows, tolerance_s, offset_rat
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("offset_ratio", [None, 0.2])
+def test_large_choices_have_as_many_pairs(monkeypatch, seed, offset_ratio):
+    """Above a number of edges another algorithm takes over."""
+    ref, est = performance(seed, 500)
+    wanted = match_notes(ref, est, 0.05, offset_ratio)
+    monkeypatch.setattr(metrics, "MOST_EDGES", 0)
+    pairs = match_notes(ref, est, 0.05, offset_ratio)
+    assert len(pairs) == len(wanted)
+    for column in pairs.T:
+        assert len(set(column)) == len(pairs)
+    assert (ref.pitch[pairs[:, 0]] == est.pitch[pairs[:, 1]]).all()
+    assert np.abs(ref.onset_s[pairs[:, 0]] - est.onset_s[pairs[:, 1]]).max() < 0.0501
+
+
+def test_one_pair_that_moves_all_others():
+    """mir_eval would recurse once for each of 3,000 notes that take another place.
+
+    Estimated notes 1 to 3,000 begin with the reference note before theirs; the last one
+    can only have the first of these.
+    """
+    number = 3000
+    before = [(n, n + 1) for n in range(number)]
+    edges = [*before, *((n + 1, n + 1) for n in range(number))]
+    pairs = metrics._largest_matching(*np.array([*edges, (0, number + 1)]).T)
+    assert len(pairs) == number + 1
+
+
+def test_notes_that_all_begin_at_once_are_refused():
+    notes = Notes(np.zeros(3000), np.ones(3000), [60] * 3000)
+    with pytest.raises(ValueError, match="9000000 pairs of notes of one pitch"):
+        note_scores(notes, notes)
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_frames_as_multipitch_of_mir_eval(seed):
     ref, est = performance(seed, 60)
     num_frames = 2000
@@ -307,9 +342,26 @@ def test_shift_of_repeated_notes():
     assert median_onset_shift(ref, est) == pytest.approx(0.02)
 
 
+@pytest.mark.parametrize("shift_s", [-4.2, -0.3, 0.3, 2.0])
+def test_far_shifts_are_found_where_most_notes_agree(shift_s):
+    ref, est = performance(0, 200, seconds=60)
+    shift = median_onset_shift(ref, est.shift(shift_s))
+    assert shift == pytest.approx(shift_s, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_notes_that_have_nothing_in_common_have_no_shift(seed):
+    rng = np.random.default_rng(seed)
+    ref, est = (
+        Notes(onset_s, onset_s + 0.3, rng.integers(48, 80, 600))
+        for onset_s in rng.uniform(0, 120, (2, 600))
+    )
+    assert median_onset_shift(ref, est) is None
+
+
 @pytest.mark.parametrize("est", [REF[:0], REF.shift(10)])
 def test_no_match_is_no_shift(est):
-    assert median_onset_shift(REF, est) == 0
+    assert median_onset_shift(REF, est) is None
 
 
 # The integrated evaluation: all pitched instruments in one piano roll.
@@ -394,8 +446,9 @@ def test_integrated_of_nothing_is_zero_and_says_so():
     ]:
         assert integrated(ref, est) == cells
         assert cells.score == zero
-    with pytest.raises(ValueError, match="frame_rate_hz=0"):
-        integrated(REF, REF, 0)
+    for rate_hz in (0, 1e7, float("nan")):
+        with pytest.raises(ValueError, match=f"frame_rate_hz={rate_hz}"):
+            integrated(REF, REF, rate_hz)
 
 
 def test_pooled_adds_the_counts():

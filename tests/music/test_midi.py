@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from midi_bytes import midi_bytes, off, on, pedal, spans
 
 from mt3x.music.instruments import PROGRAM_NAMES
-from mt3x.music.midi import read_beats, read_tracks
+from mt3x.music.midi import count_pitch_bends, read_beats, read_tracks
 from mt3x.music.notes import Notes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -79,6 +79,25 @@ def test_long_recording_keeps_its_time():
     notes = Notes([36000.1234], [36001.5], [60])
     back = Notes.from_midi(notes.to_midi())
     assert abs(back.onset_s[0] - notes.onset_s[0]) < 0.0003
+
+
+def test_rests_longer_than_a_delta_time_can_be():
+    """139,810 s are the most that four bytes hold."""
+    notes = Notes([0, 500_000], [1, 500_001], [60, 62])
+    data = notes.to_midi()
+    back = Notes.from_midi(data)
+    np.testing.assert_allclose(back.onset_s, notes.onset_s, atol=0.001)
+    assert all(
+        message.time < 1 << 28
+        for track in mido.MidiFile(file=io.BytesIO(data)).tracks
+        for message in track
+    )
+
+
+def test_pitch_bends_are_counted_but_not_their_ends():
+    bends = [mido.Message("pitchwheel", pitch=pitch) for pitch in (4096, 1, 0)]
+    data = midi_bytes([(0, on(60)), *((50, bend) for bend in bends), (100, off(60))])
+    assert count_pitch_bends(data) == 2
 
 
 def test_no_notes():
@@ -225,6 +244,26 @@ def test_one_key_in_two_tracks():
     assert held == [(60, 0, 300), (60, 100, 900)]
 
 
+def control(number, channel=0):
+    return mido.Message("control_change", control=number, channel=channel)
+
+
+@pytest.mark.parametrize("number", [120, 123, 124, 127])
+def test_all_notes_off_ends_the_notes_of_its_channel(number):
+    notes = [(0, on(60)), (0, on(64)), (0, on(60, channel=1))]
+    track = [*notes, (100, control(number)), (200, on(60)), (900, off(62))]
+    assert spans(midi_bytes(track, [(0, on(65))])) == [
+        *((60, 0, 100), (60, 0, 900), (64, 0, 100), (65, 0, 900), (60, 200, 900))
+    ]
+
+
+@pytest.mark.parametrize("number, end_ms", [(120, 500), (121, 500), (123, 900)])
+def test_what_lifts_the_pedal(number, end_ms):
+    """All notes off does not: it releases keys, and the pedal holds them."""
+    track = [(0, pedal(127)), (0, on(60)), (100, off(60)), (500, control(number))]
+    assert spans(midi_bytes([*track, (900, pedal(0))])) == [(60, 0, end_ms)]
+
+
 def test_stray_note_off_is_nothing():
     assert spans(midi_bytes([(5, off(60))])) == []
 
@@ -271,7 +310,9 @@ def test_damaged_file_is_named(tmp_path, name):
 
 def test_type_2_is_refused(tmp_path):
     with pytest.raises(ValueError, match="type 2"):
-        Notes.from_midi(midi_bytes([(0, on(60))], kind=2))
+        Notes.from_midi(midi_bytes([(0, on(60))], [(0, on(62))], kind=2))
+    # Of one track it is like type 0.
+    assert spans(midi_bytes([(0, on(60)), (9, off(60))], kind=2)) == [(60, 0, 9)]
 
 
 def test_missing_file(tmp_path):
@@ -285,6 +326,7 @@ DATA = midi_bytes(
 )
 
 
+@pytest.mark.filterwarnings("ignore:MIDI data")
 @given(st.lists(st.tuples(st.integers(0, len(DATA) - 1), st.integers(0, 255))))
 def test_any_damage_gives_notes_or_a_value_error(changes):
     data = bytearray(DATA)

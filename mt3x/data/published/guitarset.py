@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mt3x.data.published.source import NotesSource
+from mt3x.music.label_files import naming, read_text
 from mt3x.music.notes import Notes
 
 GUITAR_PROGRAM = 24
@@ -18,19 +19,22 @@ def read_guitarset_notes(path: Path) -> Notes:
     Raises:
       OSError, ValueError: there is no such file, or it is not one of GuitarSet.
     """
-    try:
-        annotations = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+    _, text = read_text(path)
+    with naming(path, "not a JAMS file of GuitarSet"):
+        annotations = json.loads(text)["annotations"]
         rows = [
-            (note["time"], note["time"] + note["duration"], round(note["value"]))
+            (
+                float(note["time"]),
+                float(note["time"]) + float(note["duration"]),
+                round(float(note["value"])),
+            )
             for annotation in annotations
             if annotation["namespace"] == "note_midi"
             for note in annotation["data"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a JAMS file of GuitarSet ({error})") from error
-    onset_s, offset_s, pitch = np.array(rows, float).reshape(-1, 3).T
-    program = np.full(len(rows), GUITAR_PROGRAM)
-    return Notes(onset_s, offset_s, pitch, program=program)
+        onset_s, offset_s, pitch = np.array(rows, float).reshape(-1, 3).T
+        program = np.full(len(rows), GUITAR_PROGRAM)
+        return Notes(onset_s, offset_s, pitch, program=program)
 
 
 def find_guitarset(folder: Path) -> list[NotesSource]:

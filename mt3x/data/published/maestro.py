@@ -1,14 +1,17 @@
 """MAESTRO v1 to v3 (Hawthorne et al. 2019): piano recitals with their MIDI."""
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from mt3x.data.published.source import NotesSource
+from mt3x.music.label_files import naming, read_text
 
 MAESTRO_SPLITS = ("train", "validation", "test")
+_NEEDED = {"split", "midi_filename", "audio_filename"}
 _INFO = ("canonical_composer", "canonical_title", "year")
 
 
@@ -35,7 +38,7 @@ def find_maestro(
         raise FileNotFoundError(f"{folder}: no maestro-v*.csv or .json in it")
     pieces = []
     for row in _rows(tables[0]):
-        missing = {"split", "midi_filename", "audio_filename"} - row.keys()
+        missing = _NEEDED - row.keys()
         if missing:
             raise ValueError(f"{tables[0]}: no column {min(missing)}")
         if split is not None and row["split"] != split:
@@ -58,11 +61,20 @@ def find_maestro(
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of the CSV, or of the JSON: rows (v1, v2) or columns (v3)."""
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    table = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(table, list):
-        return table
-    keys = next(iter(table.values()), {}).keys()
-    return [{name: column[key] for name, column in table.items()} for key in keys]
+    _, text = read_text(path)
+    with naming(path, "not a table of MAESTRO"):
+        if path.suffix == ".csv":
+            rows = list(csv.DictReader(io.StringIO(text, newline=None)))
+        elif isinstance(table := json.loads(text), list):
+            rows = [dict(row) for row in table]
+        else:
+            keys = next(iter(table.values()), {}).keys()
+            rows = [
+                {name: column[key] for name, column in table.items()} for key in keys
+            ]
+        for number, row in enumerate(rows, start=1):
+            for name in row.keys() & _NEEDED:
+                value = row[name]
+                if not isinstance(value, str) or len(value) > 255 or "\0" in value:
+                    raise ValueError(f"row {number} has no valid {name}")
+        return rows

@@ -1,12 +1,14 @@
 """MusicNet (Thickstun et al. 2017) and MusicNet-EM, its labels aligned again."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mt3x.data.published.source import NotesSource
+from mt3x.music.label_files import naming, read_text
 from mt3x.music.notes import Notes
 
 _LABEL_RATE_HZ = 44100
@@ -26,18 +28,16 @@ def read_musicnet_notes(path: Path) -> Notes:
     Raises:
       OSError, ValueError: there is no such file, or it is not one of MusicNet.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    try:
-        values = np.array([[int(row[name]) for name in _COLUMNS] for row in rows])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a label file of MusicNet ({error})") from error
-    if not len(rows):
-        return Notes.empty()
-    start, end, pitch, instrument = values.T
-    return Notes(
-        start / _LABEL_RATE_HZ, end / _LABEL_RATE_HZ, pitch, program=instrument - 1
-    )
+    _, text = read_text(path)
+    with naming(path, "not a label file of MusicNet"):
+        rows = csv.DictReader(io.StringIO(text, newline=None))
+        if missing := set(_COLUMNS).difference(rows.fieldnames or ()):
+            raise ValueError(f"no column {min(missing)}")
+        values = [[float(row[name]) for name in _COLUMNS] for row in rows]
+        start, end, pitch, instrument = np.array(values).reshape(-1, len(_COLUMNS)).T
+        return Notes(
+            start / _LABEL_RATE_HZ, end / _LABEL_RATE_HZ, pitch, program=instrument - 1
+        )
 
 
 def find_musicnet(folder: Path) -> list[NotesSource]:

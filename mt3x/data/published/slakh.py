@@ -23,6 +23,7 @@ from mt3x.data.published.source import (
     pitch_bends,
 )
 from mt3x.music.instruments import FAMILY_NAMES, PROGRAM_NAMES, SLAKH_PROGRAMS
+from mt3x.music.label_files import naming, read_text
 from mt3x.music.notes import Notes
 from mt3x.music.samples import to_int16
 
@@ -136,13 +137,14 @@ def read_metadata(path: Path) -> dict[str, dict]:
     """
     import yaml
 
-    try:
-        stems = yaml.safe_load(path.read_text(encoding="utf-8"))["stems"]
+    _, text = read_text(path)
+    with naming(path, "not Slakh's metadata"):
+        try:
+            stems = yaml.safe_load(text)["stems"]
+        except yaml.YAMLError as error:
+            raise ValueError(error) from error
         for about in stems.values():
             _ = int(about["program_num"]), bool(about["is_drum"])
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{path}: not Slakh's metadata ({reason})") from error
     return stems
 
 

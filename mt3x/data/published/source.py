@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mido
 import numpy as np
 
 from mt3x.data.pieces import Piece, Stem, mix_samples
 from mt3x.music.audio import audio_info, load_audio
+from mt3x.music.midi import count_pitch_bends
 from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 
@@ -163,11 +163,7 @@ class StemsSource(Source):
 
 def pitch_bends(path: Path) -> list[Problem]:
     """Return the problem that a MIDI file has pitch bends, if it has any."""
-    bends = sum(
-        message.type == "pitchwheel" and message.pitch != 0
-        for track in mido.MidiFile(path, clip=True).tracks
-        for message in track
-    )
+    bends = count_pitch_bends(path)
     if not bends:
         return []
     return [Problem("pitch bends", f"{path}: {bends} have no effect")]

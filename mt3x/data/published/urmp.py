@@ -8,6 +8,7 @@ import numpy as np
 
 from mt3x.data.pieces import Stem
 from mt3x.data.published.source import Problem, ReadOptions, StemsSource
+from mt3x.music.label_files import naming, read_text
 from mt3x.music.notes import Notes
 
 URMP_PROGRAMS = {
@@ -68,17 +69,17 @@ def read_urmp_notes(path: Path, program: int) -> Notes:
       OSError, ValueError: there is no such file, or a line is wrong; names the line.
     """
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    _, text = read_text(path)
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        try:
+        with naming(f"{path}, line {number}", "not a note of URMP"):
             onset_s, frequency_hz, duration_s = map(float, line.split())
             pitch = round(69 + 12 * math.log2(frequency_hz / 440))
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
         rows.append((onset_s, onset_s + duration_s, pitch))
     onset_s, offset_s, pitch = np.array(rows, float).reshape(-1, 3).T
-    return Notes(onset_s, offset_s, pitch, program=np.full(len(rows), program))
+    with naming(path, "not a note table of URMP"):
+        return Notes(onset_s, offset_s, pitch, program=np.full(len(rows), program))
 
 
 def find_urmp(folder: Path) -> list[UrmpSource]:

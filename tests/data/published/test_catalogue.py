@@ -7,8 +7,12 @@ import toy_data_sets as toys
 
 from mt3x.data.pieces import mix_samples
 from mt3x.data.published.catalogue import DATA_SETS, find_sources
-from mt3x.data.published.slakh import slakh_class
+from mt3x.data.published.guitarset import read_guitarset_notes
+from mt3x.data.published.maestro import find_maestro
+from mt3x.data.published.musicnet import read_musicnet_notes
+from mt3x.data.published.slakh import read_metadata, slakh_class
 from mt3x.data.published.source import ReadOptions
+from mt3x.data.published.urmp import read_urmp_notes
 from mt3x.music.audio import load_audio
 from mt3x.music.notes import Notes
 
@@ -171,6 +175,54 @@ def test_wrong_label_files_name_themselves(tmp_path):
         ]
         assert len(problems) == 1
         assert path.name in problems[0].what
+
+
+BAD_LABELS = {
+    "nested JAMS": (read_guitarset_notes, b'{"annotations": ' + b"[" * 100_000),
+    "JAMS with a long number": (
+        read_guitarset_notes,
+        b'{"annotations": [{"namespace": "note_midi", "data": [{"time": 0, '
+        b'"duration": 1, "value": ' + b"9" * 400 + b"}]}]}",
+    ),
+    "JAMS with a text": (
+        read_guitarset_notes,
+        b'{"annotations": [{"namespace": "note_midi", "data": [{"time": "a", '
+        b'"duration": "b", "value": 60}]}]}',
+    ),
+    "binary MusicNet": (read_musicnet_notes, b"\xff\xfe\0\xff"),
+    "MusicNet with a long field": (
+        read_musicnet_notes,
+        b'start_time,end_time,instrument,note\n0,1,1,"60' + b"9" * 200_000,
+    ),
+    "MusicNet with a long number": (
+        read_musicnet_notes,
+        b"start_time,end_time,instrument,note\n0," + b"9" * 400 + b",1,60\n",
+    ),
+    "URMP at infinite frequency": (lambda p: read_urmp_notes(p, 40), b"0 inf 1\n"),
+    "URMP with a negative duration": (
+        lambda p: read_urmp_notes(p, 40),
+        b"1 440 -2\n",
+    ),
+    "nested metadata": (read_metadata, b"[" * 10_000),
+    "metadata of infinity": (
+        read_metadata,
+        b"stems: {S00: {program_num: .inf, is_drum: no}}",
+    ),
+    "MAESTRO's table cut in a row": (
+        lambda p: find_maestro(p.parent),
+        b"split,midi_filename,audio_filename\ntrain,a.mid\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_damaged_labels_are_one_line_that_names_the_file(tmp_path, name):
+    read, data = BAD_LABELS[name]
+    path = tmp_path / "maestro-v9.csv"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"maestro-v9\.csv") as caught:
+        read(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 def test_unknown_data_set():
