@@ -117,16 +117,19 @@ def _recordings_in(folder: Path, on_error: Callable[[OSError], None]) -> list[Pa
 
 
 def _is_recording(path: Path) -> bool:
-    """Return whether a file of a folder is a recording, by its ending or, without one,
-    by what is in it.
+    """Return whether a file of a folder is a recording.
+
+    Its ending says so or, where it has none, what is in it. A link that leads nowhere
+    counts, so that it is reported.
     """
-    if path.name.startswith(".") or os.path.exists(path) > os.path.isfile(path):
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith(FORMATS["sonify"].suffix):
         return False
-    if path.name.lower().endswith(FORMATS["sonify"].suffix):
+    if os.path.exists(path) and not os.path.isfile(path):
         return False
-    return path.suffix.lower() in AUDIO_SUFFIXES or (
-        not _has_ending(path) and _is_sound(path)
-    )
+    if _has_ending(path):
+        return path.suffix.lower() in AUDIO_SUFFIXES
+    return _is_sound(path)
 
 
 def _has_ending(path: Path) -> bool:
@@ -138,7 +141,8 @@ def _is_sound(path: Path) -> bool:
     import soundfile
 
     try:
-        soundfile.info(os.fsencode(path))
+        with open(path, "rb") as file:
+            soundfile.info(file)
     except (soundfile.LibsndfileError, OSError):
         return False
     return True

@@ -122,6 +122,8 @@ def test_bad_paths(folders, tmp_path):
         with pytest.raises((ValueError, OSError), match=message):
             pair_paths(*paths)
     write_tsv(ref / "deep" / "a.tsv", REF)
+    (est / "other").mkdir()
+    (est / "a.mid").rename(est / "other" / "a.mid")
     with pytest.raises(ValueError, match="have one name"):
         pair_paths(ref, est)
 
