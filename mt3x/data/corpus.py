@@ -81,7 +81,8 @@ class Corpus:
         self.pieces = [Entry(**piece) for piece in index["pieces"]]
         self.left_out = dict(index.get("left_out", {}))
         self._audio_S = np.load(self.folder / "audio.npy", mmap_mode="r")
-        with np.load(self.folder / "notes.npz") as arrays:
+        # NumPy would leave a damaged file open.
+        with open(self.folder / "notes.npz", "rb") as file, np.load(file) as arrays:
             self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
             self._pitch, self._velocity = arrays["pitch"], arrays["velocity"]
 

@@ -126,7 +126,7 @@ def outputs(*names):
         ("A.WAV", "A"),
         ("film.MOV", "film"),
         ("a.b.mp3", "a.b"),
-        ("[/bold] $x$ %s.wav", "[/bold] $x$ %s"),
+        ("[bold] $x$ %s.wav", "[bold] $x$ %s"),
     ],
 )
 def test_outputs_drop_the_endings_of_sound_alone(name, stem):

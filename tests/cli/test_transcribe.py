@@ -528,7 +528,7 @@ def test_pictures_without_matplotlib_fail_before_work_starts(run, monkeypatch):
     [
         pytest.param(os.fsdecode(b"caf\xe9.wav"), id="not UTF-8"),
         "two\nlines.wav",
-        "[/bold] $x$ %s {}.wav",
+        "[bold] $x$ %s {}.wav",
         "Op. 10 No. 3",
         "-a.wav",
         "A.WAV",
