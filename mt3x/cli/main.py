@@ -92,6 +92,7 @@ def main() -> None:
         code = exit_.code
     except _Ended as ended:
         # What was begun is cleaned up; the caller shall see what ended the process.
+        code = 128 + ended.number  # where it is the first of a container, it lives on
         os.kill(os.getpid(), ended.number)
     except (
         ValueError,

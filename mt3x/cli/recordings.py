@@ -1,5 +1,6 @@
 """Recordings that a command line names, and where their outputs go."""
 
+import fnmatch
 import glob
 import itertools
 import os
@@ -91,9 +92,7 @@ def find_recordings(
             # Kept in an output folder is what follows the parts without a wildcard.
             fixed = itertools.takewhile(lambda x: not glob.has_magic(x), path.parts)
             base = Path(*fixed)
-            matches = [Path(match) for match in glob.glob(text, recursive=True)]
-            inner = [p for p in matches if _is_recording(p)]
-            inner += [r for p in matches if p.is_dir() for r in _recordings_in(p, tell)]
+            inner = _recordings_like(path, base, tell)
             if not inner and not errors:
                 raise ValueError(f"no sound files match {text}: check the pattern")
             for recording in sorted(inner):
@@ -114,6 +113,40 @@ def _as_on_disk(path: Path) -> Path:
 
 def _recordings_in(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
     return [path for path in find_files(folder, None, on_error) if _is_recording(path)]
+
+
+def _recordings_like(
+    pattern: Path, base: Path, on_error: Callable[[OSError], None]
+) -> list[Path]:
+    """Return the recordings that a pattern matches, and those in folders that it does.
+
+    Args:
+      pattern: may have `**`, which stands for any folders.
+      base: the folders before its first wildcard.
+      on_error: told of folders that cannot be read.
+    """
+    if "**" not in pattern.parts:
+        matches = [Path(match) for match in glob.glob(str(pattern))]
+        inner = [p for p in matches if _is_recording(p)]
+        inner += [r for p in matches if p.is_dir() for r in _recordings_in(p, on_error)]
+        return inner
+    # glob.glob would follow links in a circle.
+    wanted = pattern.parts[len(base.parts) :]
+    found = []
+    for path in _recordings_in(base, on_error):
+        parts = path.parts[len(base.parts) :]
+        if any(_matches(parts[: n + 1], wanted) for n in range(len(parts))):
+            found.append(path)
+    return found
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[n:], pattern[1:]) for n in range(len(parts) + 1))
+    is_like = bool(parts) and fnmatch.fnmatch(parts[0], pattern[0])
+    return is_like and _matches(parts[1:], pattern[1:])
 
 
 def _is_recording(path: Path) -> bool:

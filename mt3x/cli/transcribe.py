@@ -229,7 +229,8 @@ class _Batch:
             for path in recording.outputs.values():
                 if path is not None:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    check_writable(path, self._overwrite)
+                    # What another process writes from here on is kept, too.
+                    check_writable(path, overwrite=True)
             return True
         return False
 

@@ -169,6 +169,15 @@ def test_linked_folders_keep_their_place(takes):
     assert len(found) == 4
 
 
+@pytest.mark.parametrize("pattern", ["takes/**/*.*", "takes/**", "**/*.flac", "**/b"])
+def test_patterns_do_not_run_in_circles(takes, pattern):
+    for name in "12345":
+        Path("takes/b", name).symlink_to("..")
+    found = find_recordings([pattern])
+    assert Path("takes/b/c.flac") in found
+    assert len(found) == {"**/*.flac": 1, "**/b": 2}.get(pattern, 3)
+
+
 def test_standard_input_has_two_names():
     assert find_recordings(["/dev/stdin"]) == find_recordings(["-"])
 
