@@ -1,14 +1,15 @@
 """`mt3x corpus`: build, read in and list training corpora."""
 
-import collections
-import concurrent.futures
-import multiprocessing
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from mt3x.cli.progress import counted
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
@@ -23,10 +24,16 @@ from mt3x.data.synthesis.piano_corpora import (
     render_unit,
     units,
 )
+from mt3x.data.workers import in_processes
+from mt3x.files import one_line
 
 _OUT = click.argument("out", type=click.Path(path_type=Path))
 _JOBS = click.option(
-    "--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes."
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    help="Processes.",
 )
 _PIANO = click.option(
     "--piano",
@@ -38,6 +45,9 @@ _PROGRAM = click.option("--program", default=0, help="Preset of a soundfont.")
 _MATCH = click.option("--match", default="", help="Only SFZ samples with this text.")
 _HOURS = click.option("--hours", required=True, type=float, help="Length to render.")
 _SEED = click.option("--seed", default=0, show_default=True)
+_STRICT = click.option(
+    "--strict", is_flag=True, help="Exit with 1 where anything was left out."
+)
 
 
 @click.group()
@@ -45,6 +55,8 @@ def command() -> None:
     """Build training corpora: folders of audio with the notes played in it.
 
     Nothing is overwritten. A command that was stopped resumes when it is run again.
+    What cannot be read is left out and listed; where a recording was, the same command
+    adds it once it can be read.
     """
 
 
@@ -70,11 +82,9 @@ def recipe(
     Finished corpora are skipped; their names are appended to OUT/READY.
     """
     specs = read_recipe(recipe, pianos, midi, scores)
-    with _pool(jobs) as pool:
-        for spec in specs:
-            if (out / spec.name).exists():
-                continue
-            _render(spec, out / spec.name, pool, jobs)
+    for spec in specs:
+        if not (out / spec.name).exists():
+            _render(spec, out / spec.name, jobs)
             with (out / "READY").open("a") as file:
                 file.write(f"{spec.name}\n")
 
@@ -98,8 +108,7 @@ def random(
 ) -> None:
     """Compose random polyphony and render it into the corpus OUT."""
     spec = CorpusSpec(out.name, piano, "random", hours, seed, program, match)
-    with _pool(jobs) as pool:
-        _render(spec, out, pool, jobs)
+    _render(spec, out, jobs)
 
 
 @command.command()
@@ -124,46 +133,49 @@ def render(
     """Render varied parts of a folder of MIDI files into the corpus OUT."""
     paths = find_midi(midi)
     spec = CorpusSpec(out.name, piano, "midi", hours, seed, program, match, paths)
-    with _pool(jobs) as pool:
-        _render(spec, out, pool, jobs)
+    _render(spec, out, jobs)
 
 
 @command.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @_OUT
-def maps(folder: Path, out: Path) -> None:
+@_STRICT
+def maps(folder: Path, out: Path, strict: bool) -> None:
     """Read MAPS recordings below FOLDER (audio with .tsv or .mid) into OUT."""
-    _read(read_maps(folder), out)
+    _read(read_maps(folder), out, strict)
 
 
 @command.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @_OUT
 @click.option("--split", type=click.Choice(MAESTRO_SPLITS), default="train")
-def maestro(folder: Path, out: Path, split: str) -> None:
+@_STRICT
+def maestro(folder: Path, out: Path, split: str, strict: bool) -> None:
     """Read one split of MAESTRO (v1 to v3, as unpacked) into OUT."""
-    _read(find_maestro(folder, split), out)
+    _read(find_maestro(folder, split), out, strict)
 
 
 @command.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @_OUT
-def pairs(folder: Path, out: Path) -> None:
+@_STRICT
+def pairs(folder: Path, out: Path, strict: bool) -> None:
     """Read MIDI files below FOLDER and the audio of the same names into OUT."""
-    _read(find_pairs(folder), out)
+    _read(find_pairs(folder), out, strict)
 
 
 @command.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 def info(folders: tuple[Path, ...]) -> None:
     """List corpora: pieces, hours and notes."""
-    table = Table("corpus", "pieces", "hours", "notes", "notes per s")
+    table = Table("corpus", "pieces", "left out", "hours", "notes", "notes per s")
     for folder in folders:
         corpus = Corpus(folder)
         num_notes = sum(piece.num_notes for piece in corpus.pieces)
         table.add_row(
-            folder.name,
+            Text(one_line(folder.name)),
             str(len(corpus)),
+            str(len(corpus.left_out)),
             f"{corpus.duration_s / 3600:.2f}",
             str(num_notes),
             f"{num_notes / max(corpus.duration_s, 1e-9):.1f}",
@@ -171,39 +183,50 @@ def info(folders: tuple[Path, ...]) -> None:
     Console().print(table)
 
 
-def _read(pieces: list[NotesSource], out: Path) -> None:
+def _read(pieces: Sequence[NotesSource], out: Path, strict: bool) -> None:
+    num_left_out = 0
     with counted("recordings") as progress:
-        bar = progress.add_task(out.name, total=len(pieces))
-        for _ in write_corpus(pieces, out):
+        bar = progress.add_task(one_line(out.name), total=len(pieces))
+        for written in write_corpus(pieces, out):
+            if written.problem:
+                num_left_out += 1
+                _tell(progress, written.problem)
             progress.advance(bar)
+    if num_left_out:
+        click.echo(
+            f"{out}: {num_left_out} of {len(pieces)} recordings are left out; repair "
+            "them and run the same command to add them",
+            err=True,
+        )
+    if num_left_out and strict:
+        sys.exit(1)
 
 
-def _pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
-    return concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn")
-    )
-
-
-def _render(
-    spec: CorpusSpec,
-    folder: Path,
-    pool: concurrent.futures.ProcessPoolExecutor,
-    jobs: int,
-) -> None:
-    """Render units in the pool, in order, until the corpus is long enough."""
+def _render(spec: CorpusSpec, folder: Path, jobs: int) -> None:
+    """Render units in processes until the corpus is long enough."""
     minutes = round(60 * spec.hours)
-    with CorpusWriter(folder) as writer, counted("min") as progress:
-        bar = progress.add_task(spec.name, total=minutes)
+    problems: set[str] = set()
+    with (
+        CorpusWriter(folder) as writer,
+        counted("min") as progress,
+        in_processes(render_unit, jobs, "give fewer --jobs") as processes,
+    ):
+        bar = progress.add_task(one_line(spec.name), total=minutes)
         progress.update(bar, completed=round(writer.duration_s / 60))
-        todo = units(spec, len(writer))
         skip = len(writer) % spec.unit_pieces
-        pending: collections.deque = collections.deque()
+        results = processes.results((spec, unit) for unit in units(spec, len(writer)))
         while writer.duration_s < 3600 * spec.hours:
-            while len(pending) < jobs + 1:
-                pending.append(pool.submit(render_unit, spec, next(todo)))
-            for piece in pending.popleft().result()[skip:]:
+            for piece in next(results)[skip:]:
                 writer.add(piece.name, piece.samples_S, piece.notes, piece.info)
+                for problem in piece.problems:
+                    if problem not in problems:
+                        _tell(progress, problem)
+                    problems.add(problem)
             skip = 0
             progress.update(bar, completed=round(writer.duration_s / 60))
-        for future in pending:
-            future.cancel()
+
+
+def _tell(progress: Progress, problem: str) -> None:
+    progress.console.print(
+        f"left out: {problem}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -187,6 +187,8 @@ def command(
 
 def _deliver(text: str, path: str, overwrite: bool) -> None:
     if path == "-":
+        if sys.stdout is None:
+            raise ValueError("standard output is closed: name a file instead of -")
         click.echo(text, nl=False)
         return
     with write_whole(path, overwrite, text=True) as file:

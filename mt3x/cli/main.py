@@ -5,15 +5,23 @@ Subcommand `NAME` is the click command `command` of `mt3x/cli/NAME.py`, so that
 """
 
 import atexit
+import errno
 import gc
 import importlib
+import io
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import click
+
+from mt3x.files import one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
@@ -30,6 +38,17 @@ SUBCOMMANDS: Mapping[str, str] = {
     "import": "Convert a published checkpoint into mt3x weights.",
     "info": "Print versions, devices, cache and optional parts.",
 }
+
+EXTRAS: Mapping[str, Collection[str]] = {
+    "train": ("gin", "optax", "orbax", "scipy", "tensorboardX", "tensorstore"),
+    "data": (
+        *("apache_beam", "note_seq", "pyloudnorm", "seqio", "tensorflow"),
+        *("tensorflow_datasets", "yaml"),
+    ),
+    "plot": ("matplotlib",),
+    "av": ("av",),
+}
+"""The modules that each extra installs, of those that commands import."""
 
 
 class LazyGroup(click.Group):
@@ -66,14 +85,124 @@ def main() -> None:
     # TensorFlow reads data on the CPU here; it reports every GPU that it cannot use.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show
+    _prepare_streams()
+    code: Any = 0
     try:
-        group.main(standalone_mode=True)
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(1)
+        with _signals_raised():
+            group.main(standalone_mode=True)
+    except SystemExit as exit_:
+        code = exit_.code
+    except _Ended as ended:
+        # What was begun is cleaned up; the caller shall see what ended the process.
+        code = 128 + ended.number  # where it is the first of a container, it lives on
+        os.kill(os.getpid(), ended.number)
+    except (
+        ValueError,
+        OSError,
+        MemoryError,
+        ModuleNotFoundError,
+        RuntimeError,
+    ) as error:
+        line = _explained(error)
+        if line is None:
+            raise
+        print(f"error: {one_line(line)}", file=sys.stderr)
+        code = 1
+    sys.exit(_flush() or code)
+
+
+class _Ended(BaseException):
+    """The process was asked to end by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Let signals that end a process be exceptions, so that files are cleaned up.
+
+    The second ends it at once. Those that are ignored, as by nohup, stay so.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        raise _Ended(number)
+
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    is_main = threading.current_thread() is threading.main_thread()
+    ours = [n for n in numbers if is_main and signal.getsignal(n) == signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _prepare_streams() -> None:
+    """Make standard streams safe to use, closed ones too, as services have them.
+
+    The first file that is opened would get the number of a closed stream, and what
+    libraries report would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
+    # Names of files may hold anything. (Standard error is so by default.)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> int:
+    """Write what is left for standard output; return 1 where that is impossible."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EPIPE:  # whoever reads it wants no more
+            reason = f"{error.strerror}; write to another disk"
+            print(f"error: standard output: {reason}", file=sys.stderr)
+        sys.stdout = None  # or Python would try once more, and print a traceback
+        return 1
+    return 0
+
+
+def _explained(error: Exception) -> str | None:
+    """Return what a user can do something about; None for our own faults."""
+    message = str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({message or 'of this process'})"
+    if isinstance(error, ModuleNotFoundError):
+        name = (error.name or "").partition(".")[0]
+        if "pip install" in message or name == "mt3x":
+            return message if "pip install" in message else None
+        package = next((f"mt3x[{x}]" for x, y in EXTRAS.items() if name in y), name)
+        return (
+            f"this command needs {name}, which is not installed: pip install "
+            f"'{package}'"
+        )
+    if isinstance(error, BrokenExecutor):
+        return (
+            "a process was killed, perhaps out of memory: run again with fewer "
+            f"processes ({message})"
+        )
+    if isinstance(error, RuntimeError):
+        if "initialize backend" not in message:
+            return None
+        setting = os.environ.get("JAX_PLATFORMS", "")
+        return f"JAX cannot start with JAX_PLATFORMS={setting}: unset it ({message})"
+    return message
 
 
 def _show(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line, without the place in the code that it comes from."""
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"warning: {one_line(str(message))}", file=sys.stderr)

@@ -76,7 +76,7 @@ def command(
     NAME is maestrov1, maestrov3, slakh, cerberus4 (from Slakh's folders), guitarset,
     urmp, musicnet, musicnet_em or maps; tasks/README.md says what to download. What
     cannot be used is left out and listed in OUT/NAME/manifest.json. A run that was
-    stopped resumes when it is started again.
+    stopped resumes when it is started again, and adds what can be used by then.
 
     Arguments after -- go to Apache Beam, such as -- --runner=DataflowRunner
     --project=...; without them it runs on this machine.
@@ -114,6 +114,8 @@ def command(
             report=report,
         )
     _report(manifest, time.monotonic() - begin_s)
+    if not any(split["pieces"] for split in manifest["splits"].values()):
+        raise ValueError(f"no piece can be used: {manifest['problems'][0]['what']}")
     if strict and num_left_out(manifest):
         sys.exit(1)
 

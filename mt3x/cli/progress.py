@@ -13,7 +13,7 @@ from rich.progress import (
 def counted(unit: str, console: Console | None = None) -> Progress:
     """Show on stderr how many units are done, and the time that remains."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),

@@ -1,18 +1,27 @@
 """Recordings that a command line names, and where their outputs go."""
 
+import fnmatch
 import glob
 import itertools
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mt3x.files import find_files, name_key, one_line
 from mt3x.inference.outputs import FORMATS
 
 # Files that are taken from a folder; a file that is named may be called anything.
 AUDIO_SUFFIXES = set(
     ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 .rf64 "
     ".m4a .aac .mp4 .wma .webm .mka".split()
+)
+# Endings that outputs do not keep. Others belong to the name, as in "Op. 10 No. 3".
+_DROPPED = AUDIO_SUFFIXES | set(
+    ".3gp .ac3 .amr .ape .avi .bin .dat .m4b .m4v .mkv .mov .mp2 .mpeg .mpg .ogv .raw "
+    ".snd .spx .voc .wmv .wv".split()
 )
 
 
@@ -29,16 +38,22 @@ class Recording:
     @property
     def name(self) -> str:
         """What messages call it."""
-        return "standard input" if self.source is None else str(self.source)
+        return "standard input" if self.source is None else one_line(self.source)
 
     @property
     def title(self) -> str:
         """What progress bars and pictures call it."""
-        return self.name if self.source is None else self.source.name
+        return self.name if self.source is None else one_line(self.source.name)
 
 
-def find_recordings(inputs: Sequence[str]) -> dict[Path | None, Path]:
+def find_recordings(
+    inputs: Sequence[str], on_error: Callable[[OSError], object] | None = None
+) -> dict[Path | None, Path]:
     """Find the recordings that arguments name, each once.
+
+    Args:
+      inputs: files, folders, patterns, or `-` for standard input.
+      on_error: told of each folder that cannot be read; by default it is raised.
 
     Returns:
       For each recording (None is standard input) its path inside of an output folder:
@@ -46,33 +61,39 @@ def find_recordings(inputs: Sequence[str]) -> dict[Path | None, Path]:
 
     Raises:
       ValueError: a folder without recordings or a pattern that matches nothing.
+      OSError: a folder cannot be read.
     """
+    errors: list[OSError] = []
     found: dict[Path | None, Path] = {}
-    known: set[Path] = set()
+    known: set[str] = set()
 
     def add(path: Path, inside: Path) -> None:
-        if path.resolve() not in known:
-            known.add(path.resolve())
+        if os.path.realpath(path) not in known:
+            known.add(os.path.realpath(path))
             found[path] = inside
 
+    def tell(error: OSError) -> None:
+        if on_error is None:
+            raise error
+        errors.append(error)
+        on_error(error)
+
     for text in inputs:
-        path = Path(text)
-        if text == "-":
+        path = _as_on_disk(Path(text))
+        if text in ("-", "/dev/stdin"):
             found[None] = Path("stdin")
-        elif path.is_dir():
-            inner = _recordings_in(path)
-            if not inner:
+        elif os.path.isdir(path):
+            inner = _recordings_in(path, tell)
+            if not inner and not errors:
                 raise ValueError(f"{path}: no sound files in this folder")
             for recording in inner:
                 add(recording, recording.relative_to(path))
-        elif glob.has_magic(text) and not path.exists():
+        elif glob.has_magic(text) and not os.path.lexists(path):
             # Kept in an output folder is what follows the parts without a wildcard.
             fixed = itertools.takewhile(lambda x: not glob.has_magic(x), path.parts)
             base = Path(*fixed)
-            matches = [Path(match) for match in glob.glob(text, recursive=True)]
-            inner = [p for p in matches if _is_recording(p)]
-            inner += [r for p in matches if p.is_dir() for r in _recordings_in(p)]
-            if not inner:
+            inner = _recordings_like(path, base, tell)
+            if not inner and not errors:
                 raise ValueError(f"no sound files match {text}: check the pattern")
             for recording in sorted(inner):
                 add(recording, recording.relative_to(base))
@@ -81,17 +102,89 @@ def find_recordings(inputs: Sequence[str]) -> dict[Path | None, Path]:
     return found
 
 
-def _recordings_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if _is_recording(path)]
+def _as_on_disk(path: Path) -> Path:
+    """Return the path of a file whose name is written in another form of Unicode."""
+    if not os.path.lexists(path) and os.path.isdir(path.parent):
+        for name in os.listdir(path.parent):
+            if name_key(name) == name_key(path.name):
+                return path.with_name(name)
+    return path
+
+
+def _recordings_in(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
+    return [path for path in find_files(folder, None, on_error) if _is_recording(path)]
+
+
+def _recordings_like(
+    pattern: Path, base: Path, on_error: Callable[[OSError], None]
+) -> list[Path]:
+    """Return the recordings that a pattern matches, and those in folders that it does.
+
+    Args:
+      pattern: may have `**`, which stands for any folders.
+      base: the folders before its first wildcard.
+      on_error: told of folders that cannot be read.
+    """
+    if "**" not in pattern.parts:
+        matches = [Path(match) for match in glob.glob(str(pattern))]
+        inner = [p for p in matches if _is_recording(p)]
+        inner += [r for p in matches if p.is_dir() for r in _recordings_in(p, on_error)]
+        return inner
+    # glob.glob would follow links in a circle.
+    wanted = pattern.parts[len(base.parts) :]
+    found = []
+    for path in _recordings_in(base, on_error):
+        parts = path.parts[len(base.parts) :]
+        if any(_matches(parts[: n + 1], wanted) for n in range(len(parts))):
+            found.append(path)
+    return found
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[n:], pattern[1:]) for n in range(len(parts) + 1))
+    is_like = bool(parts) and fnmatch.fnmatch(parts[0], pattern[0])
+    return is_like and _matches(parts[1:], pattern[1:])
 
 
 def _is_recording(path: Path) -> bool:
-    return (
-        path.suffix.lower() in AUDIO_SUFFIXES
-        and not path.name.startswith(".")
-        and not path.name.endswith(FORMATS["sonify"].suffix)
-        and path.is_file()
-    )
+    """Return whether a file of a folder is a recording.
+
+    Its ending says so or, where it has none, what is in it. A link that leads nowhere
+    counts, so that it is reported.
+    """
+    name = path.name.lower()
+    if name.startswith(".") or name.endswith(FORMATS["sonify"].suffix):
+        return False
+    if os.path.exists(path) and not os.path.isfile(path):
+        return False
+    if _has_ending(path):
+        return path.suffix.lower() in AUDIO_SUFFIXES
+    return _is_sound(path)
+
+
+def _has_ending(path: Path) -> bool:
+    """Return whether a name has an ending, unlike "Op. 10 No. 3"."""
+    return re.fullmatch(r"\.\w*[^\W\d]\w*", path.suffix) is not None
+
+
+def _is_sound(path: Path) -> bool:
+    import soundfile
+
+    try:
+        with open(path, "rb") as file:
+            soundfile.info(file)
+    except (soundfile.LibsndfileError, OSError):
+        return False
+    return True
+
+
+def _with_ending(path: Path, suffix: str) -> Path:
+    """Return the path of an output of a recording."""
+    name = path.stem if path.suffix.lower() in _DROPPED else path.name
+    return path.with_name(name + suffix)
 
 
 def choose_outputs(
@@ -133,7 +226,7 @@ def choose_outputs(
                 )
             recordings.append(
                 Recording(
-                    source, {f: place.with_suffix(FORMATS[f].suffix) for f in formats}
+                    source, {f: _with_ending(place, FORMATS[f].suffix) for f in formats}
                 )
             )
     _check_conflicts(recordings)
@@ -141,12 +234,13 @@ def choose_outputs(
 
 
 def _check_conflicts(recordings: Sequence[Recording]) -> None:
-    sources = {each.source.resolve() for each in recordings if each.source}
-    writers: dict[Path, str] = {}
+    sources = {os.path.realpath(each.source) for each in recordings if each.source}
+    writers: dict[str, str] = {}
     for recording in recordings:
         for path in filter(None, recording.outputs.values()):
-            other = writers.setdefault(path.resolve(), recording.name)
-            if path.resolve() in sources:
+            real = os.path.realpath(path)
+            other = writers.setdefault(real, recording.name)
+            if real in sources:
                 raise ValueError(f"{path} would be overwritten: choose another output")
             if other != recording.name:
                 raise ValueError(
@@ -159,7 +253,7 @@ def _format_of(path: Path | None) -> str:
     """Return the format that a file's ending names; MIDI where it names none."""
     by_suffix = {form.suffix.rpartition(".")[2]: name for name, form in FORMATS.items()}
     by_suffix["midi"] = "midi"
-    if path is None or not path.suffix:
+    if path is None or not _has_ending(path):
         return "midi"
     if path.suffix[1:].lower() not in by_suffix:
         raise ValueError(

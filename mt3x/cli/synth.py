@@ -189,7 +189,11 @@ def _render_stems(
             continue
         with counted("min", console) as progress:
             bar = progress.add_task(spec.name, total=round(60 * spec.hours))
-            for seconds in write_stems(recipe, spec, out / spec.name, workers):
+
+            def tell(problem: str) -> None:
+                console.print(f"left out: {problem}", markup=False)
+
+            for seconds in write_stems(recipe, spec, out / spec.name, workers, tell):
                 progress.update(bar, completed=round(seconds / 60))
 
 

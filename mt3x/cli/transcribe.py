@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import os
+import stat
 import sys
 import time
 import warnings
@@ -25,7 +27,7 @@ from rich.text import Text
 
 from mt3x.cli.models import AUTO, MODELS, Models
 from mt3x.cli.recordings import Recording, choose_outputs, find_recordings
-from mt3x.files import check_writable, write_whole
+from mt3x.files import check_writable, one_line, write_whole
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.audio import audio_info
 from mt3x.music.instruments import Instruments, parse_instruments
@@ -184,12 +186,12 @@ def command(
         raise click.UsageError("give -o or --out-dir, not both")
     models = Models(model, checkpoint, options)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    found = find_recordings(inputs)
-    recordings = choose_outputs(found, formats, output, out_dir)
+    batch = _Batch(console, overwrite, quiet)
+    found = find_recordings(inputs, batch.fail)
+    recordings = choose_outputs(found, formats, output, out_dir) if found else []
     if any("plot" in recording.outputs for recording in recordings):
         if importlib.util.find_spec("matplotlib") is None:
             raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
-    batch = _Batch(console, overwrite, quiet)
     recordings = [recording for recording in recordings if batch.prepare(recording)]
     if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
@@ -218,26 +220,31 @@ class _Batch:
         The others are checked: whether they can be written and the input be read.
         """
         with self._reported(recording):
-            for name, path in list(recording.outputs.items()):
-                if path is None:
-                    if sys.stdout.isatty():
-                        raise ValueError(
-                            "standard output is a terminal: give -o or --out-dir"
-                        )
-                elif path.is_file() and not self._overwrite:
-                    self._note(f"kept {path} (--overwrite replaces it)")
-                    del recording.outputs[name]
-                    self._num_kept += 1
-            if not recording.outputs:
+            if None in recording.outputs.values():
+                _check_standard_output()
+            if not self._keep(recording):
                 return False
-            recording.audio = recording.source or _NamedBytes(sys.stdin.buffer.read())
+            recording.audio = _audio(recording.source)
             recording.duration_s = audio_info(recording.audio).duration_s or 0.0
             for path in recording.outputs.values():
                 if path is not None:
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    check_writable(path, self._overwrite)
+                    # What another process writes from here on is kept, too.
+                    check_writable(path, overwrite=True)
             return True
         return False
+
+    def _keep(self, recording: Recording) -> bool:
+        """Drop outputs that exist; return whether any remain."""
+        for name, path in list(recording.outputs.items()):
+            if path is not None and path.is_file() and not self._overwrite:
+                self._kept(recording, name)
+        return bool(recording.outputs)
+
+    def _kept(self, recording: Recording, name: str) -> None:
+        path = recording.outputs.pop(name)
+        self._note(f"kept {one_line(path)} (--overwrite replaces it)")
+        self._num_kept += 1
 
     def run(self, recordings: Sequence[Recording], models: Models) -> None:
         """Transcribe and write."""
@@ -267,7 +274,9 @@ class _Batch:
                     progress.advance(task, max(min(seconds, left_s), 0))
 
                 with self._reported(recording):
-                    self._transcribe(recording, models, advance)
+                    # Another process may have written them meanwhile.
+                    if self._keep(recording):
+                        self._transcribe(recording, models, advance)
                 # What a damaged or wrongly labelled file did not bring.
                 progress.advance(task, max(recording.duration_s - recording.done_s, 0))
         self._wall_s = time.monotonic() - start
@@ -282,10 +291,15 @@ class _Batch:
         found = Transcription(
             notes, parts, recording.audio, recording.title, transcriber
         )
-        for name, path in recording.outputs.items():
+        for name, path in list(recording.outputs.items()):
             if path is not None:
-                with write_whole(path, self._overwrite) as file:
-                    FORMATS[name].write(file, found)
+                try:
+                    with write_whole(path, self._overwrite) as file:
+                        FORMATS[name].write(file, found)
+                except FileExistsError:
+                    if not path.is_file():
+                        raise
+                    self._kept(recording, name)
                 continue
             buffer = io.BytesIO()
             FORMATS[name].write(buffer, found)
@@ -309,6 +323,11 @@ class _Batch:
             line += f", {self.num_failed} failed"
         self._note(line)
 
+    def fail(self, error: Exception) -> None:
+        """Report what cannot be transcribed."""
+        self._say(f"error: {one_line(error)}")
+        self.num_failed += 1
+
     @contextmanager
     def _reported(self, recording: Recording) -> Iterator[None]:
         """Turn a recording's warnings and errors into lines that name it."""
@@ -325,11 +344,11 @@ class _Batch:
             warnings.showwarning = warn
             try:
                 yield
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, MemoryError) as error:
+                text = _naming(recording, error)
                 if isinstance(error, FileNotFoundError) and not _exists(recording):
-                    error = f"{recording.name}: no such file; check the name"
-                self._say(f"error: {_naming(recording, error)}")
-                self.num_failed += 1
+                    text = f"{recording.name}: no such file; check the name"
+                self.fail(ValueError(text))
 
     def _note(self, line: str) -> None:
         if not self._quiet:
@@ -340,9 +359,37 @@ class _Batch:
 
 
 class _NamedBytes(io.BytesIO):
-    """Standard input, read once, with a name for messages."""
+    """What can be read only once, with a name for messages."""
 
-    name = "standard input"
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def _audio(source: Path | None) -> Any:
+    """Return what can be read again and again: a file, or what came from a pipe.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: standard input is closed, or a device without end is named.
+    """
+    if source is None:
+        if sys.stdin is None:
+            raise ValueError("standard input is closed: name a sound file")
+        return _NamedBytes(sys.stdin.buffer.read(), "standard input")
+    mode = source.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise ValueError(f"{source} is a device: name a sound file")
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return _NamedBytes(source.read_bytes(), str(source))
+    return source
+
+
+def _check_standard_output() -> None:
+    if sys.stdout is None:
+        raise ValueError("standard output is closed: give -o or --out-dir")
+    if sys.stdout.isatty():
+        raise ValueError("standard output is a terminal: give -o or --out-dir")
 
 
 class _RealtimeColumn(ProgressColumn):
@@ -354,12 +401,12 @@ class _RealtimeColumn(ProgressColumn):
 
 
 def _exists(recording: Recording) -> bool:
-    return recording.source is None or recording.source.exists()
+    return recording.source is None or os.path.exists(recording.source)
 
 
 def _naming(recording: Recording, message: object) -> str:
-    """Return A message on one line that names the recording."""
-    line = " ".join(str(message).split())
+    """Return a message on one line that names the recording."""
+    line = one_line(message)
     return line if recording.name in line else f"{recording.name}: {line}"
 
 

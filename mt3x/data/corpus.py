@@ -4,20 +4,24 @@ A corpus is a folder with three files:
   audio.npy   int16, mono, all pieces one after the other; memory-mapped on reading
   notes.npz   onset_s, offset_s (float64, from the piece's start), pitch, velocity
               (int32), all pieces one after the other
-  index.json  sample rate, and for each piece its name, place in the two and origin
+  index.json  sample rate, and for each piece its name, place in the two and origin;
+              what was left out, and why
 While it is written it is called `NAME.part`, and a later run resumes there.
 """
 
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mt3x.files import locked, one_line, write_whole
 from mt3x.music.notes import Notes
 from mt3x.music.samples import to_int16
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = "mt3x-corpus-1"
 _HEADER_BYTES = 128
+_DAMAGE = ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile
+"""What reading damaged files raises."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Corpus:
 
         Raises:
           FileNotFoundError: where there is none, or it is not finished.
-          ValueError: where its files do not fit together.
+          ValueError: where its files are damaged or do not fit together.
         """
         self.folder = Path(folder)
         index_path = self.folder / "index.json"
@@ -57,19 +63,28 @@ class Corpus:
                 f"{self.folder}: not a finished corpus (no index.json); "
                 "build it with `mt3x corpus`"
             )
-        index = json.loads(index_path.read_text())
-        if index.get("format") != FORMAT:
-            raise ValueError(f"{index_path}: format is not {FORMAT}; build it again")
-        self.sample_rate_hz = int(index["sample_rate_hz"])
-        self.pieces = [Entry(**piece) for piece in index["pieces"]]
-        self._audio_S = np.load(self.folder / "audio.npy", mmap_mode="r")
-        with np.load(self.folder / "notes.npz") as arrays:
-            self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
-            self._pitch, self._velocity = arrays["pitch"], arrays["velocity"]
+        try:
+            self._read(json.loads(index_path.read_text(encoding="utf-8")))
+        except _DAMAGE as error:
+            raise ValueError(
+                f"{self.folder}: a damaged corpus ({one_line(error)}); build it again"
+            ) from error
         num_samples = sum(piece.num_samples for piece in self.pieces)
         num_notes = sum(piece.num_notes for piece in self.pieces)
         if len(self._audio_S) != num_samples or len(self._pitch) != num_notes:
             raise ValueError(f"{self.folder}: files disagree; build the corpus again")
+
+    def _read(self, index: dict[str, Any]) -> None:
+        if index["format"] != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")
+        self.sample_rate_hz = int(index["sample_rate_hz"])
+        self.pieces = [Entry(**piece) for piece in index["pieces"]]
+        self.left_out = dict(index.get("left_out", {}))
+        self._audio_S = np.load(self.folder / "audio.npy", mmap_mode="r")
+        # NumPy would leave a damaged file open.
+        with open(self.folder / "notes.npz", "rb") as file, np.load(file) as arrays:
+            self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
+            self._pitch, self._velocity = arrays["pitch"], arrays["velocity"]
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -120,6 +135,7 @@ class CorpusWriter:
 
     Raises:
       FileExistsError: where the finished folder exists.
+      BlockingIOError: another process writes it.
       ValueError: where an unfinished one was begun at another sample rate.
     """
 
@@ -132,16 +148,24 @@ class CorpusWriter:
             )
         self._part = self.folder.with_name(self.folder.name + ".part")
         self._part.mkdir(parents=True, exist_ok=True)
-        rate_path = self._part / "rate"
-        if rate_path.exists() and int(rate_path.read_text()) != sample_rate_hz:
-            raise ValueError(
-                f"{self._part} was begun at {rate_path.read_text()} Hz: remove it"
-            )
-        rate_path.write_text(str(sample_rate_hz))
-        self.pieces = self._read_pieces()
-        self._audio = self._open("audio.npy", _HEADER_BYTES + 2 * self._num_samples)
-        self._notes = self._open("notes.bin", 32 * self._num_notes)
-        self._log = (self._part / "pieces.jsonl").open("a")
+        self.left_out: dict[str, str] = {}
+        """Why pieces are not in the corpus, by their names."""
+        with ExitStack() as stack:
+            stack.enter_context(locked(self._part))
+            rate_path = self._part / "rate"
+            if rate_path.exists() and rate_path.read_text() != str(sample_rate_hz):
+                raise ValueError(
+                    f"{self._part} was begun at {rate_path.read_text()} Hz: remove it"
+                )
+            rate_path.write_text(str(sample_rate_hz))
+            self.pieces = self._read_pieces()
+            end = _HEADER_BYTES + 2 * self._num_samples
+            self._audio = stack.enter_context(self._open("audio.npy", end))
+            end = 32 * self._num_notes
+            self._notes = stack.enter_context(self._open("notes.bin", end))
+            log = (self._part / "pieces.jsonl").open("a")
+            self._log = stack.enter_context(log)
+            self._files = stack.pop_all()
 
     def __enter__(self) -> "CorpusWriter":
         return self
@@ -152,8 +176,7 @@ class CorpusWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for file in (self._audio, self._notes, self._log):
-            file.close()
+        self._files.close()
         if kind is None:
             self._finish()
 
@@ -216,8 +239,14 @@ class CorpusWriter:
         if not path.exists():
             return []
         lines = path.read_text().split("\n")[:-1]
-        path.write_text("".join(line + "\n" for line in lines))
-        return [Entry(**json.loads(line)) for line in lines]
+        with write_whole(path, overwrite=True, text=True) as file:
+            file.writelines(line + "\n" for line in lines)
+        try:
+            return [Entry(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{path}: damaged ({one_line(error)}); remove {self._part}"
+            ) from error
 
     def _open(self, name: str, num_bytes: int) -> Any:
         """Open a binary file at its end, cut back to what the log vouches for."""
@@ -245,34 +274,78 @@ class CorpusWriter:
             "format": FORMAT,
             "sample_rate_hz": self.sample_rate_hz,
             "pieces": [asdict(piece) for piece in self.pieces],
+            "left_out": self.left_out,
         }
         (self._part / "index.json").write_text(json.dumps(index, indent=1))
-        for name in ("notes.bin", "pieces.jsonl", "rate"):
-            (self._part / name).unlink()
+        for name in ("notes.bin", "pieces.jsonl", "rate", "lock", "lock.pid"):
+            (self._part / name).unlink(missing_ok=True)
         os.replace(self._part, self.folder)
+
+
+class Written(NamedTuple):
+    """A piece of a data set, and why it is left out of a corpus if it is."""
+
+    piece: "NotesSource"
+    problem: str = ""
 
 
 def write_corpus(
     pieces: "Iterable[NotesSource]",
     folder: str | os.PathLike[str],
     sample_rate_hz: int = 16000,
-) -> "Iterator[NotesSource]":
+) -> Iterator[Written]:
     """Write the pieces of a data set into a corpus; resume where a stopped run ended.
+
+    A piece that cannot be read is left out. A later run adds it when it can be.
 
     Yields each piece once it is written (for progress). The corpus is finished when the
     iterator is.
 
     Raises:
-      ValueError: a piece has no audio.
-      FileExistsError: the corpus exists.
+      FileExistsError: the corpus exists, and nothing was left out of it.
+      ValueError: no piece can be read.
     """
-    with CorpusWriter(folder, sample_rate_hz) as writer:
-        done = {entry.name for entry in writer.pieces}
+    folder, left_out = Path(folder), {}
+    writer, done = None, set()
+    with ExitStack() as stack:
+        if (folder / "index.json").is_file() and Corpus(folder).left_out:
+            done = {entry.name for entry in Corpus(folder).pieces}
+        else:
+            writer = stack.enter_context(CorpusWriter(folder, sample_rate_hz))
+            done = {entry.name for entry in writer.pieces}
         for piece in pieces:
-            if piece.id not in done:
-                info = {**piece.info, "split": piece.split}
-                writer.add(piece.id, piece.samples(sample_rate_hz), piece.notes(), info)
-            yield piece
+            if piece.id in done:
+                yield Written(piece)
+                continue
+            try:
+                samples_S, notes = piece.samples(sample_rate_hz), piece.notes()
+            except (OSError, ValueError) as error:
+                left_out[piece.id] = one_line(error)
+                yield Written(piece, left_out[piece.id])
+                continue
+            if writer is None:
+                _reopen(folder)
+                writer = stack.enter_context(CorpusWriter(folder, sample_rate_hz))
+            writer.add(piece.id, samples_S, notes, {**piece.info, "split": piece.split})
+            yield Written(piece)
+        if writer is not None:
+            if left_out and not writer.pieces:
+                first = next(iter(left_out.values()))
+                raise ValueError(f"none of {len(left_out)} pieces can be read: {first}")
+            writer.left_out = left_out
+
+
+def _reopen(folder: Path) -> None:
+    """Make a finished corpus an unfinished one, to which pieces can be added."""
+    corpus = Corpus(folder)
+    with np.load(folder / "notes.npz") as arrays:
+        names = ("onset_s", "offset_s", "pitch", "velocity")
+        rows = np.stack([arrays[name] for name in names], axis=1)
+    (folder / "notes.bin").write_bytes(rows.astype("<f8").tobytes())
+    (folder / "rate").write_text(str(corpus.sample_rate_hz))
+    lines = [json.dumps(asdict(piece)) + "\n" for piece in corpus.pieces]
+    (folder / "pieces.jsonl").write_text("".join(lines))
+    os.replace(folder, folder.with_name(folder.name + ".part"))
 
 
 def _npy_header(num_samples: int) -> bytes:

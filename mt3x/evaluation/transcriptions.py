@@ -12,8 +12,9 @@ are added where they are asked for. What is added here:
   next onset, see `mt3x.music.midi`), tables hold it in their offset column. Without the
   pedal, notes end when their key is released: for tables the key-up column.
 - In folders (searched deeply), a reference and an estimate belong together when
-  their names without the ending agree. Where a folder has one name with several
-  endings, the first of .mid .midi .tsv .txt .csv .json is taken.
+  their paths inside of the folders agree, without the ending; of the others, those
+  whose names do. A name is the same in every form of Unicode. Where a folder has one
+  name with several endings, the first of .mid .midi .tsv .txt .csv .json is taken.
 - Alignment takes the median onset shift of a piece off its estimate, before anything
   is cut. Where no shift is found, the piece stays as it is and has a remark.
 - A time range keeps the notes of both sides that begin in it, and clips their offsets
@@ -25,13 +26,15 @@ are added where they are asked for. What is added here:
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from mt3x.files import find_files, name_key
 from mt3x.music.band_metrics import BandScores, band_scores
 from mt3x.music.instrument_metrics import has_instruments, instrument_scores
 from mt3x.music.metrics import (
@@ -251,26 +254,40 @@ def pair_paths(ref_path: Path, est_path: Path) -> Pairing:
     """Pair two files, or by name the files of two folders or of a folder and a file.
 
     Raises:
-      OSError: a path does not exist.
-      ValueError: a file is not a note file, a name occurs twice in a folder, or nothing
+      OSError: a path does not exist, or a folder cannot be read.
+      ValueError: a file is not a note file, a name could be that of several, or nothing
         pairs up.
     """
     if ref_path.is_file() and est_path.is_file():
         for path in (ref_path, est_path):
             check_note_file(path)
-        return Pairing([Pair(ref_path.stem, ref_path, est_path)], [], [])
+        return Pairing([Pair(name_key(ref_path.stem), ref_path, est_path)], [], [])
     refs, ests = _note_files(ref_path), _note_files(est_path)
-    names = sorted(refs.keys() & ests.keys())
-    if not names:
+    partners = {key: key for key in refs.keys() & ests.keys()}
+    ref_names, est_names = _by_name(refs, partners), _by_name(ests, partners)
+    for name in ref_names.keys() & est_names.keys():
+        for files, keys in ((refs, ref_names[name]), (ests, est_names[name])):
+            if len(keys) > 1:
+                raise ValueError(
+                    f"{files[keys[0]]} and {files[keys[1]]} have one name; rename one, "
+                    "or give a single folder"
+                )
+        partners[ref_names[name][0]] = est_names[name][0]
+    if not partners:
         raise ValueError(
             f"no note file of {est_path} ({len(ests)} found) has the name of one of "
             f"{ref_path} ({len(refs)} found); give estimates their reference's name"
         )
+    counts = Counter(map(_name, partners))
+    pairs = [
+        Pair(_name(ref) if counts[_name(ref)] == 1 else ref, refs[ref], ests[est])
+        for ref, est in partners.items()
+    ]
     return Pairing(
-        pairs=[Pair(name, refs[name], ests[name]) for name in names],
+        pairs=sorted(pairs, key=lambda pair: pair.name),
         # A single file picks its partner; the rest of the folder is not missed.
-        ref_alone=_alone(refs, ests) if est_path.is_dir() else [],
-        est_alone=_alone(ests, refs) if ref_path.is_dir() else [],
+        ref_alone=_alone(refs, partners) if est_path.is_dir() else [],
+        est_alone=_alone(ests, partners.values()) if ref_path.is_dir() else [],
     )
 
 
@@ -288,31 +305,36 @@ def _evaluate_or_fail(
 
 
 def _note_files(path: Path) -> dict[str, Path]:
-    """Return the note files of a folder and those in it, or one file, by name."""
+    """Return the note files of a folder, or one file, by path without the ending."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; name a note file or a folder")
     if path.is_file():
         check_note_file(path)
-        return {path.stem: path}
+        return {name_key(path.stem): path}
     found: dict[str, Path] = {}
-    for file in sorted(path.rglob("*"), key=_preference):
-        if file.suffix.lower() not in NOTE_SUFFIXES or not file.is_file():
-            continue
-        known = found.setdefault(file.stem, file)
-        if known.parent != file.parent:
-            raise ValueError(
-                f"{known} and {file} have one name; rename one, or give a single folder"
-            )
+    for file in sorted(find_files(path, NOTE_SUFFIXES), key=_preference):
+        inside = file.relative_to(path).with_name(file.stem)
+        known = found.setdefault(name_key(inside.as_posix()), file)
+        if known != file and known.suffix.lower() == file.suffix.lower():
+            raise ValueError(f"{known} and {file} have one name; rename one")
+    return found
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+def _by_name(files: dict[str, Path], taken: Collection[str]) -> dict[str, list[str]]:
+    """Return the keys of files without a partner, by their names alone."""
+    found: dict[str, list[str]] = {}
+    for key in sorted(files.keys() - set(taken)):
+        found.setdefault(_name(key), []).append(key)
     return found
 
 
 def _preference(path: Path) -> tuple[int, Path]:
-    suffix = path.suffix.lower()
-    return (
-        NOTE_SUFFIXES.index(suffix) if suffix in NOTE_SUFFIXES else len(NOTE_SUFFIXES),
-        path,
-    )
+    return NOTE_SUFFIXES.index(path.suffix.lower()), path
 
 
-def _alone(files: dict[str, Path], partners: dict[str, Path]) -> list[Path]:
-    return sorted(path for name, path in files.items() if name not in partners)
+def _alone(files: dict[str, Path], taken: Collection[str]) -> list[Path]:
+    return sorted(files[key] for key in files.keys() - set(taken))

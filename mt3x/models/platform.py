@@ -1,8 +1,20 @@
 """The devices that a network is computed on, and the cache of compiled programs."""
 
+import atexit
+import hashlib
+import json
+import math
 import os
+import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import jax
+
+from mt3x.files import write_whole
+
+_LIST_NAME = "mt3x-programs.json"
+"""What is in the cache, as it was found whole: size, time and digest of each file."""
 
 
 def platform() -> str:
@@ -19,7 +31,8 @@ def use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, so that later starts are fast.
 
     `MT3X_CACHE` names another folder, or is `off`. A folder that JAX was given already
-    stays. A user without a home folder has no cache.
+    stays. A user without a home folder has no cache, and in a folder that cannot be
+    written nothing new is kept. Damaged programs are removed.
     """
     choice = os.environ.get("MT3X_CACHE", "")
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore
@@ -28,10 +41,76 @@ def use_compilation_cache() -> None:
     folder = choice or _user_folder()
     if folder is None:
         return
+    try:
+        os.makedirs(folder, exist_ok=True)
+        _remove_damaged(Path(folder))
+    except OSError as error:
+        if choice:
+            warnings.warn(
+                f"programs are compiled anew: MT3X_CACHE={choice} cannot be used "
+                f"({error.strerror}); name another folder, or off",
+                stacklevel=2,
+            )
+        return
     jax.config.update("jax_compilation_cache_dir", folder)
     # Store everything: a start compiles a few small programs besides the model.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    least_s = 0.0 if os.access(folder, os.W_OK | os.X_OK) else math.inf
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", least_s)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    atexit.register(_list_programs, Path(folder))
+
+
+def _list_programs(folder: Path) -> None:
+    with suppress(OSError):
+        _remove_damaged(folder)
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Remove programs that were written in part or have changed since.
+
+    JAX writes them in place, so that a kill or a full disk leaves half of one, warns of
+    it at each start and never replaces it. Each is looked at once, and again when its
+    size or time has changed.
+
+    Raises:
+      OSError: one cannot be read or removed.
+    """
+    list_path = folder / _LIST_NAME
+    try:
+        known = json.loads(list_path.read_text(encoding="utf-8"))
+        known = {name: tuple(about) for name, about in known.items() if len(about) == 3}
+    except (OSError, ValueError, AttributeError, TypeError):
+        known = {}
+    found = {}
+    for path in folder.glob("*-cache"):
+        with suppress(FileNotFoundError):  # another process removed it
+            about = path.stat()
+            *stamp, digest = known.get(path.name, (None, None, None))
+            if stamp != [about.st_size, about.st_mtime_ns]:
+                data = path.read_bytes()
+                now = hashlib.blake2b(data).hexdigest()
+                if now != (digest or now) or not _is_whole(data):
+                    path.unlink()
+                    continue
+                digest = now
+            found[path.name] = (about.st_size, about.st_mtime_ns, digest)
+    if found != known and os.access(folder, os.W_OK):
+        with (
+            suppress(OSError),
+            write_whole(list_path, overwrite=True, text=True) as file,
+        ):
+            json.dump(found, file)
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether a program can be unpacked, as JAX would."""
+    from jax._src.compilation_cache import decompress_executable
+
+    # Each of the libraries that may pack them has an exception of its own.
+    try:
+        return bool(decompress_executable(data))
+    except Exception:
+        return False
 
 
 def _user_folder() -> str | None:

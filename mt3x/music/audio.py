@@ -11,6 +11,7 @@ single sample gives an empty array; what that means is the caller's decision.
 """
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -34,6 +35,7 @@ __all__ = [
     "decode_audio",
     "encode_audio",
     "load_audio",
+    "open_sound",
     "stream_audio",
     "stream_samples",
     "write_audio",
@@ -186,7 +188,7 @@ def audio_info(source: Source) -> AudioInfo:
     """
     name, file = _open_source(source)
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(_for_soundfile(file))
     except (soundfile.LibsndfileError, TypeError):
         with _open_av(name, file) as container, _named_errors(name):
             stream = container.streams.audio[0]
@@ -227,21 +229,46 @@ def write_audio(
         samples_SxC = samples_SxC[:, np.newaxis]
     if not np.isfinite(samples_SxC).all():
         raise ValueError(f"cannot write {path}: some samples are NaN or infinite")
+    num_channels = samples_SxC.shape[1]
     with (
         write_whole(path, overwrite) as file,
-        _named_errors(str(path)),
-        soundfile.SoundFile(
-            file,
-            mode="w",
-            samplerate=sample_rate_hz,
-            channels=samples_SxC.shape[1],
-            format=form,
-            subtype=_WRITE_SUBTYPES[form],
+        open_sound(
+            file, sample_rate_hz, num_channels, form, _WRITE_SUBTYPES[form]
         ) as sound,
     ):
         # libsndfile's Vorbis encoder overflows its stack on very long writes.
         for start in range(0, len(samples_SxC), READ_FRAMES):
             sound.write(np.clip(samples_SxC[start : start + READ_FRAMES], -1.0, 1.0))
+
+
+@contextlib.contextmanager
+def open_sound(
+    file: IO[bytes], sample_rate_hz: int, num_channels: int, form: str, subtype: str
+) -> Iterator[soundfile.SoundFile]:
+    """Yield a sound file that is written into an open, seekable file.
+
+    Raises:
+      OSError: the disk is full, or has another fault.
+    """
+    try:
+        target = file.fileno()
+    except OSError:  # in memory
+        target = file
+    try:
+        # What the methods of `file` raise would be printed and lost.
+        with soundfile.SoundFile(
+            target,  # pyright: ignore[reportArgumentType]
+            mode="w",
+            samplerate=sample_rate_hz,
+            channels=num_channels,
+            format=form,
+            subtype=subtype,
+            closefd=False,
+        ) as sound:
+            yield sound
+    except soundfile.LibsndfileError as error:
+        reason = f"the disk is full or has another fault ({_reason(error)})"
+        raise OSError(errno.EIO, reason) from error
 
 
 _WRITE_SUBTYPES = {
@@ -286,7 +313,7 @@ def _mono(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarra
 def _decoded(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (rate, samples_SxC) of each block, by libsndfile or else PyAV."""
     try:
-        sound = soundfile.SoundFile(file)
+        sound = soundfile.SoundFile(_for_soundfile(file))
     except (soundfile.LibsndfileError, TypeError):
         yield from _decoded_by_av(name, file, start_s)
         return
@@ -375,6 +402,12 @@ def _named_errors(name: str) -> Iterator[None]:
         raise ValueError(
             f"{name}: damaged audio ({_reason(error)}); copy or convert it again"
         ) from error
+
+
+def _for_soundfile(file: Any) -> Any:
+    """Return a path as bytes: soundfile refuses names that are not UTF-8."""
+    is_path = isinstance(file, str) and sys.platform != "win32"
+    return os.fsencode(file) if is_path else file
 
 
 def _reason(error: Exception) -> str:

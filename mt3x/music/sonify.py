@@ -10,6 +10,7 @@ from typing import IO
 
 import numpy as np
 
+from mt3x.music.audio import open_sound
 from mt3x.music.instrument_classes import (
     CLASS_OF_PROGRAM,
     CLASSES,
@@ -118,17 +119,11 @@ def write_comparison(
       input_blocks: the mono recording at `sample_rate_hz`, in consecutive blocks.
       notes: its transcription.
       sample_rate_hz: of the recording and the result.
-    """
-    import soundfile
 
-    with soundfile.SoundFile(
-        file,  # pyright: ignore[reportArgumentType]
-        mode="w",
-        samplerate=sample_rate_hz,
-        channels=2,
-        format="WAV",
-        subtype="PCM_16",
-    ) as out:
+    Raises:
+      OSError: the disk is full, or has another fault.
+    """
+    with open_sound(file, sample_rate_hz, 2, "WAV", "PCM_16") as out:
         player = Player(notes, sample_rate_hz)
         for left_S in input_blocks:
             right_S = player.play(len(left_S))

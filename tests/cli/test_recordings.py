@@ -1,8 +1,12 @@
 """Which recordings a command line names, and what is written where."""
 
+import os
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from mt3x.cli.recordings import choose_outputs, find_recordings
 
@@ -104,3 +108,92 @@ def test_an_input_is_never_overwritten(takes):
         choose_outputs(
             find_recordings(["takes/a.wav"]), ["sonify"], "takes/a.wav", None
         )
+
+
+def outputs(*names):
+    found = {Path(name): Path(name) for name in names}
+    jobs = choose_outputs(found, ["midi", "sonify"], None, None)
+    return [str(path) for job in jobs for path in job.outputs.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("Op. 10 No. 3", "Op. 10 No. 3"),
+        ("Nr.3", "Nr.3"),
+        ("Mr. Tambourine", "Mr. Tambourine"),
+        ("2024-05-01 18.30.wav", "2024-05-01 18.30"),
+        ("A.WAV", "A"),
+        ("film.MOV", "film"),
+        ("a.b.mp3", "a.b"),
+        ("[bold] $x$ %s.wav", "[bold] $x$ %s"),
+    ],
+)
+def test_outputs_drop_the_endings_of_sound_alone(name, stem):
+    assert outputs(name) == [f"{stem}.mid", f"{stem}.transcribed.wav"]
+
+
+def test_an_output_without_an_ending_is_midi():
+    for name in ("Op. 10 No. 3", "Nr.3"):
+        job = choose_outputs({Path("a.wav"): Path("a.wav")}, None, name, None)[0]
+        assert job.outputs == {"midi": Path(name)}
+
+
+def test_recordings_without_an_ending_are_told_by_what_is_in_them(tmp_path):
+    for number in (3, 4):
+        path = tmp_path / f"Op. 10 No. {number}"
+        soundfile.write(path, np.zeros(100), 16000, format="WAV")
+    (tmp_path / "README").write_text("no recording " * 100)
+    (tmp_path / "empty").touch()
+    soundfile.write(tmp_path / "a.bak", np.zeros(100), 16000, format="WAV")
+    found = find_recordings([str(tmp_path)])
+    assert [path.name for path in found] == ["Op. 10 No. 3", "Op. 10 No. 4"]
+
+
+def test_names_are_found_in_every_form_of_unicode(tmp_path):
+    composed, taken_apart = (
+        unicodedata.normalize(form, "Étude.wav") for form in ("NFC", "NFD")
+    )
+    (tmp_path / taken_apart).touch()
+    found = find_recordings([str(tmp_path / composed)])
+    assert found == {tmp_path / taken_apart: Path(taken_apart)}
+
+
+def test_linked_folders_keep_their_place(takes):
+    Path("disk").mkdir()
+    Path("disk/deep.wav").touch()
+    Path("takes/sub").symlink_to("../disk")
+    Path("takes/circle").symlink_to(".")
+    found = find_recordings(["takes"])
+    assert found[Path("takes/sub/deep.wav")] == Path("sub/deep.wav")
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("pattern", ["takes/**/*.*", "takes/**", "**/*.flac", "**/b"])
+def test_patterns_do_not_run_in_circles(takes, pattern):
+    for name in "12345":
+        Path("takes/b", name).symlink_to("..")
+    found = find_recordings([pattern])
+    assert Path("takes/b/c.flac") in found
+    assert len(found) == {"**/*.flac": 1, "**/b": 2}.get(pattern, 3)
+
+
+def test_standard_input_has_two_names():
+    assert find_recordings(["/dev/stdin"]) == find_recordings(["-"])
+
+
+def test_folders_that_cannot_be_read_leave_the_others(takes, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    errors = []
+    assert list(find_recordings(["takes"], errors.append)) == [Path("takes/a.wav")]
+    assert list(find_recordings(["takes/b"], errors.append)) == []
+    assert ["takes/b" in str(error) for error in errors] == [True, True]
+    with pytest.raises(PermissionError, match="takes/b"):
+        find_recordings(["takes"])

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import mido
@@ -70,12 +71,13 @@ def folder(tmp_path, monkeypatch):
 def run(weights, folder, monkeypatch, capsysbinary):
     """Runs the command; returns exit code, standard output and standard error."""
 
-    def call(*args, stdin=b"", checkpoint=weights):
+    def call(*args, stdin: bytes | None = b"", checkpoint=weights):
         argv = ["mt3x", "transcribe", *map(str, args)]
         if checkpoint is not None:
             argv += ["--checkpoint", str(checkpoint)]
         monkeypatch.setattr(sys, "argv", argv)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        given = None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin))
+        monkeypatch.setattr(sys, "stdin", given)
         with pytest.raises(SystemExit) as exit_:
             main()
         out, err = capsysbinary.readouterr()
@@ -519,3 +521,106 @@ def test_pictures_without_matplotlib_fail_before_work_starts(run, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, err = run("a.wav", "-f", "midi,plot")
     assert code == 1 and "mt3x[plot]" in err and files() == ["a.wav"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(os.fsdecode(b"caf\xe9.wav"), id="not UTF-8"),
+        "two\nlines.wav",
+        "[bold] $x$ %s {}.wav",
+        "Op. 10 No. 3",
+        "-a.wav",
+        "A.WAV",
+    ],
+)
+def test_any_name_is_transcribed_and_named(run, name):
+    os.rename("a.wav", name)
+    code, _, err = run("-f", "midi,plot,sonify,csv", f"./{name}")
+    assert code == 0, err
+    stem = name if name.startswith("Op") else name[:-4]
+    outputs = [f"{stem}{x}" for x in (".csv", ".mid", ".png", ".transcribed.wav")]
+    assert sorted(os.listdir()) == sorted([*outputs, name])
+    Path(name).write_bytes(b"no recording")
+    code, _, err = run("--overwrite", f"./{name}")
+    lines = err.splitlines()
+    assert code == 1 and len(lines) == 2 and lines[0].startswith("error: ")
+
+
+def test_pipes_are_read_once(run):
+    data = Path("a.wav").read_bytes()
+    Path("a.wav").unlink()
+    os.mkfifo("a.wav")
+    writer = threading.Thread(target=lambda: Path("a.wav").write_bytes(data))
+    writer.start()
+    code, _, err = run("a.wav", "-f", "midi,plot,sonify")
+    writer.join()
+    assert code == 0, err
+    assert files() == ["a.mid", "a.png", "a.transcribed.wav", "a.wav"]
+
+
+def test_devices_without_end_are_refused(run):
+    code, _, err = run("/dev/zero", "a.wav", "-d", "out")
+    assert code == 1 and "error: /dev/zero is a device: name a sound file" in err
+    assert files(Path("out")) == ["a.mid"]
+
+
+def test_closed_streams_are_one_line(run, monkeypatch):
+    code, _, err = run("-", "-o", "x.mid", stdin=None)
+    assert code == 1 and err.splitlines()[0] == (
+        "error: standard input is closed: name a sound file"
+    )
+    monkeypatch.setattr(sys, "stdout", None)
+    code, _, err = run("a.wav", "-o", "-")
+    assert code == 1 and "a.wav: standard output is closed: give -o" in err
+
+
+@pytest.mark.parametrize("when", ["before the model reads", "while it is written"])
+def test_what_another_process_wrote_meanwhile_is_kept(run, monkeypatch, when):
+    from mt3x.cli import transcribe
+    from mt3x.inference import transcriber
+
+    def theirs():
+        Path("a.mid").write_bytes(b"theirs")
+
+    if when == "while it is written":
+        form = transcribe.FORMATS["midi"]
+        slow = form._replace(write=lambda file, found: theirs())
+        monkeypatch.setattr(transcribe, "FORMATS", {"midi": slow})
+    else:
+        load = transcriber.weights_file.load
+        monkeypatch.setattr(
+            transcriber.weights_file, "load", lambda path: theirs() or load(path)
+        )
+    code, _, err = run("a.wav")
+    assert code == 0 and "kept a.mid" in err and "1 output kept" in err, err
+    assert Path("a.mid").read_bytes() == b"theirs"
+    assert files() == ["a.mid", "a.wav"]
+
+
+def test_a_folder_that_cannot_be_read_leaves_the_others(run, monkeypatch):
+    Path("in/locked").mkdir(parents=True)
+    shutil.copy("a.wav", "in/b.wav")
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, _, err = run("in", "-d", "out")
+    assert code == 1 and Path("out/b.mid").exists()
+    assert "error: in/locked: the folder cannot be read (Permission denied)" in err
+    code, _, err = run("in/locked", "-o", "x.mid")
+    assert code == 1 and err.count("error") == 1 and "1 failed" in err
+
+
+def test_a_link_that_leads_nowhere_is_reported(run):
+    Path("in").mkdir()
+    Path("in/gone.wav").symlink_to("nowhere.wav")
+    Path("in/circle.wav").symlink_to("circle.wav")
+    shutil.copy("a.wav", "in/b.wav")
+    code, _, err = run("in")
+    assert code == 1 and Path("in/b.mid").exists()
+    assert "error: in/gone.wav: no such file" in err and "2 failed" in err

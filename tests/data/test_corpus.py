@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mt3x.data.corpus import Corpus, CorpusWriter
+from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
 from mt3x.music.notes import Notes
 
 NOTES = Notes([0.1, 0.3], [0.2, 0.9], [60, 64], [70, 90])
@@ -127,3 +127,95 @@ def test_stereo_is_refused(tmp_path):
         CorpusWriter(tmp_path / "c") as writer,
     ):
         writer.add("a", np.zeros((5, 2)), NOTES)
+
+
+class Piece:
+    """A piece that can be read once it is repaired."""
+
+    def __init__(self, id, broken=False):
+        self.id, self.broken, self.split, self.info = id, broken, "train", {}
+
+    def samples(self, sample_rate_hz):
+        if self.broken:
+            raise ValueError(f"{self.id}.wav:\ndamaged")
+        return ramp(100, int(self.id))
+
+    def notes(self):
+        return NOTES
+
+
+def test_pieces_that_cannot_be_read_are_left_out_and_added_later(tmp_path):
+    pieces = [Piece("1"), Piece("2", True), Piece("3"), Piece("4", True)]
+    told = [written.problem for written in write_corpus(pieces, tmp_path / "c")]
+    assert told == ["", "2.wav: damaged", "", "4.wav: damaged"]
+    corpus = Corpus(tmp_path / "c")
+    assert [piece.name for piece in corpus.pieces] == ["1", "3"]
+    assert corpus.left_out == {"2": "2.wav: damaged", "4": "4.wav: damaged"}
+
+    # Nothing is repaired, and nothing is touched.
+    before = (tmp_path / "c" / "index.json").stat()
+    assert len(list(write_corpus(pieces, tmp_path / "c"))) == 4
+    assert (tmp_path / "c" / "index.json").stat() == before
+
+    pieces[1].broken = False
+    list(write_corpus(pieces, tmp_path / "c"))
+    corpus = Corpus(tmp_path / "c")
+    assert [piece.name for piece in corpus.pieces] == ["1", "3", "2"]
+    for index, first in enumerate((1, 3, 2)):
+        np.testing.assert_array_equal(corpus.samples(index), ramp(100, first))
+        assert corpus.notes(index).equals(NOTES)
+    assert list(corpus.left_out) == ["4"]
+    pieces[3].broken = False
+    list(write_corpus(pieces, tmp_path / "c"))
+    with pytest.raises(FileExistsError):
+        list(write_corpus(pieces, tmp_path / "c"))
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        *("audio.npy", "index.json", "notes.npz")
+    ]
+
+
+def test_a_corpus_of_nothing_is_not_finished(tmp_path):
+    with pytest.raises(ValueError, match=r"none of 1 pieces can be read: 5\.wav"):
+        list(write_corpus([Piece("5", True)], tmp_path / "c"))
+    assert not (tmp_path / "c").exists()
+
+
+def test_stopping_while_pieces_are_added_loses_none(tmp_path):
+    pieces = [Piece("1"), Piece("2", True), Piece("3", True)]
+    list(write_corpus(pieces, tmp_path / "c"))
+    pieces[1].broken = pieces[2].broken = False
+    with pytest.raises(KeyboardInterrupt):
+        for written in write_corpus(pieces, tmp_path / "c"):
+            if written.piece.id == "2":
+                raise KeyboardInterrupt
+    list(write_corpus(pieces, tmp_path / "c"))
+    corpus = Corpus(tmp_path / "c")
+    assert [piece.name for piece in corpus.pieces] == ["1", "2", "3"]
+    assert corpus.notes(2).equals(NOTES)
+
+
+def test_two_processes_do_not_write_one_corpus(tmp_path):
+    with CorpusWriter(tmp_path / "c") as writer:
+        with pytest.raises(BlockingIOError, match="in use"):
+            CorpusWriter(tmp_path / "c")
+        writer.add("a", ramp(5), NOTES)
+    assert len(Corpus(tmp_path / "c")) == 1
+
+
+@pytest.mark.parametrize("name", ["audio.npy", "index.json", "notes.npz"])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_damaged_files_name_their_corpus(tmp_path, name, kept):
+    write(tmp_path / "c")
+    data = (tmp_path / "c" / name).read_bytes()
+    (tmp_path / "c" / name).write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ValueError, match=r"c: .*again") as caught:
+        Corpus(tmp_path / "c")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_log_names_itself(tmp_path):
+    stopped(tmp_path / "c", 2)
+    log = tmp_path / "c.part" / "pieces.jsonl"
+    log.write_text("{]\n" + log.read_text())
+    with pytest.raises(ValueError, match=r"pieces\.jsonl: damaged"):
+        CorpusWriter(tmp_path / "c")

@@ -1,11 +1,13 @@
 """Batches of other processes: the same ones, errors that say so, none left behind."""
 
+import itertools
 import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from toy_corpus import PLAIN, write
 
 from mt3x.data.batches import CorpusBatches
-from mt3x.data.workers import in_workers
+from mt3x.data.workers import in_processes, in_workers
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,45 @@ def test_a_worker_that_dies_is_named(batches):
         with pytest.raises(ChildProcessError, match=r"fewer DataConfig\.workers"):
             for step in range(1, 20):
                 ahead.batch(step)
+
+
+def square(number):
+    if number == 13:
+        raise ValueError("unlucky")
+    return number * number
+
+
+def die_in_the_middle_of_a_result(number):
+    if number == 3:
+        # Half of it is in the pipe, and nobody sends the rest.
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return b"x" * 10_000_000
+    return number
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_results_come_in_order(number):
+    with in_processes(square, number, "none") as processes:
+        assert list(processes.results([(n,) for n in range(10)])) == [
+            n * n for n in range(10)
+        ]
+        endless = processes.results((n,) for n in itertools.count(4))
+        assert [next(endless) for _ in range(9)] == [n * n for n in range(4, 13)]
+        with pytest.raises(ValueError, match="unlucky"):
+            next(endless)
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_killed_in_the_middle_of_a_result_is_told():
+    with in_processes(die_in_the_middle_of_a_result, 2, "use less") as processes:
+        results = processes.results((n,) for n in itertools.count())
+        for _ in range(3):
+            next(results)
+        time.sleep(1.5)
+        with pytest.raises(ChildProcessError, match="out of memory: use less"):
+            for _ in range(20):
+                next(results)
+    assert not multiprocessing.active_children()
 
 
 PROGRAM = """

@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import sys
 import tracemalloc
 import types
@@ -319,3 +320,24 @@ def test_decoded_audio_is_resampled_as_librosa_does():
     assert len(samples_S) == 16001 and samples_S.dtype == np.float32
     expected_S = np.sin(440 * 2 * np.pi * np.arange(16001) / 16000)
     np.testing.assert_allclose(samples_S[500:-500], expected_S[500:-500], atol=1e-3)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_a_full_disk_leaves_no_cut_file(tmp_path, ending):
+    """Where the limit of a file's size is reached, writing fails as on a full disk."""
+    noise_S = np.random.default_rng(0).normal(0, 0.1, 20 * RATE_HZ)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=rf"cannot write .*a\.{ending}: the disk"):
+            write_audio(tmp_path / f"a.{ending}", noise_S, RATE_HZ)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    write_audio(path, sine(), RATE_HZ)
+    assert audio_info(path).duration_s == 0.5
+    assert_is_sine(load_audio(path), tolerance=1e-4)

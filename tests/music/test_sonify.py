@@ -1,11 +1,13 @@
 """Synthetic instruments and drums: pitch, level, timing, blocks."""
 
 import io
+import resource
 
 import numpy as np
 import pytest
 import soundfile
 
+from mt3x.files import write_whole
 from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES, FAMILIES
 from mt3x.music.notes import Notes
 from mt3x.music.sonify import Player, sonify, write_comparison
@@ -107,3 +109,19 @@ def test_comparison_has_input_left_and_transcription_right():
     assert rate == RATE
     np.testing.assert_allclose(stereo[:, 0], left, atol=1e-4)
     np.testing.assert_allclose(stereo[:, 1], sonify(notes, RATE, 8000), atol=1e-4)
+
+
+def test_a_full_disk_leaves_no_cut_comparison(tmp_path):
+    """Where the limit of a file's size is reached, writing fails as on a full disk."""
+    blocks = [np.zeros(RATE, np.float32)] * 10
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"cannot write .*a\.wav: the disk is full"),
+            write_whole(tmp_path / "a.wav") as file,
+        ):
+            write_comparison(file, blocks, Notes.empty(), RATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -3,7 +3,8 @@
 A folder that `prepare` fills holds, per split, `train-00000-of-00010.tfrecord` and so
 on, beside each `....tfrecord.json` with what is in it, and at the end `manifest.json`.
 A shard takes its name when it is whole, and then gets its JSON. A run that resumes
-makes those that have none. Paths may be of any file system that TensorFlow knows.
+makes those that have none, and those again of which less has to be left out than
+before. Paths may be of any file system that TensorFlow knows.
 """
 
 import contextlib
@@ -123,7 +124,11 @@ def prepare(
             f"{min(others)} is not one of the files that are to be made; name another "
             "folder, or remove it"
         )
-    missing = [shard for shard in shards if not is_finished(shard, options)]
+    missing = [
+        shard
+        for shard in shards
+        if not is_finished(shard, options) or _left_out(_read_json(shard.about_path))
+    ]
     if missing:
         arguments = PipelineOptions(list(beam_arguments), save_main_session=False)
         with _watched(shards, report), beam.Pipeline(options=arguments) as pipeline:
@@ -183,24 +188,56 @@ def is_finished(shard: Shard, options: RecordOptions) -> bool:
 
 
 def write_shard(shard: Shard, options: RecordOptions) -> None:
-    """Write one file of records and, last of all, its JSON."""
-    problems: list[Problem] = []
+    """Write one file of records and, last of all, its JSON.
+
+    A file that is there stays, except where less has to be left out of it now.
+    """
+    if is_finished(shard, options) and not _is_repaired(shard, options):
+        return
+    problems: list[dict[str, str]] = []
     pieces: list[dict[str, Any]] = []
     partial = f"{shard.path}.part-{os.getpid()}"
     with tf.io.TFRecordWriter(partial) as writer:
         for source in shard.sources:
-            for piece in _pieces(source, shard.split, options, problems):
+            found: list[Problem] = []
+            for piece in _pieces(source, shard.split, options, found):
                 writer.write(encode_piece(piece, options.form))
                 pieces.append(_count(piece))
+            problems += [{"piece": source.id, **each._asdict()} for each in found]
     tf.io.gfile.rename(partial, shard.path, overwrite=True)
+    for abandoned in tf.io.gfile.glob(f"{shard.path}*.part-*"):
+        tf.io.gfile.remove(abandoned)  # of a run that was killed
     about = {
         **_identity(shard, options),
         "split": shard.split,
         "sha256": _sha256(shard.path),
         "pieces": pieces,
-        "problems": [problem._asdict() for problem in problems],
+        "problems": problems,
     }
     _write_json(shard.about_path, about)
+
+
+def _left_out(about: dict[str, Any]) -> dict[str, set[tuple[str, str]]]:
+    """Return for which problems something was left out of a shard, by piece."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for problem in about["problems"]:
+        # Older files do not say of which piece.
+        if "piece" in problem and problem["kind"] not in MINOR:
+            kinds = found.setdefault(problem["piece"], set())
+            kinds.add((problem["kind"], problem["what"]))
+    return found
+
+
+def _is_repaired(shard: Shard, options: RecordOptions) -> bool:
+    """Return whether a piece of a shard has fewer problems than when it was written."""
+    before = _left_out(_read_json(shard.about_path))
+    for source in shard.sources:
+        if source.id in before:
+            _, problems = source.read(_read_options(shard.split, options))
+            now = {tuple(each) for each in problems if each.kind not in MINOR}
+            if now < before[source.id]:
+                return True
+    return False
 
 
 def make_manifest(
@@ -245,16 +282,19 @@ def _pieces(
     source: Source, split: str, options: RecordOptions, problems: list[Problem]
 ) -> Iterator[Piece]:
     mixes = options.num_submixes if split == "train" else 0
-    read = options.read
-    if mixes:
-        read = replace(read, stem_audio=True)
-    piece, found = source.read(read)
+    piece, found = source.read(_read_options(split, options))
     problems += found
     if piece is None:
         return
     if mixes and not piece.stems:
         raise ValueError(f"{source.id} has no stems to make sub-mixes of")
     yield from submixes(piece, mixes) if mixes else [piece]
+
+
+def _read_options(split: str, options: RecordOptions) -> ReadOptions:
+    if options.num_submixes and split == "train":
+        return replace(options.read, stem_audio=True)
+    return options.read
 
 
 def _count(piece: Piece) -> dict[str, Any]:

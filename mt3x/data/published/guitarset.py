@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mt3x.data.published.source import NotesSource
+from mt3x.files import find_files
 from mt3x.music.label_files import naming, read_text
 from mt3x.music.notes import Notes
 
@@ -40,18 +41,21 @@ def read_guitarset_notes(path: Path) -> Notes:
 def find_guitarset(folder: Path) -> list[NotesSource]:
     """Return the pieces; as in MT3, third progressions are for validation.
 
+    Files of other names than GuitarSet's cannot be read.
+
     Raises:
-      ValueError: a file has a name unlike GuitarSet's.
+      OSError: a folder cannot be read.
     """
     pieces = []
-    for notes_path in folder.glob("**/*.jams"):
+    for notes_path in find_files(folder, {".jams"}):
         id = notes_path.stem  # 00_BN1-129-Eb_comp
         progression = re.fullmatch(r"\d+_[A-Za-z]+(\d)-.*", id)
-        if progression is None:
-            raise ValueError(f"{notes_path}: not the name of a file of GuitarSet")
-        split = "validation" if progression[1] == "3" else "train"
+        reader = read_guitarset_notes if progression else _refuse
+        split = "validation" if progression and progression[1] == "3" else "train"
         audio_path = folder / "audio_mono-mic" / f"{id}_mic.wav"
-        pieces.append(
-            NotesSource(id, split, audio_path, notes_path, read_guitarset_notes)
-        )
+        pieces.append(NotesSource(id, split, audio_path, notes_path, reader))
     return pieces
+
+
+def _refuse(path: Path) -> Notes:
+    raise ValueError(f"{path}: not the name of a file of GuitarSet")

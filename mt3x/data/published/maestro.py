@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from mt3x.data.published.source import NotesSource
+from mt3x.data.published.source import NotesSource, unique_ids
 from mt3x.music.label_files import naming, read_text
 
 MAESTRO_SPLITS = ("train", "validation", "test")
@@ -22,12 +22,13 @@ def find_maestro(
 
     Args:
       folder: holds `maestro-v*.csv` or `.json` and the folders of years. Without
-        audio (the MIDI-only download) pieces have notes alone.
+        audio (the MIDI-only download) pieces have notes alone. Pieces whose MIDI file
+        is missing cannot be read.
       split: "train", "validation", "test", or None for all.
 
     Raises:
       ValueError: an unknown split, or a table without the columns.
-      FileNotFoundError: there is no table, or a MIDI file that it names is missing.
+      FileNotFoundError: there is no table.
     """
     folder = Path(folder)
     if split is not None and split not in MAESTRO_SPLITS:
@@ -38,14 +39,13 @@ def find_maestro(
         raise FileNotFoundError(f"{folder}: no maestro-v*.csv or .json in it")
     pieces = []
     for row in _rows(tables[0]):
-        missing = _NEEDED - row.keys()
+        filled = {name for name, value in row.items() if value}
+        missing = _NEEDED - filled
         if missing:
             raise ValueError(f"{tables[0]}: no column {min(missing)}")
         if split is not None and row["split"] != split:
             continue
         notes_path = folder / row["midi_filename"]
-        if not notes_path.is_file():
-            raise FileNotFoundError(f"{notes_path}: named by {tables[0].name}, missing")
         audio_path = folder / row["audio_filename"]
         pieces.append(
             NotesSource(
@@ -56,7 +56,7 @@ def find_maestro(
                 info={key: row.get(key) for key in _INFO},
             )
         )
-    return pieces
+    return unique_ids(pieces, folder)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

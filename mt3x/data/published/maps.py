@@ -8,8 +8,10 @@ from mt3x.data.published.source import (
     AUDIO_SUFFIXES,
     MIDI_SUFFIXES,
     NotesSource,
-    file_beside,
+    find_by_name,
+    unique_ids,
 )
+from mt3x.files import name_key
 
 
 def read_maps(folder: str | os.PathLike[str]) -> list[NotesSource]:
@@ -18,23 +20,28 @@ def read_maps(folder: str | os.PathLike[str]) -> list[NotesSource]:
     A downloaded piano's folder has `ENSTDkCl/MUS/MAPS_MUS-*.wav` with `.mid`, or with a
     table of onset s, offset s with pedal, pitch, velocity, key-up s (`.tsv`). The table
     is preferred, as it holds the pedal by MAPS's own rule. The split is the name of the
-    audio's folder.
+    audio's folder. A recording whose labels are missing cannot be read.
 
     Raises:
-      FileNotFoundError: there is no audio, or an audio file has no labels.
+      FileNotFoundError: there is no audio, or none has labels.
+      OSError: a folder cannot be read.
     """
     folder = Path(folder)
-    pieces = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in AUDIO_SUFFIXES:
-            continue
-        notes_path = file_beside(path, (".tsv", *MIDI_SUFFIXES))
-        if notes_path is None:
-            raise FileNotFoundError(f"{path}: no .tsv or .mid labels beside it")
-        pieces.append(NotesSource(path.stem, path.parent.name, path, notes_path))
-    if not pieces:
+    found = find_by_name(folder, AUDIO_SUFFIXES, (".tsv", *MIDI_SUFFIXES))
+    if not found:
         raise FileNotFoundError(f"{folder}: no audio files; expected a MAPS folder")
-    return pieces
+    if not any(notes_path for _, notes_path in found):
+        raise FileNotFoundError(f"{found[0][0]}: no .tsv or .mid labels beside it")
+    pieces = [
+        NotesSource(
+            name_key(path.stem),
+            path.parent.name,
+            path,
+            notes_path or path.with_name(f"{path.stem}.mid"),
+        )
+        for path, notes_path in found
+    ]
+    return unique_ids(pieces, folder)
 
 
 def find_maps(folder: Path) -> list[NotesSource]:

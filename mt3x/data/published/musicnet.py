@@ -1,6 +1,7 @@
 """MusicNet (Thickstun et al. 2017) and MusicNet-EM, its labels aligned again."""
 
 import csv
+import glob
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,14 +59,14 @@ def find_musicnet_em(folder: Path) -> list[NotesSource]:
     pieces = []
     for audio_path in _audio_paths(folder):
         id = audio_path.stem
-        found = sorted(folder.glob(f"*em*/**/{id}*.mid"))
+        found = sorted(folder.glob(f"*em*/**/{glob.escape(id)}*.mid"))
         if found:
             pieces.append(NotesSource(id, _split(id), audio_path, found[0]))
     return pieces
 
 
 def _audio_paths(folder: Path) -> Iterator[Path]:
-    return folder.glob("t*_data/*.wav")
+    return (path for path in folder.glob("t*_data/*.wav") if path.name[0] != ".")
 
 
 def _split(id: str) -> str:

@@ -123,7 +123,11 @@ def find_cerberus4(folder: Path) -> list[SlakhSource]:
     """Return the tracks of Slakh that have bass, drums, guitar and piano."""
     tracks = []
     for track in find_slakh(folder, Cerberus4Source):
-        stems = read_metadata(track.folder / "metadata.yaml").values()
+        try:
+            stems = read_metadata(track.folder / "metadata.yaml").values()
+        except (OSError, ValueError):
+            tracks.append(track)  # that it cannot be read is told when it is
+            continue
         if {_family(about) for about in stems} >= CERBERUS4_PROGRAMS.keys():
             tracks.append(track)
     return tracks

@@ -6,6 +6,7 @@ reported, too (`MINOR` problems).
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mt3x.data.pieces import Piece, Stem, mix_samples
+from mt3x.files import find_files, name_key
 from mt3x.music.audio import audio_info, load_audio
 from mt3x.music.midi import count_pitch_bends
 from mt3x.music.note_files import read_notes
@@ -169,9 +171,46 @@ def pitch_bends(path: Path) -> list[Problem]:
     return [Problem("pitch bends", f"{path}: {bends} have no effect")]
 
 
-def file_beside(path: Path, suffixes: Sequence[str]) -> Path | None:
-    """Return the first existing file of a path's name with another suffix."""
-    # Not with_suffix: names of MAPS and MAESTRO may hold further dots.
-    stem = str(path)[: -len(path.suffix)]
-    candidates = [Path(stem + suffix) for suffix in suffixes]
-    return next((other for other in candidates if other.is_file()), None)
+def find_by_name(
+    folder: Path, main: Sequence[str], beside: Sequence[str]
+) -> list[tuple[Path, Path | None]]:
+    """Return the files below a folder, each with the one of its name in its folder.
+
+    Endings may be in upper case, and names in another form of Unicode.
+
+    Args:
+      folder: searched as by `find_files`.
+      main: endings of the files to find.
+      beside: endings of those that go with them; the first that is there is taken.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+    paths = find_files(folder, {*main, *beside})
+    by_name = {(_stem(path), path.suffix.lower()): path for path in reversed(paths)}
+    found = []
+    for path in paths:
+        if path.suffix.lower() in main:
+            others = [by_name.get((_stem(path), suffix)) for suffix in beside]
+            found.append((path, next(filter(None, others), None)))
+    return found
+
+
+def _stem(path: Path) -> tuple[Path, str]:
+    return path.parent, name_key(path.stem)
+
+
+def unique_ids(sources: Sequence[NotesSource], folder: Path) -> list[NotesSource]:
+    """Return the pieces; those that share an id get their path inside of the folder."""
+    counts = Counter(source.id for source in sources)
+    return [
+        replace(source, id=path_id(source.notes_path, folder))
+        if counts[source.id] > 1
+        else source
+        for source in sources
+    ]
+
+
+def path_id(path: Path, folder: Path) -> str:
+    """Return the id of a piece: its path inside of a folder, without the ending."""
+    return name_key(path.relative_to(folder).with_suffix("").as_posix())

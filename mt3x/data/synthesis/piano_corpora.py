@@ -22,9 +22,10 @@ import numpy as np
 
 from mt3x.data.synthesis.compose import compose
 from mt3x.data.synthesis.humanize import humanize
-from mt3x.data.synthesis.performance import Performance, vary
+from mt3x.data.synthesis.performance import Performance, clean, vary
 from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, load_piano
 from mt3x.data.synthesis.render import RenderConfig, render_many
+from mt3x.files import find_files, one_line
 from mt3x.music.midi import read_pedal
 from mt3x.music.notes import Notes
 from mt3x.music.samples import to_int16
@@ -80,6 +81,7 @@ class RenderedPiece:
     samples_S: np.ndarray  # int16
     notes: Notes
     info: dict[str, Any]
+    problems: tuple[str, ...] = ()  # files that could not be read, others were taken
 
 
 def read_recipe(
@@ -122,9 +124,12 @@ def read_recipe(
 
 
 def find_midi(folder: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return all .mid and .midi files under a folder, sorted."""
-    paths = sorted(Path(folder).rglob("*"))
-    return tuple(str(p) for p in paths if p.suffix.lower() in (".mid", ".midi"))
+    """Return all .mid and .midi files under a folder, sorted.
+
+    Raises:
+      OSError: a folder cannot be read.
+    """
+    return tuple(str(path) for path in find_files(folder, {".mid", ".midi"}))
 
 
 def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
@@ -147,12 +152,12 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
     piano = _piano(spec.piano_path, spec.program, spec.match)
     # Dampers fall before a pedal is all the way up, and rise as soon as it goes down.
     sounds = []
-    for _, performance in scores:
+    for _, performance, _ in scores:
         early_s = rng.normal(PEDAL_EARLY_S, PEDAL_JITTER_S, len(performance.pedal_s))
         sounds.append(performance.notes(early_s))
     pieces = []
     rendered = render_many(sounds, piano, config)
-    for i, (samples_S, (origin, performance)) in enumerate(
+    for i, (samples_S, (origin, performance, problems)) in enumerate(
         zip(rendered, scores, strict=True)
     ):
         peak = float(rngs[i].uniform(0.25, 0.9))
@@ -164,7 +169,8 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
         }
         name = f"{spec.name}-{first + i:05d}"
         samples_S = to_int16(samples_S)
-        pieces.append(RenderedPiece(name, samples_S, performance.notes(), info))
+        notes = performance.notes()
+        pieces.append(RenderedPiece(name, samples_S, notes, info, problems))
     return pieces
 
 
@@ -176,21 +182,38 @@ def units(spec: CorpusSpec, first_piece: int = 0) -> Iterator[int]:
         unit += 1
 
 
-def _score(spec: CorpusSpec, rng: np.random.Generator) -> tuple[str, Performance]:
+def _score(
+    spec: CorpusSpec, rng: np.random.Generator
+) -> tuple[str, Performance, tuple[str, ...]]:
+    """Return where the music comes from, the music, and what could not be read."""
     duration_s = float(rng.uniform(spec.min_piece_s, spec.max_piece_s))
     if spec.music == "random":
-        return "random", compose(rng, duration_s)
-    path = str(rng.choice(np.array(spec.midi_paths, dtype=object)))
-    performance = _performance(path)
-    if spec.music == "score":
-        performance = humanize(performance.keys, rng)
-    start_s, performance = vary(performance, rng, duration_s)
-    return f"{Path(path).stem} from {start_s:.1f} s", performance
+        return "random", compose(rng, duration_s), ()
+    paths, problems = list(spec.midi_paths), []
+    while paths:
+        path = str(rng.choice(np.array(paths, dtype=object)))
+        try:
+            performance = _performance(path)
+        except (OSError, ValueError) as error:
+            problems.append(one_line(error))
+            paths.remove(path)
+            continue
+        if spec.music == "score":
+            performance = humanize(performance.keys, rng)
+        start_s, performance = vary(performance, rng, duration_s)
+        origin = f"{Path(path).stem} from {start_s:.1f} s"
+        return origin, performance, tuple(problems)
+    raise ValueError(
+        f"{spec.name}: none of {len(problems)} MIDI files can be used: {problems[0]}"
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def _performance(path: str) -> Performance:
-    return Performance(Notes.from_midi(path, sustain_pedal=False), read_pedal(path))
+    notes = Notes.from_midi(path, sustain_pedal=False)
+    if not len(clean(notes)):
+        raise ValueError(f"{path}: there are no notes for a piano")
+    return Performance(notes, read_pedal(path))
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,42 +1,44 @@
 """Corpora of stems, rendered unit by unit in several processes."""
 
-import collections
-import concurrent.futures
-import multiprocessing
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mt3x.data.corpus import CorpusWriter
 from mt3x.data.synthesis.stems import MusicSpec, StemRecipe, render_stems
+from mt3x.data.workers import in_processes
 
 
 def write_stems(
-    recipe: StemRecipe, spec: MusicSpec, folder: Path, jobs: int
+    recipe: StemRecipe,
+    spec: MusicSpec,
+    folder: Path,
+    jobs: int,
+    tell: Callable[[str], object] = lambda problem: None,
 ) -> Iterator[float]:
     """Render one corpus of a recipe; resume where a stopped run ended.
 
     Yields the seconds of stems that are there after each unit. The corpus is finished
-    when the iterator is.
+    when the iterator is. `tell` is called with each song that cannot be read, once.
 
     Raises:
       FileExistsError: the corpus exists.
-      OSError, ValueError: a sound or a song cannot be read.
+      ChildProcessError: a process died.
+      OSError, ValueError: a sound cannot be read, or song after song.
     """
-    context = multiprocessing.get_context("spawn")
     with (
         CorpusWriter(folder) as writer,
-        concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool,
+        in_processes(render_stems, jobs, "give fewer --workers") as processes,
     ):
-        unit = 0
+        unit, told = 0, set()
         if len(writer):
             unit = int(writer.pieces[-1].info["group"].rsplit("-", 1)[1]) + 1
-        pending: collections.deque = collections.deque()
+        calls = ((recipe, spec, number) for number in itertools.count(unit))
+        results = processes.results(calls)
         while writer.duration_s < 3600 * spec.hours:
-            while len(pending) < jobs + 1:
-                pending.append(pool.submit(render_stems, recipe, spec, unit))
-                unit += 1
-            for piece in pending.popleft().result():
+            for piece in next(results):
                 writer.add(piece.name, piece.samples_S, piece.notes, piece.info)
+                for problem in set(piece.problems) - told:
+                    tell(problem)
+                told |= set(piece.problems)
             yield writer.duration_s
-        for future in pending:
-            future.cancel()

@@ -33,7 +33,7 @@ from mt3x.data.synthesis.songs import (
     read_lead_sheet,
 )
 from mt3x.data.synthesis.stem_players import Sound, StemPlayer
-from mt3x.files import FieldError, from_json
+from mt3x.files import FieldError, from_json, one_line
 from mt3x.music.instrument_classes import CLASS_OF_PROGRAM, CLASSES
 from mt3x.music.midi import read_tracks
 from mt3x.music.notes import Notes
@@ -149,7 +149,7 @@ def render_stems(recipe: StemRecipe, spec: MusicSpec, unit: int) -> list[Rendere
     key = recipe.seed, zlib.crc32(spec.name.encode()), unit
     rng = np.random.default_rng(key)
     player = _player(recipe.folder, tuple(recipe.sounds.items()))
-    origin, parts = _Excerpt(recipe, spec, rng).parts()
+    origin, parts, problems = _Excerpt(recipe, spec, rng).parts()
     pieces = []
     for number, (part, program, notes) in enumerate(parts):
         is_drum = part == DRUMS
@@ -171,11 +171,13 @@ def render_stems(recipe: StemRecipe, spec: MusicSpec, unit: int) -> list[Rendere
         }
         name = f"{spec.name}-{unit:05d}-{number}"
         samples_S = to_int16(samples_S * np.float32(0.7 / peak))
-        pieces.append(RenderedPiece(name, samples_S, played.notes, info))
+        pieces.append(RenderedPiece(name, samples_S, played.notes, info, problems))
     return pieces
 
 
 Part = tuple[str, int, Notes]  # name, program, notes
+_MOST_DRAWN = 50
+"""Songs that are drawn for a unit, as long as none can be read."""
 
 
 class _Excerpt:
@@ -187,9 +189,19 @@ class _Excerpt:
         self._recipe, self._spec, self._rng = recipe, spec, rng
         self._length_s = spec.excerpt_s - 1.5  # the last notes ring
 
-    def parts(self) -> tuple[str, list[Part]]:
-        """Return where the music comes from, and its parts."""
-        return getattr(self, f"_{self._spec.kind}")()
+    def parts(self) -> tuple[str, list[Part], tuple[str, ...]]:
+        """Return where the music comes from, its parts, and what could not be read.
+
+        Where a song cannot be read, another is drawn.
+        """
+        problems = []
+        while True:
+            try:
+                return *getattr(self, f"_{self._spec.kind}")(), tuple(problems)
+            except (OSError, ValueError) as error:
+                problems.append(one_line(error))
+                if len(problems) == _MOST_DRAWN:
+                    raise
 
     def _program(self, weights: Mapping[str, float]) -> int:
         """Draw a class, then one of its programs."""

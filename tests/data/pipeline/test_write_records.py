@@ -115,3 +115,30 @@ def test_wrong_options():
         RecordOptions(num_submixes=-1)
     with pytest.raises(ValueError, match="at least 1"):
         write_records.plan_shards([], "x", 0)
+
+
+def test_what_was_left_out_is_added_once_it_is_repaired(tmp_path, monkeypatch):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    toys.maestro(raw)
+    wav = raw / "2018" / "MIDI-Unprocessed_0.wav"
+    whole = wav.read_bytes()
+    wav.write_bytes(b"RIFF")
+    sources = find_sources("maestrov3", raw)
+    manifest = prepare("maestrov3", sources, out)
+    assert manifest["splits"]["train"]["pieces"] == 0
+    assert manifest["problems"][0]["piece"] == "MIDI-Unprocessed_0"
+    shards = {path: path.stat().st_mtime_ns for path in out.glob("*.tfrecord")}
+
+    # A killed run has left parts of files.
+    (out / "train-00000-of-00001.tfrecord.part-7").touch()
+    (out / "train-00000-of-00001.tfrecord.json.part-7").touch()
+    prepare("maestrov3", sources, out)
+    assert shards == {path: path.stat().st_mtime_ns for path in shards}
+    wav.write_bytes(whole)
+    manifest = prepare("maestrov3", sources, out)
+    assert manifest["splits"]["train"]["pieces"] == 1
+    assert manifest["problems"] == []
+    assert list(read_records(out, "train")) == ["MIDI-Unprocessed_0"]
+    changed = [p.name for p, time in shards.items() if p.stat().st_mtime_ns != time]
+    assert changed == ["train-00000-of-00001.tfrecord"]
+    assert not list(out.glob("*.part-*"))

@@ -225,6 +225,27 @@ def test_damaged_labels_are_one_line_that_names_the_file(tmp_path, name):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_strange_files_are_problems_of_their_own(tmp_path):
+    toys.guitarset(tmp_path)
+    (tmp_path / "annotation" / "strange.jams").write_text("{}")
+    (tmp_path / "annotation" / "._00_BN1-129-Eb_comp.jams").write_bytes(b"\0")
+    sources = find_sources("guitarset", tmp_path)
+    problems = {source.id: source.read(OPTIONS).problems for source in sources}
+    assert len(problems) == 3
+    assert "strange.jams: not the name" in problems.pop("strange")[0].what
+    assert list(problems.values()) == [[], []]
+
+
+def test_a_damaged_track_does_not_stop_the_rest(tmp_path):
+    for number in (1, 2):
+        toys.slakh_track(tmp_path / "train" / f"Track0000{number}", number)
+    (tmp_path / "train" / "Track00001" / "metadata.yaml").write_text("stems: [")
+    for name in ("slakh", "cerberus4"):
+        broken, whole = find_sources(name, tmp_path)
+        assert "metadata.yaml" in broken.read(OPTIONS).problems[0].what
+        assert whole.read(OPTIONS).piece is not None
+
+
 def test_unknown_data_set():
     with pytest.raises(ValueError, match="slakh, cerberus4"):
         find_sources("nothing", ".")

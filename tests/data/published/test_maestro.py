@@ -9,6 +9,7 @@ from toy_data_sets import write_tone
 
 from mt3x.data.corpus import Corpus, write_corpus
 from mt3x.data.published.maestro import find_maestro
+from mt3x.data.published.source import ReadOptions
 from mt3x.music.notes import Notes
 
 NOTES = Notes([0.1, 0.5], [0.4, 0.9], [60, 64], [80, 50])
@@ -56,9 +57,6 @@ def test_maestro(maestro):
 def test_maestro_errors(maestro, tmp_path_factory):
     with pytest.raises(ValueError, match="split must be one of"):
         find_maestro(maestro, "valid")
-    (maestro / "2006" / "b.midi").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.midi: named by maestro"):
-        find_maestro(maestro)
     folder = tmp_path_factory.mktemp("empty")
     with pytest.raises(FileNotFoundError, match=r"no maestro-v\*"):
         find_maestro(folder)
@@ -71,15 +69,24 @@ def test_maestro_without_audio(maestro):
     (maestro / "2004" / "a.wav").unlink()
     recordings = find_maestro(maestro)
     assert recordings[0].audio_path is None
-    with pytest.raises(ValueError, match="no audio beside it"):
-        list(write_corpus(recordings, maestro / "corpus"))
+    problems = [w.problem for w in write_corpus(recordings, maestro / "corpus")]
+    assert "no audio beside it" in problems[0] and problems[1:] == ["", ""]
+
+
+def test_what_a_table_names_and_is_missing_does_not_stop_the_rest(maestro):
+    (maestro / "2006" / "b.midi").unlink()
+    recordings = find_maestro(maestro)
+    assert [r.id for r in recordings] == ["a", "b", "c.v2"]
+    problems = [recording.read(ReadOptions()).problems for recording in recordings]
+    assert [len(found) for found in problems] == [0, 1, 0]
+    assert "b.midi" in problems[1][0].what
 
 
 def test_write_corpus(maestro):
     recordings = find_maestro(maestro)
     with pytest.raises(RuntimeError, match="stopped"):
         for recording in write_corpus(recordings, maestro / "corpus"):
-            if recording.id == "b":
+            if recording.piece.id == "b":
                 raise RuntimeError("stopped")
     assert len(list(write_corpus(recordings, maestro / "corpus"))) == 3
     corpus = Corpus(maestro / "corpus")

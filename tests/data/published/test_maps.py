@@ -4,6 +4,7 @@ import pytest
 from toy_data_sets import write_tone
 
 from mt3x.data.published.maps import read_maps
+from mt3x.data.published.source import ReadOptions
 from mt3x.music.notes import Notes
 
 NOTES = Notes([0.1, 0.5], [0.4, 0.9], [60, 64], [80, 50])
@@ -33,3 +34,14 @@ def test_maps_errors(tmp_path):
     write_tone(tmp_path / "a.wav")
     with pytest.raises(FileNotFoundError, match=r"a\.wav: no \.tsv or \.mid"):
         read_maps(tmp_path)
+
+
+def test_missing_labels_do_not_stop_the_rest(tmp_path):
+    for folder in ("1", "2"):
+        write_tone(tmp_path / folder / "a.wav")
+    NOTES.to_midi(tmp_path / "1" / "a.mid")
+    pieces = read_maps(tmp_path)
+    assert [piece.id for piece in pieces] == ["1/a", "2/a"]
+    assert [piece.read(ReadOptions()).piece is None for piece in pieces] == [
+        *(False, True)
+    ]

@@ -148,3 +148,57 @@ def test_read_commands(sources, tmp_path):
         assert result.exit_code == 0, result.output
         assert Corpus(tmp_path / name).notes(0).pitch.tolist() == [60]
     assert run("maestro", data, tmp_path / "m").exit_code != 0
+
+
+def broken_midi(sources, folder):
+    """Music of which most cannot be read, or is not for a piano."""
+    folder.mkdir()
+    (folder / "good.mid").write_bytes((sources / "midi" / "0.mid").read_bytes())
+    for number in range(8):
+        (folder / f"broken{number}.mid").write_bytes(b"MThd junk")
+    Notes.empty().to_midi(folder / "empty.mid")
+    drums = Notes([0.0], [1.0], [40], is_drum=[True])
+    drums.to_midi(folder / "drums.mid")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_music_that_cannot_be_read_is_left_out_and_told(sources, tmp_path, jobs):
+    broken_midi(sources, tmp_path / "midi")
+    arguments = ["--piano", sources / "toy" / "p.sfz", "--hours", 0.04, "--jobs", jobs]
+    done = run("render", tmp_path / "midi", tmp_path / "out", *arguments)
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.output.splitlines() if line.startswith("left out: ")]
+    assert len(told) == len(set(told)) > 3
+    assert all("broken" in x or "empty" in x or "drums" in x for x in told)
+    corpus = Corpus(tmp_path / "out")
+    assert {piece.info["origin"].split()[0] for piece in corpus.pieces} == {"good"}
+
+
+def test_music_of_which_nothing_can_be_read_is_an_error(sources, tmp_path):
+    broken_midi(sources, tmp_path / "midi")
+    (tmp_path / "midi" / "good.mid").unlink()
+    arguments = ["--piano", sources / "toy" / "p.sfz", "--hours", 0.01, "--jobs", 1]
+    done = run("render", tmp_path / "midi", tmp_path / "out", *arguments)
+    assert isinstance(done.exception, ValueError)
+    assert "none of 10 MIDI files can be used: " in str(done.exception)
+
+
+def test_what_can_be_read_of_pairs_is_and_the_rest_is_told(sources, tmp_path):
+    data = tmp_path / "[data]"
+    for name in ("1/x", "2/x", "3/x"):
+        write_tone(data / f"{name}.wav", 60)
+        Notes([0.1], [0.4], [60]).to_midi(data / f"{name}.mid")
+    (data / "2/x.wav").write_bytes(b"RIFFjunk")
+    (data / "3/x.mid").write_bytes(b"MThd junk")
+    out = tmp_path / "[out]"
+    done = run("pairs", data, out)
+    assert done.exit_code == 0, done.output
+    assert done.output.count("left out: ") == 2
+    assert f"{out}: 2 of 3 recordings are left out; repair" in done.output
+    assert run("pairs", data, out, "--strict").exit_code == 1
+    for name in ("2/x.wav", "3/x.mid"):
+        (data / name).write_bytes((data / "1" / name[2:]).read_bytes())
+    done = run("pairs", data, out, "--strict")
+    assert done.exit_code == 0 and "left out" not in done.output
+    assert [piece.name for piece in Corpus(out).pieces] == ["1/x", "2/x", "3/x"]
+    assert "[out]" in run("info", out).output

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,30 @@ def test_a_corpus_resumes_after_the_last_unit(folder, tmp_path):
     assert [p.name for p in whole.pieces] == [p.name for p in parts.pieces]
     assert whole.samples(2).tobytes() == parts.samples(2).tobytes()
     assert whole.duration_s >= 36
+
+
+def test_songs_that_cannot_be_read_are_told_and_others_taken(folder, tmp_path):
+    (tmp_path / "midi").mkdir()
+    (tmp_path / "broken").mkdir()
+    good = next((folder / "midi").iterdir())
+    (tmp_path / "midi" / "good.mid").write_bytes(good.read_bytes())
+    for number in range(5):
+        for name in ("midi", "broken"):
+            path = tmp_path / name / f"broken{number}.mid"
+            path.write_bytes(b"MThd junk %d" % number)
+    for kind in ("bands", "scores"):
+        recipe = _recipe(folder, {"name": kind, "kind": kind, "sources": ["midi"]})
+        recipe = replace(recipe, notes={"midi": tmp_path / "midi"})
+        told = []
+        out = tmp_path / kind
+        for _ in write_stems(recipe, recipe.music[0], out, 1, told.append):
+            pass
+        assert len(told) == len(set(told)) > 0 and all("broken" in x for x in told)
+        origins = {piece.info["origin"] for piece in Corpus(out).pieces}
+        assert origins == {"good.mid"}
+        recipe = replace(recipe, notes={"midi": tmp_path / "broken"})
+        with pytest.raises(ValueError, match="broken"):
+            render_stems(recipe, recipe.music[0], 0)
 
 
 def test_labels_move_to_the_sound():
