@@ -215,6 +215,10 @@ def _with_true_size(file: Part, container: _Container, warn: Warn) -> Part:
     limit = 256 ** struct.calcsize(sound.field) - 1
     value = min(there + sound.added, limit)
     struct.pack_into(sound.field, head, sound.field_at, value)
+    if value < there and container.magic == b"RIFF":
+        # More than 4 GB need an RF64's chunk of sizes: of the file, of the sound.
+        sizes = struct.pack("<4sIQQQI", b"ds64", 28, end, there, 0, 0)
+        head = b"RF64\xff\xff\xff\xffWAVE" + sizes + head[container.first :]
     return Part(file, sound.start, end, bytes(head))
 
 

@@ -53,7 +53,7 @@ def chunk_size(form: str, chunk: bytes, size: str, value: int) -> bytes:
         ("AIFF", b"SSND", ">I"),
         ("CAF", b"data", ">q"),
         ("W64", b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0O\x8e\xdb\x8a", "<q"),
-        ("RF64", b"ds64" + bytes(0), "<I"),
+        ("RF64", b"ds64", "<I"),
         ("AU", b".snd\x00\x00\x00\x18", ">I"),
     ],
 )
