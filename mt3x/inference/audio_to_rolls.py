@@ -130,7 +130,7 @@ class AudioToArrays:
             }
         samples_BxS = np.zeros((size, length), np.float32)
         for b, window in enumerate(batch):
-            samples_BxS[b] = with_noise(window.samples_S)
+            samples_BxS[b] = with_noise(window.samples_S, hop)
         inputs: list[np.ndarray] = [samples_BxS]
         # Only a short recording, which is a single window, is padded.
         num_samples = batch[0].num_frames * hop

@@ -27,17 +27,24 @@ LEAST_BLOCKS, SIDE_BLOCKS, MOST_BLOCKS = 16, 4, 128
 LOWEST_LEVEL = 1e-6
 # The noise's level below a window's loudest sample.
 NOISE_DB = -65.0
-# A recording begins with a note where its first 2 ms are 20 dB below its first 60 ms. A
+# A recording begins with a note where its first ms is 20 dB below its first 60 ms. A
 # network that knows nothing of the time before misses it.
-START_S, BEGIN_S, RISE_DB = 0.002, 0.06, 20.0
+START_S, BEGIN_S, RISE_DB = 0.001, 0.06, 20.0
 # Frames of silence before such a recording.
 LEAD_FRAMES = 3
 
 
-def with_noise(samples_S: np.ndarray) -> np.ndarray:
-    """Return a window's samples with a noise far below their maximum."""
+def with_noise(samples_S: np.ndarray, hop_samples: int) -> np.ndarray:
+    """Return a window's samples with noise in the frames that are quieter than that.
+
+    Its level is far below the window's loudest sample.
+    """
     level = float(np.abs(samples_S).max()) * 10 ** (NOISE_DB / 20)
-    return samples_S + np.float32(level) * _noise(len(samples_S))
+    frames_TxS = samples_S.reshape(-1, hop_samples)
+    quiet_T = np.sqrt(np.mean(np.square(frames_TxS), axis=1)) < level
+    noise_TxS = _noise(len(samples_S)).reshape(-1, hop_samples)
+    filled_TxS = frames_TxS + np.float32(level) * noise_TxS * quiet_T[:, np.newaxis]
+    return filled_TxS.reshape(-1)
 
 
 @functools.lru_cache(maxsize=4)
