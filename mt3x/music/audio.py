@@ -46,6 +46,7 @@ __all__ = [
     "decode_audio",
     "encode_audio",
     "load_audio",
+    "rereadable",
     "stream_audio",
     "stream_samples",
     "write_audio",
@@ -157,6 +158,22 @@ def stream_samples(
         yield block_S
     if empty:
         raise ValueError(f"{name} has no samples; give a recording that is not empty")
+
+
+def rereadable(audio: Any) -> Any:
+    """Return a recording that can be read again: pipes are read to their end."""
+    if is_samples(audio):
+        return audio
+    with _opened(audio) as (_, file):
+        if isinstance(file, _NamedBytes):
+            return file
+    return audio
+
+
+class _NamedBytes(io.BytesIO):
+    def __init__(self, name: str, data: bytes) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def _mono_array(
@@ -519,4 +536,4 @@ def _opened(source: Source) -> Iterator[tuple[str, Any]]:
         data = source.read()
     if not data:
         raise ValueError(f"{name} is empty; give a sound file")
-    yield name, io.BytesIO(data)
+    yield name, _NamedBytes(name, data)

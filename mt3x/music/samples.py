@@ -100,8 +100,9 @@ class Mixer:
         """Begin a recording; its name and start are for messages."""
         self._name, self._start_s = name, start_s
         self._num_samples = 0
-        self._mix_power = self._channel_power = 0.0
-        self._warned = False
+        self._mix_power: float = 0.0
+        self._power_C = np.zeros(1)
+        self._channel: int | None = None  # the one that is taken
 
     def __call__(self, samples_SxC: np.ndarray, rate_hz: float) -> np.ndarray:
         """Return float32 samples_S.
@@ -124,20 +125,20 @@ class Mixer:
         if num_channels == 1 or not len(mix_S):
             return mix_S
         keep = 0.5 ** (len(mix_S) / rate_hz / _MIX_S)
-        powers_C = samples_SxC.var(axis=0, dtype=np.float64)
-        new = 1 - keep
-        self._mix_power += new * (float(mix_S.var(dtype=np.float64)) - self._mix_power)
-        self._channel_power += new * (float(powers_C.mean()) - self._channel_power)
-        if self._mix_power * num_channels >= _CANCELLED * self._channel_power:
+        self._mix_power = keep * self._mix_power + (1 - keep) * float(mix_S.var())
+        self._power_C = keep * self._power_C + (1 - keep) * samples_SxC.var(axis=0)
+        mean_power = float(self._power_C.mean())
+        if self._mix_power * num_channels >= _CANCELLED * mean_power:
             return mix_S
-        if not self._warned:
-            self._warned = True
+        if self._channel is None:
+            # Once: a change in the middle would be heard as a click.
+            self._channel = int(self._power_C.argmax())
             warnings.warn(
                 f"{self._name}: its channels cancel each other when they are mixed "
                 "(the polarity of one may be inverted); the loudest is taken",
                 stacklevel=2,
             )
-        return samples_SxC[:, int(powers_C.argmax())].astype(np.float32)
+        return samples_SxC[:, self._channel].astype(np.float32)
 
 
 def resample(
