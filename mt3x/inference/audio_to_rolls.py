@@ -30,6 +30,8 @@ AT_ONCE = 2
 # A window with its loudest sample below this (-80 dB of full scale) is silent. The
 # features are relative to the window's maximum, and would make notes of dither.
 SILENCE = 1e-4
+# A recording that is no louder throughout, but louder than this, may still be music.
+LOWEST = 3e-6
 
 
 class ArrayShape(NamedTuple):
@@ -94,9 +96,9 @@ class AudioToArrays:
         """Pass windows on; warn where all that there was is too quiet."""
         loudest = 0.0
         for window in windows:
-            loudest = max(loudest, float(np.abs(window.samples_S).max()))
+            loudest = max(loudest, _loudest(window))
             yield window
-        if 0 < loudest < SILENCE:
+        if LOWEST < loudest < SILENCE:
             warnings.warn(
                 f"the recording is silent: its loudest sample is {loudest:.0e} of full "
                 "scale; make it louder if there is music in it",
@@ -130,7 +132,7 @@ class AudioToArrays:
             }
         samples_BxS = np.zeros((size, length), np.float32)
         for b, window in enumerate(batch):
-            samples_BxS[b] = with_noise(window.samples_S, hop)
+            samples_BxS[b] = with_noise(window.samples_S, hop, window.num_frames)
         inputs: list[np.ndarray] = [samples_BxS]
         # Only a short recording, which is a single window, is padded.
         num_samples = batch[0].num_frames * hop
@@ -167,7 +169,11 @@ class AudioToRolls(AudioToArrays):
 
 
 def _is_silent(window: Window) -> bool:
-    return bool(np.abs(window.samples_S).max() < SILENCE)
+    return _loudest(window) < SILENCE
+
+
+def _loudest(window: Window) -> float:
+    return float(np.abs(window.samples_S).max())
 
 
 @functools.lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ SPREAD_DB, QUIET_DB = 4.0, 40.0
 LEAST_BLOCKS, SIDE_BLOCKS, MOST_BLOCKS = 16, 4, 128
 # Below this all is alike: -120 dB of full scale.
 LOWEST_LEVEL = 1e-6
+FULL_SCALE_DB = 0.0
 # The noise's level below a window's loudest sample.
 NOISE_DB = -65.0
 # A recording begins with a note where its first ms is 20 dB below its first 60 ms. A
@@ -34,22 +35,26 @@ START_S, BEGIN_S, RISE_DB = 0.001, 0.06, 20.0
 LEAD_FRAMES = 3
 
 
-def with_noise(samples_S: np.ndarray, hop_samples: int) -> np.ndarray:
+def with_noise(samples_S: np.ndarray, hop_samples: int, num_frames: int) -> np.ndarray:
     """Return a window's samples with noise in the frames that are quieter than that.
 
-    Its level is far below the window's loudest sample.
+    Its level is far below the window's loudest sample. After the first `num_frames`,
+    where a window is padded with its mirror image, it is mirrored, too.
     """
     level = float(np.abs(samples_S).max()) * 10 ** (NOISE_DB / 20)
     frames_TxS = samples_S.reshape(-1, hop_samples)
     quiet_T = np.sqrt(np.mean(np.square(frames_TxS), axis=1)) < level
-    noise_TxS = _noise(len(samples_S)).reshape(-1, hop_samples)
+    noise_TxS = _noise(num_frames * hop_samples, len(samples_S)).reshape(
+        -1, hop_samples
+    )
     filled_TxS = frames_TxS + np.float32(level) * noise_TxS * quiet_T[:, np.newaxis]
     return filled_TxS.reshape(-1)
 
 
 @functools.lru_cache(maxsize=4)
-def _noise(size: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+def _noise(size: int, padded_size: int) -> np.ndarray:
+    noise_S = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+    return np.pad(noise_S, (0, padded_size - size), mode="reflect")
 
 
 class QuietCuts:
@@ -85,16 +90,19 @@ class QuietCuts:
                 stretch, cut = _Stretch(), None
             stretch.push(block_S, level_db)
             loudest = max(loudest, level_db)
-            if len(stretch.blocks) > MOST_BLOCKS:
-                if cut is None and stretch.is_below(loudest):
-                    for _ in range(SIDE_BLOCKS):
-                        yield self._keep(stretch.blocks.popleft())
-                    cut = self._cut()
-                elif cut is None:
+            # What is loud cannot turn out to be quiet: it goes on at once.
+            most = MOST_BLOCKS if stretch.is_below(max(loudest, FULL_SCALE_DB)) else 1
+            if len(stretch.blocks) <= most:
+                continue
+            if cut is None and most > 1 and stretch.is_below(loudest):
+                for _ in range(SIDE_BLOCKS):
                     yield self._keep(stretch.blocks.popleft())
-                else:
-                    cut[1] += len(stretch.blocks.popleft()) // self._hop
-        yield from self._released(stretch, loudest, cut)
+                cut = self._cut()
+            elif cut is None:
+                yield self._keep(stretch.blocks.popleft())
+            else:
+                cut[1] += len(stretch.blocks.popleft()) // self._hop
+        yield from self._released(stretch, loudest, cut, num_after=0)
 
     def restored(
         self, parts: Iterable[dict[str, np.ndarray]], rows: Mapping[str, int]
@@ -136,7 +144,11 @@ class QuietCuts:
         return itertools.chain([first_S], blocks)
 
     def _released(
-        self, stretch: "_Stretch", loudest: float, cut: list[int] | None
+        self,
+        stretch: "_Stretch",
+        loudest: float,
+        cut: list[int] | None,
+        num_after: int = SIDE_BLOCKS,
     ) -> Iterator[np.ndarray]:
         """Yield a stretch that has ended, without its middle if it was quiet."""
         blocks = list(stretch.blocks)
@@ -146,8 +158,9 @@ class QuietCuts:
             if cut is None:
                 yield from map(self._keep, blocks[:SIDE_BLOCKS])
                 cut, blocks = self._cut(), blocks[SIDE_BLOCKS:]
-            left_out, blocks = blocks[:-SIDE_BLOCKS], blocks[-SIDE_BLOCKS:]
-            cut[1] += sum(len(block_S) for block_S in left_out) // self._hop
+            last = len(blocks) - num_after
+            cut[1] += -(-sum(map(len, blocks[:last])) // self._hop)
+            blocks = blocks[last:]
         yield from map(self._keep, blocks)
 
     def _keep(self, block_S: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def as_samples(audio: Any) -> np.ndarray:
             f"samples cannot be made an array ({' '.join(str(error).split())}): give "
             "floats in -1..1, samples_S or samples_SxC"
         ) from error
-    if samples.dtype.name == "bfloat16":
+    if samples.dtype.name in ("float16", "bfloat16"):
         samples = samples.astype(np.float32)
     kinds = {"int16": 2.0**15, "int32": 2.0**31, "uint8": 2.0**7}
     scale = kinds.get(samples.dtype.name)

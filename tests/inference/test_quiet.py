@@ -113,8 +113,16 @@ def test_silence_is_put_before_a_note_that_begins_at_once(silent_ms, has_lead):
 
 def test_noise_fills_silence_only():
     samples_S = np.concatenate([noise(20, 0.1), np.zeros(20 * HOP, np.float32)])
-    filled_S = with_noise(samples_S, HOP)
+    filled_S = with_noise(samples_S, HOP, 40)
     np.testing.assert_array_equal(filled_S[: 20 * HOP], samples_S[: 20 * HOP])
     peak = np.abs(samples_S).max()
     level_db = 20 * np.log10(filled_S[20 * HOP :].std() / peak)
     assert level_db == pytest.approx(-65, abs=0.5)
+
+
+def test_noise_is_mirrored_where_a_window_is_padded():
+    samples_S = np.zeros(40 * HOP, np.float32)
+    samples_S[0] = 1.0
+    filled_S = with_noise(samples_S, HOP, 30)
+    end = 30 * HOP
+    np.testing.assert_array_equal(filled_S[end:], filled_S[end - 2 : 20 * HOP - 2 : -1])
