@@ -47,6 +47,19 @@ class InstrumentList(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Tuning(click.ParamType):
+    """Cents, or `auto`."""
+
+    name = "auto|CENTS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        if value == "auto":
+            return value
+        return click.FloatRange(-100, 100).convert(value, param, ctx)
+
+
 class Formats(click.ParamType):
     """A list of formats, as `midi,csv`."""
 
@@ -144,6 +157,13 @@ class Formats(click.ParamType):
     "--drum-threshold",
     type=click.FloatRange(0, 1),
     help="Probability above which a drum counts: lower finds more. Of band models.",
+)
+@click.option(
+    "--tuning",
+    type=Tuning(),
+    default=0.0,
+    help="How many cents recordings are above A4 = 440 Hz, or auto, which listens to "
+    "each; they are brought to 440 Hz.  [default: 0]",
 )
 @click.option(
     "--device",

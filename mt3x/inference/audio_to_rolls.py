@@ -7,6 +7,7 @@ recording.
 
 import functools
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mt3x.inference.quiet import QuietCuts, with_noise
 from mt3x.inference.windows import Stitcher, Window, WindowConfig, cut_windows
 from mt3x.models.objectives import ModelConfig, make_objective
 from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, Rolls
@@ -28,6 +30,8 @@ AT_ONCE = 2
 # A window with its loudest sample below this (-80 dB of full scale) is silent. The
 # features are relative to the window's maximum, and would make notes of dither.
 SILENCE = 1e-4
+# A recording that is no louder throughout, but louder than this, may still be music.
+LOWEST = 3e-6
 
 
 class ArrayShape(NamedTuple):
@@ -79,11 +83,27 @@ class AudioToArrays:
 
     def arrays(self, blocks: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         """Turn consecutive blocks samples_S into consecutive arrays by name."""
-        windows = cut_windows(blocks, self.config.features.hop_samples, self.window)
+        features = self.config.features
+        cuts = QuietCuts(features.hop_samples, features.frame_rate_hz)
+        windows = cut_windows(cuts.kept(blocks), features.hop_samples, self.window)
         rows = {name: found.rows for name, found in self._shapes.items()}
         stitcher = Stitcher(self.window, rows)
-        for window, arrays in self._predicted(windows):
-            yield stitcher.push(window, arrays)
+        predicted = self._predicted(self._heard(windows))
+        parts = (stitcher.push(window, arrays) for window, arrays in predicted)
+        yield from cuts.restored(parts, rows)
+
+    def _heard(self, windows: Iterable[Window]) -> Iterator[Window]:
+        """Pass windows on; warn where all that there was is too quiet."""
+        loudest = 0.0
+        for window in windows:
+            loudest = max(loudest, _loudest(window))
+            yield window
+        if LOWEST < loudest < SILENCE:
+            warnings.warn(
+                f"the recording is silent: its loudest sample is {loudest:.0e} of full "
+                "scale; make it louder if there is music in it",
+                stacklevel=2,
+            )
 
     def _predicted(
         self, windows: Iterable[Window]
@@ -112,7 +132,7 @@ class AudioToArrays:
             }
         samples_BxS = np.zeros((size, length), np.float32)
         for b, window in enumerate(batch):
-            samples_BxS[b] = window.samples_S
+            samples_BxS[b] = with_noise(window.samples_S, hop, window.num_frames)
         inputs: list[np.ndarray] = [samples_BxS]
         # Only a short recording, which is a single window, is padded.
         num_samples = batch[0].num_frames * hop
@@ -149,7 +169,11 @@ class AudioToRolls(AudioToArrays):
 
 
 def _is_silent(window: Window) -> bool:
-    return bool(np.abs(window.samples_S).max() < SILENCE)
+    return _loudest(window) < SILENCE
+
+
+def _loudest(window: Window) -> float:
+    return float(np.abs(window.samples_S).max())
 
 
 @functools.lru_cache(maxsize=8)

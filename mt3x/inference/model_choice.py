@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mt3x.inference.transcriber import Packaged, Transcriber
 from mt3x.models.objectives import BandConfig
@@ -25,7 +26,9 @@ LEAST_PIANO, MOST_DRUMS = 0.95, 0.05
 
 
 def choose_model(
-    band: Transcriber, audio: Source | np.ndarray, sample_rate_hz: int | None = None
+    band: Transcriber,
+    audio: Source | npt.ArrayLike,
+    sample_rate_hz: float | None = None,
 ) -> Packaged:
     """Return the model for a recording, `piano` or `band`.
 

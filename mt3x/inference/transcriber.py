@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from mt3x.inference import spectrogram
 from mt3x.inference.readers import Model, make_reader
@@ -22,18 +23,25 @@ from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
 from mt3x.models.objectives import config_from_dict, make_objective
 from mt3x.models.platform import use_compilation_cache
-from mt3x.music.audio import Source, stream_samples
+from mt3x.music.audio import Source, rereadable, stream_samples
 from mt3x.music.band_rolls import BandRolls
+from mt3x.music.excerpts import excerpts
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
 from mt3x.music.plot import Spectrogram
 from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import Rolls
+from mt3x.music.tuning import estimate_tuning
 
 Device = Literal["cpu", "gpu", "tpu"]
 Precision = Literal["float32", "bfloat16"]
 Decoder = Literal["tokens", "rolls", "both"]
 Packaged = Literal["piano", "band"]
+
+# Cents: what is found to be less off is left as it is, and more cannot be asked for.
+LEAST_TUNING, MAX_TUNING = 10, 100
+# What is listened to, to find a recording's tuning.
+NUM_PARTS, PART_S = 3, 20.0
 
 
 class Transcriber:
@@ -57,6 +65,7 @@ class Transcriber:
         instruments: Instruments | None = None,
         constrain: bool = False,
         beams: int | None = None,
+        tuning: float | Literal["auto"] = 0.0,
         device: Device | None = None,
         precision: Precision = "float32",
         batch_size: int | None = None,
@@ -84,6 +93,9 @@ class Transcriber:
             `mt3x.inference.grammar`).
           beams: width of the beam search where tokens are decoded; by default 1, which
             takes the likeliest token.
+          tuning: cents that recordings are above A4 = 440 Hz, -100 to 100; they are
+            resampled to 440 Hz. Or `auto`: each is listened to first, and resampled
+            where it is 10 cents off or more.
           device: where to run; by default JAX's choice, an accelerator if it has one.
           precision: of the network's arithmetic.
           batch_size: windows or segments at once; by default 1 and 16 on a CPU, 16 and
@@ -96,6 +108,13 @@ class Transcriber:
             kind of model or decoder.
         """
         use_compilation_cache()
+        is_cents = isinstance(tuning, int | float) and abs(tuning) <= MAX_TUNING
+        if tuning != "auto" and not is_cents:
+            raise ValueError(
+                f"tuning is {tuning!r}: give cents from -{MAX_TUNING} to {MAX_TUNING}, "
+                "or 'auto'"
+            )
+        self._tuning = tuning
         if checkpoint is not None and model is not None:
             raise ValueError(
                 f"checkpoint {checkpoint} and model {model!r} are both given: "
@@ -157,8 +176,8 @@ class Transcriber:
 
     def __call__(
         self,
-        audio: Source | np.ndarray,
-        sample_rate_hz: int | None = None,
+        audio: Source | npt.ArrayLike,
+        sample_rate_hz: float | None = None,
         on_rolls: Callable[[Any], None] | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Notes:
@@ -166,7 +185,8 @@ class Transcriber:
 
         Args:
           audio: a file (path, bytes or open file; see `mt3x.music.audio`), or
-            samples_S or samples_SxC, float in -1..1.
+            samples (a list, or an array of NumPy, JAX, PyTorch and the like; see
+            `mt3x.music.samples.as_samples`).
           sample_rate_hz: of the samples; only for those.
           on_rolls: called with the rolls of each part of the recording when it is
             done, `Rolls` or of band models `BandRolls`; of decoders other than
@@ -179,12 +199,19 @@ class Transcriber:
           ValueError: it holds no audio, damaged audio, or samples that are not finite;
             one line that names the file and the remedy. Or the decoder has no rolls.
         """
-        blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
+        ratio, blocks = self._tuned(audio, sample_rate_hz)
         on_progress = on_progress or (lambda seconds: None)
-        return self._reader.transcribe(blocks, on_rolls, on_progress)
+        if ratio == 1.0:
+            return self._reader.transcribe(blocks, on_rolls, on_progress)
+        notes = self._reader.transcribe(
+            blocks,
+            on_rolls and (lambda rolls: on_rolls(rolls.at_rate(ratio))),
+            lambda seconds: on_progress(seconds / ratio),
+        )
+        return notes.stretched(1 / ratio)
 
     def rolls(
-        self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
+        self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None
     ) -> Rolls | BandRolls:
         """Return the rolls of a whole recording: probabilities, and velocity / 128.
 
@@ -197,14 +224,15 @@ class Transcriber:
         return type(parts[0]).concatenate(parts)
 
     def stream_rolls(
-        self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
+        self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None
     ) -> Iterator[Rolls | BandRolls]:
         """Yield what `rolls` returns in consecutive parts, in bounded memory."""
-        blocks = stream_samples(audio, sample_rate_hz, self.sample_rate_hz)
-        return self._reader.rolls(blocks)
+        ratio, blocks = self._tuned(audio, sample_rate_hz)
+        parts = self._reader.rolls(blocks)
+        return parts if ratio == 1.0 else (rolls.at_rate(ratio) for rolls in parts)
 
     def spectrogram(
-        self, audio: Source | np.ndarray, sample_rate_hz: int | None = None
+        self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None
     ) -> Spectrogram:
         """Return a recording's constant-Q levels, as a background for `Notes.plot`.
 
@@ -213,6 +241,19 @@ class Transcriber:
         features, window = self._reader.spectrogram
         blocks = stream_samples(audio, sample_rate_hz, features.sample_rate_hz)
         return spectrogram.spectrogram(blocks, features, window, self._device)
+
+    def _tuned(
+        self, audio: Any, sample_rate_hz: float | None
+    ) -> tuple[float, Iterator[np.ndarray]]:
+        """Return how far frequencies are too high, and blocks where they are not."""
+        cents, rate_hz = self._tuning, self.sample_rate_hz
+        if isinstance(cents, str):
+            audio = rereadable(audio)
+            parts = excerpts(audio, sample_rate_hz, rate_hz, PART_S, NUM_PARTS)
+            cents = estimate_tuning(parts, rate_hz)
+            cents = cents if abs(cents) >= LEAST_TUNING else 0.0
+        ratio = 2 ** (cents / 1200)
+        return ratio, stream_samples(audio, sample_rate_hz, rate_hz * ratio)
 
 
 def _check_params(params: Any, objective: Any, source: Any) -> None:

@@ -13,21 +13,33 @@ single sample gives an empty array; what that means is the caller's decision.
 import contextlib
 import errno
 import io
+import itertools
 import os
-import re
 import stat
 import sys
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import soxr
 
 from mt3x.files import write_whole
-from mt3x.music.samples import resample
+from mt3x.music.containers import (
+    CHUNKED,
+    MANY_BYTES,
+    Part,
+    next_flac,
+    rest_of,
+    sound_parts,
+    unread,
+    without_length,
+)
+from mt3x.music.samples import Mixer, as_samples, check_rate, is_samples, resample
 
 __all__ = [
     "AudioInfo",
@@ -36,18 +48,25 @@ __all__ = [
     "encode_audio",
     "load_audio",
     "open_sound",
+    "rereadable",
     "stream_audio",
     "stream_samples",
     "write_audio",
 ]
 
-Source = str | os.PathLike[str] | bytes | IO[bytes]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
 
-READ_FRAMES = 1 << 16
-"""Frames (samples of every channel) that are decoded at a time."""
+READ_FRAMES = 1 << 13
+"""Samples of all channels together that are decoded at a time.
 
-_UNKNOWN_LENGTH = 0x7FFFF000
-"""A header that claims more bytes or frames than this was written to a pipe."""
+A block at whose end the file is cut off is lost.
+"""
+
+_UNKNOWN_LENGTH = 1 << 40
+"""More frames than this stand for a header that does not tell."""
+
+_FEW_BYTES = 1 << 11
+"""Fewer after the end of the sound are not looked at."""
 
 
 class AudioInfo(NamedTuple):
@@ -66,7 +85,7 @@ def load_audio(source: Source, sample_rate_hz: int = 16000) -> np.ndarray:
 
 def stream_audio(
     source: Source,
-    sample_rate_hz: int = 16000,
+    sample_rate_hz: float = 16000,
     block_s: float = 10.0,
     start_s: float = 0.0,
 ) -> Iterator[np.ndarray]:
@@ -112,12 +131,12 @@ def stream_audio(
 
 
 def stream_samples(
-    audio: Source | np.ndarray, sample_rate_hz: int | None, target_hz: int
+    audio: Source | npt.ArrayLike, sample_rate_hz: float | None, target_hz: float
 ) -> Iterator[np.ndarray]:
     """Read a file, or take an array, as blocks of mono float32 at the target rate.
 
     Args:
-      audio: what `stream_audio` reads, or samples_S or samples_SxC, float in -1..1.
+      audio: what `stream_audio` reads, or samples (see `samples.as_samples`).
       sample_rate_hz: of the array; None for files, which have a rate of their own.
       target_hz: the rate of the samples to return.
 
@@ -125,15 +144,16 @@ def stream_samples(
       OSError, ValueError: as `stream_audio`; the recording has no samples, or the
         array is not what it should be.
     """
-    if isinstance(audio, np.ndarray):
-        name = "the array of samples"
-        blocks = iter([_mono_array(audio, sample_rate_hz, target_hz)])
+    name = "the array of samples"
+    if is_samples(audio):
+        blocks = iter([_mono_array(audio, sample_rate_hz, target_hz, name)])
     elif sample_rate_hz is not None:
         raise ValueError("sample_rate_hz is for arrays: a file has its own rate")
     else:
-        is_bytes = isinstance(audio, bytes)
+        is_bytes = isinstance(audio, bytes | bytearray | memoryview)
         name = str(getattr(audio, "name", "audio data" if is_bytes else audio))
-        blocks = stream_audio(audio, target_hz)
+        file: Any = audio
+        blocks = stream_audio(file, target_hz)
     empty = True
     for block_S in blocks:
         empty = empty and not len(block_S)
@@ -142,21 +162,31 @@ def stream_samples(
         raise ValueError(f"{name} has no samples; give a recording that is not empty")
 
 
+def rereadable(audio: Any) -> Any:
+    """Return a recording that can be read again: pipes are read to their end."""
+    if is_samples(audio):
+        return audio
+    with _opened(audio) as (_, file):
+        if isinstance(file, _NamedBytes):
+            return file
+    return audio
+
+
+class _NamedBytes(io.BytesIO):
+    def __init__(self, name: str, data: bytes) -> None:
+        super().__init__(data)
+        self.name = name
+
+
 def _mono_array(
-    samples: np.ndarray, sample_rate_hz: int | None, target_hz: int
+    audio: Any, sample_rate_hz: float | None, target_hz: float, name: str
 ) -> np.ndarray:
     """Return an array of one or more channels as mono float32 at the target rate."""
     if sample_rate_hz is None:
         raise ValueError("samples come without a rate: give sample_rate_hz")
-    if samples.dtype.kind != "f" or samples.ndim not in (1, 2):
-        raise ValueError(
-            f"samples are {samples.dtype} of shape {samples.shape}: give floats in "
-            "-1..1, samples_S or samples_SxC"
-        )
-    mono_S = samples if samples.ndim == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono_S).all():
-        raise ValueError("some samples are NaN or infinite: repair the recording")
-    return resample(mono_S.astype(np.float32), sample_rate_hz, target_hz)
+    rate_hz = check_rate(sample_rate_hz, name)
+    mono_S = Mixer(name)(as_samples(audio), rate_hz)
+    return resample(mono_S, rate_hz, target_hz)
 
 
 def encode_audio(samples_S: np.ndarray, sample_rate_hz: int, form: str) -> bytes:
@@ -186,22 +216,24 @@ def audio_info(source: Source) -> AudioInfo:
     Raises:
       OSError, ValueError: as `stream_audio` does when it opens the file.
     """
-    name, file = _open_source(source)
-    try:
-        sound = soundfile.SoundFile(_for_soundfile(file))
-    except (soundfile.LibsndfileError, TypeError):
-        with _open_av(name, file) as container, _named_errors(name):
-            stream = container.streams.audio[0]
-            duration_s = None
-            if stream.duration is not None and stream.time_base is not None:
-                duration_s = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
-                duration_s = container.duration / 1e6  # in microseconds
-            return AudioInfo(duration_s, stream.rate, stream.channels)
-    with sound:
-        known = 0 <= sound.frames < _UNKNOWN_LENGTH
-        duration_s = sound.frames / sound.samplerate if known else None
-        return AudioInfo(duration_s, sound.samplerate, sound.channels)
+    with _opened(source) as (name, file):
+        parts = sound_parts(file, lambda text: None)
+        try:
+            sounds = [_Sound(part) for part in parts]
+        except soundfile.LibsndfileError:
+            with _open_av(name, file) as container, _named_errors(name):
+                stream = container.streams.audio[0]
+                duration_s = _av_duration_s(container)
+                return AudioInfo(duration_s, stream.rate, stream.channels)
+        known = all(0 <= sound.frames < _UNKNOWN_LENGTH for sound in sounds)
+        duration_s = sum(sound.frames / sound.samplerate for sound in sounds)
+        first = sounds[0]
+        info = AudioInfo(
+            duration_s if known else None, first.samplerate, first.channels
+        )
+        for sound in sounds:
+            sound.close()
+        return info
 
 
 def write_audio(
@@ -237,8 +269,8 @@ def write_audio(
         ) as sound,
     ):
         # libsndfile's Vorbis encoder overflows its stack on very long writes.
-        for start in range(0, len(samples_SxC), READ_FRAMES):
-            sound.write(np.clip(samples_SxC[start : start + READ_FRAMES], -1.0, 1.0))
+        for start in range(0, len(samples_SxC), 1 << 16):
+            sound.write(np.clip(samples_SxC[start : start + (1 << 16)], -1.0, 1.0))
 
 
 @contextlib.contextmanager
@@ -280,90 +312,176 @@ _WRITE_SUBTYPES = {
 
 
 def _resampled(
-    source: Source, sample_rate_hz: int, start_s: float
+    source: Source, sample_rate_hz: float, start_s: float
 ) -> Iterator[np.ndarray]:
-    name, file = _open_source(source)
     resampler: soxr.ResampleStream | None = None
-    for rate_hz, samples_S in _mono(name, file, start_s):
+    resampled_hz: float = sample_rate_hz
+    for rate_hz, samples_S in _mono(source, start_s):
+        if resampler is not None and rate_hz != resampled_hz:
+            yield resampler.resample_chunk(_NOTHING, last=True)
+            resampler = None
         if rate_hz == sample_rate_hz:
             yield samples_S
             continue
         if resampler is None:
             resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, num_channels=1)
+            resampled_hz = rate_hz
         yield resampler.resample_chunk(samples_S)
     if resampler is not None:
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield resampler.resample_chunk(_NOTHING, last=True)
 
 
-def _mono(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarray]]:
+_NOTHING = np.zeros(0, np.float32)
+
+
+def _mono(source: Source, start_s: float) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (rate, mean of the channels) of each decoded block, all finite."""
-    num_before = 0
-    for rate_hz, samples_SxC in _decoded(name, file, start_s):
-        finite = np.isfinite(samples_SxC).all(axis=1)
-        if not finite.all():
-            bad_s = start_s + (num_before + int(np.argmin(finite))) / rate_hz
-            raise ValueError(
-                f"{name}: a sample at {bad_s:.3f} s is NaN or infinite; "
-                "repair or re-export the file"
-            )
-        num_before += len(samples_SxC)
-        yield rate_hz, samples_SxC.mean(axis=1, dtype=np.float32)
+    with _opened(source) as (name, file):
+        mixer = Mixer(name, start_s)
+        for rate_hz, samples_SxC in _decoded(name, file, start_s):
+            yield rate_hz, mixer(samples_SxC, check_rate(rate_hz, name))
 
 
-def _decoded(name: str, file: Any, start_s: float) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (rate, samples_SxC) of each block, by libsndfile or else PyAV."""
+class _Sound(soundfile.SoundFile):
+    """A sound file that is read on and on.
+
+    soundfile seeks after each read, and reads no more than the header tells of, unless
+    it takes the file for one that cannot seek.
+    """
+
+    def __init__(self, file: Part) -> None:
+        """Open a file, at its beginning."""
+        file.seek(0)
+        super().__init__(file)  # pyright: ignore[reportArgumentType]
+
+    def seekable(self) -> bool:
+        return False
+
+    def blocks_SxC(self) -> Iterator[np.ndarray]:
+        """Yield consecutive blocks of samples to the end."""
+        size, left = max(READ_FRAMES // self.channels, 1), self.frames - self.tell()
+        while left > 0:
+            # No more than there is: decoders stumble over what follows.
+            frames = min(size, left)
+            block_SxC = self.read(frames=frames, dtype="float32", always_2d=True)
+            left = left - frames if len(block_SxC) == frames else 0
+            if len(block_SxC):
+                yield block_SxC
+
+
+Blocks = Generator[tuple[int, np.ndarray], None, Any]
+"""Rate and samples_SxC of consecutive blocks."""
+
+
+def _decoded(name: str, file: Any, start_s: float) -> Blocks:
+    """Yield the blocks of a file, by libsndfile or else PyAV."""
+    said: list[str] = []
+    parts = deque(sound_parts(file, said.append))
+    for number in itertools.count():
+        if not parts:
+            return
+        part = parts.popleft()
+        try:
+            sound = _Sound(part)
+        except soundfile.LibsndfileError as error:
+            if not number:
+                yield from _decoded_by_av(name, file, start_s)
+                return
+            _warn(name, f"has a part that is not read: {_reason(error)}")
+            continue
+        while said:
+            _warn(name, said.pop())
+        with sound, _named_errors(name):
+            skipped = min(round(start_s * sound.samplerate), sound.frames)
+            if skipped > 0:
+                sound.seek(skipped)
+                start_s -= skipped / sound.samplerate
+            follower = yield from _all_blocks(name, part, sound, skipped)
+        if follower is not None:
+            parts.appendleft(follower)
+
+
+def _all_blocks(name: str, file: Part, sound: _Sound, skipped: int) -> Blocks:
+    """Yield a sound file's blocks, and those after the end that its header tells of.
+
+    Returns the sound file that follows, if there is one.
+    """
+    num_frames, follower = skipped, None
     try:
-        sound = soundfile.SoundFile(_for_soundfile(file))
-    except (soundfile.LibsndfileError, TypeError):
-        yield from _decoded_by_av(name, file, start_s)
-        return
-    with sound, _named_errors(name):
-        _warn_if_cut(name, sound)
-        num_frames = 0
-        if start_s > 0:
-            num_frames = min(round(start_s * sound.samplerate), sound.frames)
-            sound.seek(num_frames)
-        while True:
-            block_SxC = sound.read(frames=READ_FRAMES, dtype="float32", always_2d=True)
-            if not len(block_SxC):
-                break
+        for block_SxC in sound.blocks_SxC():
             num_frames += len(block_SxC)
             yield sound.samplerate, block_SxC
-        if num_frames < sound.frames < _UNKNOWN_LENGTH:
-            _warn_cut(name, num_frames / sound.frames)
+        end = file.tell()
+    except soundfile.LibsndfileError:
+        # In the middle it is damage; at the end the file is cut off.
+        end = file.tell()
+        follower = next_flac(file, end)
+        if end < file.size and follower is None:
+            raise
+        if sound.frames >= _UNKNOWN_LENGTH and follower is None:
+            _warn(name, "is cut off; what there is is read")
+    if num_frames < sound.frames < _UNKNOWN_LENGTH:
+        part = num_frames / sound.frames
+        _warn(
+            name,
+            f"is cut off or damaged: {part:.1%} of what its header says is there; only "
+            "that is read",
+        )
+        return follower
+    if sound.format in CHUNKED or rest_of(file, end) < _FEW_BYTES:
+        return follower
+    if (follower := follower or next_flac(file, end)) is not None:
+        return follower
+    if (unlimited := without_length(file)) is not None:
+        yield from _blocks_from(unlimited, num_frames)
+        end = max(end, file.tell())
+    if (rest := rest_of(file, end)) > MANY_BYTES:
+        _warn(name, unread(rest))
+    return None
 
 
-def _warn_if_cut(name: str, sound: soundfile.SoundFile) -> None:
-    """Warn of a WAV or AIFF shorter than its header says (libsndfile only logs it)."""
-    found = re.search(
-        r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)",
-        sound.extra_info,
-        flags=re.MULTILINE,
-    )
-    if found and int(found[2]) < int(found[1]) < _UNKNOWN_LENGTH:
-        _warn_cut(name, int(found[2]) / int(found[1]))
+def _blocks_from(file: Part, start_frames: int) -> Blocks:
+    """Yield a sound file's blocks from a sample on, until no more can be decoded."""
+    with contextlib.suppress(soundfile.LibsndfileError), _Sound(file) as sound:
+        for block_SxC in sound.blocks_SxC():
+            if len(block_SxC) > start_frames:
+                yield sound.samplerate, block_SxC[start_frames:]
+            start_frames = max(start_frames - len(block_SxC), 0)
 
 
-def _warn_cut(name: str, part: float) -> None:
-    warnings.warn(
-        f"{name} is cut off: {part:.1%} of what its header says is there; "
-        "only that is read",
-        stacklevel=2,
-    )
+def _warn(name: str, text: str) -> None:
+    warnings.warn(f"{name} {text}", stacklevel=2)
 
 
-def _decoded_by_av(
-    name: str, file: Any, start_s: float
-) -> Iterator[tuple[int, np.ndarray]]:
+def _decoded_by_av(name: str, file: Any, start_s: float) -> Blocks:
     with _open_av(name, file) as container, _named_errors(name):
         import av.error
 
         if start_s > 0:
             container.seek(int(start_s * 1e6))  # in microseconds
-        to_float = av.AudioResampler(format="fltp")
+        to_float, form, done_s = None, None, start_s
         for frame in container.decode(audio=0):
+            # A stream may change on the way.
+            if to_float is None or form != (frame.sample_rate, frame.layout.name):
+                to_float = av.AudioResampler(format="fltp")
+                form = frame.sample_rate, frame.layout.name
             for part in to_float.resample(frame):
+                done_s += part.samples / part.sample_rate
                 yield part.sample_rate, part.to_ndarray().T
+        said_s = _av_duration_s(container)
+        if said_s is not None and done_s < 0.97 * said_s - 0.5:
+            _warn(
+                name,
+                f"is cut off or damaged: {done_s / said_s:.1%} of what its header says "
+                "is there; only that is read",
+            )
+
+
+def _av_duration_s(container: Any) -> float | None:
+    stream = container.streams.audio[0]
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration and container.duration / 1e6  # in microseconds
 
 
 @contextlib.contextmanager
@@ -375,8 +493,7 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
             f"{name}: not a sound file that libsndfile can read; if it is another "
             "audio format (M4A, AAC, WMA, video), run pip install 'mt3x[av]'"
         ) from error
-    if hasattr(file, "seek"):
-        file.seek(0)
+    file.seek(0)
     try:
         container = av.open(file)
     except (av.error.FFmpegError, ValueError) as error:
@@ -387,6 +504,10 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
     with container:
         if not container.streams.audio:
             raise ValueError(f"{name}: has no audio track; give a sound file")
+        if container.streams.audio[0].codec_context is None:
+            raise ValueError(
+                f"{name}: PyAV has no decoder for its sound; convert it to WAV"
+            )
         yield container
 
 
@@ -404,40 +525,42 @@ def _named_errors(name: str) -> Iterator[None]:
         ) from error
 
 
-def _for_soundfile(file: Any) -> Any:
-    """Return a path as bytes: soundfile refuses names that are not UTF-8."""
-    is_path = isinstance(file, str) and sys.platform != "win32"
-    return os.fsencode(file) if is_path else file
-
-
 def _reason(error: Exception) -> str:
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
     return " ".join((text or str(error) or type(error).__name__).split()).rstrip(".")
 
 
-def _open_source(source: Source) -> tuple[str, Any]:
-    """Return A name for messages, and a path or seekable file for the decoders."""
-    if isinstance(source, bytes):
-        name, data = "audio data", source
-    elif source == "-":
+@contextlib.contextmanager
+def _opened(source: Source) -> Iterator[tuple[str, Any]]:
+    """Give a name for messages, and a seekable file at its beginning."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        name, data = "audio data", bytes(source)
+    elif isinstance(source, str) and source == "-":
         name, data = "standard input", sys.stdin.buffer.read()
     elif isinstance(source, str | os.PathLike):
         path, name = os.fspath(source), str(source)
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
+        if os.path.isdir(path):
             raise IsADirectoryError(f"{name} is a folder; name a sound file")
-        with open(path, "rb") as opened:
-            if stat.S_ISREG(mode):
-                if not opened.read(1):
+        with open(path, "rb") as file:
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                if not file.read(1):
                     raise ValueError(f"{name}: the file is empty; copy it again")
-                return name, path
-            data = opened.read()
+                file.seek(0)
+                yield name, file
+                return
+            data = file.read()
+    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        raise ValueError(
+            f"the recording is {type(source).__name__}: give a path, the bytes of a "
+            "sound file, a file opened in binary mode, or an array of samples"
+        )
     else:
         name = str(getattr(source, "name", "audio data"))
         if source.seekable() and source.seek(0, io.SEEK_END):
             source.seek(0)
-            return name, source
+            yield name, source
+            return
         data = source.read()
     if not data:
         raise ValueError(f"{name} is empty; give a sound file")
-    return name, io.BytesIO(data)
+    yield name, _NamedBytes(name, data)

@@ -1,7 +1,7 @@
 """What a band model says of a recording, frame by frame: `BandRolls`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,11 @@ class BandRolls:
         rolls = Rolls.from_names(arrays, frame_rate_hz)
         rest = (arrays[name] for name in BAND_NAMES[len(ROLL_NAMES) :])
         return cls(rolls, *rest, drum_rate_hz=drum_rate_hz)
+
+    def at_rate(self, ratio: float) -> "BandRolls":
+        """Return the same rows at so many times as many frames per second."""
+        rolls, drum_rate_hz = self.rolls.at_rate(ratio), self.drum_rate_hz * ratio
+        return replace(self, rolls=rolls, drum_rate_hz=drum_rate_hz)
 
     def by_name(self) -> dict[str, np.ndarray]:
         """Return the arrays by `BAND_NAMES`."""

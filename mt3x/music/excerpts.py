@@ -3,15 +3,18 @@
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mt3x.music.audio import Source, audio_info, stream_audio, stream_samples
+from mt3x.music.samples import as_samples, is_samples
 
 
 def excerpts(
-    audio: Source | np.ndarray,
-    sample_rate_hz: int | None,
+    audio: Source | npt.ArrayLike,
+    sample_rate_hz: float | None,
     target_hz: int,
     length_s: float,
     number: int,
@@ -27,24 +30,26 @@ def excerpts(
     Raises:
       OSError, ValueError: as `stream_samples`.
     """
-    if isinstance(audio, np.ndarray):
-        duration_s = len(audio) / (sample_rate_hz or 1)
+    file: Any = audio
+    samples = as_samples(audio) if is_samples(audio) else None
+    if samples is not None:
+        duration_s = len(samples) / (sample_rate_hz or 1)
     else:
-        duration_s = audio_info(audio).duration_s or 0.0
+        duration_s = audio_info(file).duration_s or 0.0
     if duration_s <= number * length_s:
-        samples = math.ceil(number * length_s * target_hz)
+        num_samples = math.ceil(number * length_s * target_hz)
         blocks = stream_samples(audio, sample_rate_hz, target_hz)
-        yield np.concatenate(list(_first(blocks, samples)))
+        yield np.concatenate(list(_first(blocks, num_samples)))
         return
     for index in range(number):
         start_s = index * (duration_s - length_s) / max(number - 1, 1)
-        if isinstance(audio, np.ndarray):
+        if samples is not None:
             rate_hz = sample_rate_hz or 1
             first = round(start_s * rate_hz)
-            part = audio[first : first + round(length_s * rate_hz)]
+            part = samples[first : first + round(length_s * rate_hz)]
             yield from stream_samples(part, sample_rate_hz, target_hz)
         else:
-            blocks = stream_audio(audio, target_hz, length_s, start_s)
+            blocks = stream_audio(file, target_hz, length_s, start_s)
             yield from itertools.islice(blocks, 1)
 
 

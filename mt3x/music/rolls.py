@@ -5,7 +5,7 @@ one column per piano key, from A0 (MIDI 21) to C8 (MIDI 108).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Rolls:
     ) -> "Rolls":
         """Take arrays TxP by `ROLL_NAMES`."""
         return cls(*(rolls[name] for name in ROLL_NAMES), frame_rate_hz=frame_rate_hz)
+
+    def at_rate(self, ratio: float) -> "Rolls":
+        """Return the same rows at so many times as many frames per second."""
+        return replace(self, frame_rate_hz=self.frame_rate_hz * ratio)
 
     @classmethod
     def from_stack(cls, rolls_Tx4xP: np.ndarray, frame_rate_hz: float) -> "Rolls":

@@ -18,6 +18,7 @@ from mt3x.models.objectives import config_from_dict, make_objective
 from mt3x.music.metrics import note_scores
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import NUM_PITCHES
+from mt3x.music.samples import resample
 from mt3x.music.sonify import sonify
 
 CLIP = Path(__file__).parents[1] / "data" / "prelude.ogg"
@@ -49,7 +50,7 @@ def test_rolls_have_one_row_per_started_frame(weights):
 
 
 def test_padding_of_short_recordings_changes_nothing(weights):
-    samples = music(2.56)
+    samples = music(3.0)[-128 * 320 :]
     exact = Transcriber(weights, window=SHORT).rolls(samples, RATE)
     padded = Transcriber(weights).rolls(samples, RATE)
     np.testing.assert_allclose(exact.onset_TxP, padded.onset_TxP, atol=5e-3)
@@ -120,7 +121,15 @@ def test_bad_samples_are_refused(weights):
     for samples, rate, message in (
         (np.zeros(0), RATE, "no samples"),
         (np.full(9, np.nan), RATE, "NaN"),
-        (np.zeros(9, np.int16), RATE, "int16"),
+        (np.zeros(9, np.int64), RATE, "int64"),
+        (np.zeros(9, complex), RATE, "complex"),
+        ([[0.0], [0.0, 0.0]], RATE, "cannot be made an array"),
+        (np.full(9, 1e30), RATE, "beyond"),
+        (np.full((9, 2), 3e38, np.float32), RATE, "beyond"),
+        (np.zeros(9), float("nan"), "nan Hz"),
+        (np.zeros(9), 1, "1 Hz"),
+        (np.zeros(9), -44100, "-44100 Hz"),
+        (None, None, "NoneType"),
         (np.zeros((2, 2, 2)), RATE, "shape"),
         (np.zeros(9), None, "sample_rate_hz"),
         ("a.wav", RATE, "own rate"),
@@ -129,6 +138,71 @@ def test_bad_samples_are_refused(weights):
             transcriber(samples, rate)
     with pytest.raises(FileNotFoundError, match=r"missing\.wav"):
         transcriber("missing.wav")
+
+
+@pytest.mark.parametrize("as_given", [list, jax.numpy.asarray, np.float64, np.float16])
+def test_arrays_of_any_library(weights, as_given):
+    samples = music(2.0)
+    transcriber = Transcriber(weights)
+    ref = transcriber.rolls(samples, RATE).onset_TxP
+    est = transcriber.rolls(as_given(samples), RATE).onset_TxP
+    np.testing.assert_allclose(est, ref, atol=0.05)
+
+
+def test_bytes_of_any_type(weights, tmp_path):
+    soundfile.write(tmp_path / "a.wav", music(2.0), RATE, subtype="FLOAT")
+    data = (tmp_path / "a.wav").read_bytes()
+    transcriber = Transcriber(weights)
+    for given in (bytearray(data), memoryview(data)):
+        assert transcriber(given).equals(transcriber(data))
+
+
+def test_a_note_at_the_beginning_is_preceded_by_silence(weights):
+    """The network then hears it as if it had begun later."""
+    samples = music(3.0)
+    samples[:16] = 0
+    before = np.zeros(60 * RATE // 1000, np.float32)
+    transcriber = Transcriber(weights)
+    at_once = transcriber.rolls(samples, RATE).onset_TxP
+    later = transcriber.rolls(np.concatenate([before, samples]), RATE).onset_TxP
+    assert len(at_once) == 150
+    # The longer one has no silence of its own before it.
+    np.testing.assert_allclose(at_once[:100], later[3:103], atol=0.02)
+
+
+def test_very_quiet_recordings_are_told_of(weights):
+    with pytest.warns(UserWarning, match="loudest sample is 9e-05"):
+        assert len(Transcriber(weights)(np.full(RATE, 9e-5), RATE)) == 0
+
+
+def test_tuning_moves_pitches_and_keeps_times(weights):
+    samples = music(3.0)
+    sharp = resample(samples, RATE * 2 ** (1 / 12), RATE)
+    ref = Transcriber(weights).rolls(samples, RATE)
+    transcriber = Transcriber(weights, tuning=100)
+    est = transcriber.rolls(sharp, RATE)
+    assert abs(est.num_frames - ref.num_frames) <= 1
+    assert est.frame_rate_hz == pytest.approx(50 * 2 ** (1 / 12))
+    np.testing.assert_allclose(est.onset_TxP[:100], ref.onset_TxP[:100], atol=0.1)
+    found: list = []
+    seconds: list = []
+    notes = transcriber(sharp, RATE, found.append, seconds.append)
+    assert found[0].frame_rate_hz == est.frame_rate_hz
+    assert sum(seconds) == pytest.approx(len(sharp) / RATE, abs=0.05)
+    assert notes.offset_s.max() <= len(sharp) / RATE + 0.05
+    for wrong in (101, "flat", float("nan")):
+        with pytest.raises(ValueError, match="tuning is"):
+            Transcriber(weights, tuning=wrong)
+
+
+def test_automatic_tuning_changes_nothing_that_is_in_tune(weights):
+    samples = music(3.0)
+    ref = Transcriber(weights)(samples, RATE)
+    assert Transcriber(weights, tuning="auto")(samples, RATE).equals(ref)
+    sharp = resample(samples, RATE * 2 ** (30 / 1200), RATE)
+    given = Transcriber(weights, tuning=30).rolls(sharp, RATE)
+    found = Transcriber(weights, tuning="auto").rolls(sharp, RATE)
+    assert found.frame_rate_hz == pytest.approx(given.frame_rate_hz, rel=0.003)
 
 
 def test_a_long_recording_is_streamed(weights, monkeypatch):

@@ -212,10 +212,22 @@ def test_cut_off_mp3_is_read_with_a_warning():
     assert 0 < len(samples_S) < 4 * RATE_HZ
 
 
-def test_cut_off_flac_is_an_error(tmp_path):
+def test_cut_off_flac_is_read_with_a_warning(tmp_path):
     rng = np.random.default_rng(0)
     data = wav_bytes(rng.normal(0, 0.1, 99_999), form="FLAC", subtype="PCM_16")
     (tmp_path / "a.flac").write_bytes(data[: len(data) // 2])
+    with pytest.warns(UserWarning, match=r"a\.flac is cut off or damaged: 49\.\d%"):
+        samples_S = load_audio(tmp_path / "a.flac")
+    assert np.array_equal(samples_S, load_audio(data)[: len(samples_S)])
+
+
+def test_damaged_flac_is_an_error(tmp_path):
+    rng = np.random.default_rng(0)
+    data = bytearray(
+        wav_bytes(rng.normal(0, 0.1, 99_999), form="FLAC", subtype="PCM_16")
+    )
+    data[80_000:85_000] = rng.bytes(5000)
+    (tmp_path / "a.flac").write_bytes(data)
     with pytest.raises(ValueError, match=r"a\.flac: damaged audio"):
         load_audio(tmp_path / "a.flac")
 
