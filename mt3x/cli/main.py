@@ -9,6 +9,7 @@ import gc
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 
 import click
@@ -63,6 +64,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     # TensorFlow reads data on the CPU here; it reports every GPU that it cannot use.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         group.main(standalone_mode=True)
     except (ValueError, OSError) as error:

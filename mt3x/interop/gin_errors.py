@@ -90,7 +90,7 @@ def _reason(error: Exception) -> str:
     """Return the first line of gin's message, with the place in a file."""
     if isinstance(error, SyntaxError):
         place = f" (line {error.lineno})" if error.filename else ""
-        return f"{error.msg}{place}"
+        return f"{error.msg.splitlines()[0]}{place}"
     if isinstance(error, tokenize.TokenError):
         return f"{error.args[0]} (line {error.args[1][0]})"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -132,9 +132,11 @@ def _foreign(file: Source, names: Sequence[str]) -> str:
             "mt3x's own commands take train.gin, eval.gin and infer.gin"
         )
     known = [name for name in dict.fromkeys(names) if gin_names.ours(name)]
+    instead = gin_names.OUR_FILES.get(Path(file.gin_files[0]).name)
     return (
-        "; this is a file for MT3's or T5X's modules, which mt3x does not run: set "
-        f"what is needed of it by mt3x's names{gin_names.advice(known, near=False)}"
+        "; this is a file for MT3's or T5X's modules, which mt3x does not run: "
+        f"{f'take {instead}, and ' if instead else ''}set what is needed of it by "
+        f"mt3x's names{gin_names.advice(known, near=False)}"
     )
 
 

@@ -12,7 +12,8 @@ from absl import flags
 from gin import config as gin_tables
 
 from mt3x.interop import gin_names
-from mt3x.interop.gin_files import binds, gin_dir, statements
+from mt3x.interop.gin_errors import Source
+from mt3x.interop.gin_files import gin_dir, statements
 
 MACRO = "gin.macro"
 Key = tuple[str, str, str]
@@ -33,24 +34,27 @@ def check_bindings() -> None:
     foreign = sorted({selector for _, selector in reached if _is_mt3s(selector)})
     if foreign:
         raise ValueError(
-            f"gin uses MT3's {', '.join(foreign)}: gin/t5x has a model and tasks of "
-            "its own, so leave out MT3's model.gin and train.gin"
+            f"gin uses {', '.join(foreign)} of MT3 or T5X: gin/t5x has a model and "
+            "tasks of its own, so leave out model.gin, train.gin and the like of MT3"
         )
-    known = _known()
-    wrong = []
+    known, source = _known(), _source()
+    wrong = {}
     for scope, selector, name in sorted(_bound() - _read(reached)):
         full = scope if selector == MACRO else f"{scope}/{selector}.{name}".lstrip("/")
-        other = selector.startswith(("mt3x.training.", "mt3x.evaluation."))
-        is_spare = other or _short(full) in known
-        if full == "CHECKPOINT_PATH":
+        place = source.place(full)
+        if selector.startswith(("mt3x.training.", "mt3x.evaluation.")):
+            is_spare = True
+        elif full == "CHECKPOINT_PATH":
             is_spare = not _begins_at_random()
-        if not is_spare or any(binds(one, full) for one in _command_line()):
-            wrong.append(full)
+        else:  # the library's files hold what a later one of them replaces
+            is_spare = _short(full) in known and (selector == MACRO or not place)
+        if not is_spare or source.is_bound_directly(full):
+            wrong[full] = f"{full} ({place})" if place else full
     if wrong:
-        advice = gin_names.advice(wrong, near=False, under_t5x=True)
         raise ValueError(
-            f"bindings without effect under T5X: {', '.join(wrong)}; remove them or "
-            f"use what they configure{advice}"
+            f"bindings without effect under T5X: {', '.join(wrong.values())}; remove "
+            "them or use what they configure"
+            f"{gin_names.advice(wrong, near=False, under_t5x=True)}"
         )
 
 
@@ -109,8 +113,9 @@ def _read(reached: set[tuple[str, str]]) -> set[Key]:
 
 
 def _short(name: str) -> str:
-    """Return CLASS.PARAMETER, or a macro."""
-    return ".".join(name.rpartition("/")[2].split(".")[-2:])
+    """Return SCOPE/CLASS.PARAMETER, or a macro."""
+    scope, slash, selector = name.rpartition("/")
+    return scope + slash + ".".join(selector.split(".")[-2:])
 
 
 def _known() -> set[str]:
@@ -120,11 +125,14 @@ def _known() -> set[str]:
     return {_short(one.name) for one in found if not one.is_import}
 
 
-def _command_line() -> list[str]:
-    """Return what T5X's --gin.NAME=VALUE name."""
-    if not flags.FLAGS.is_parsed() or "gin_bindings" not in flags.FLAGS:
-        return []
-    return [one.partition("=")[0].strip() for one in flags.FLAGS.gin_bindings]
+def _source() -> Source:
+    """Return what T5X's command line names."""
+    options = flags.FLAGS
+    if not options.is_parsed() or "gin_bindings" not in options:
+        return Source([], [], [])
+    return Source(
+        options.gin_file or [], options.gin_bindings, options.gin_search_paths
+    )
 
 
 def _macro(name: str) -> Any:
