@@ -1,4 +1,4 @@
-"""Gin files -> what a command runs. The only module that imports gin.
+"""Gin files -> what a command runs.
 
 Gin files name classes by their modules (dynamic registration), so the library carries
 no gin decorators:
@@ -15,7 +15,7 @@ import contextlib
 import copy
 import logging
 import re
-import tokenize
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -24,62 +24,11 @@ import gin
 from gin import config as gin_tables
 
 from mt3x.files import check_local
+from mt3x.interop.gin_errors import MissingMacro, Source, explained, find_file, refuse
+from mt3x.interop.gin_files import FOREIGN, gin_dir
+from mt3x.interop.gin_names import HEADER, MACROS
 from mt3x.models.objectives import ModelConfig
 from mt3x.training.experiment import Experiment
-
-# What a binding on the command line may name, whether or not a gin file imports it.
-HEADER = """
-from __gin__ import dynamic_registration
-from mt3x.data import augment
-from mt3x.data import batches
-from mt3x.data import stem_batches
-from mt3x.music import vocabulary
-from mt3x.training import experiment
-from mt3x.models import features
-from mt3x.models import objectives
-from mt3x.training import optimizers
-from mt3x.training import partitioning
-from mt3x.music import piano_postprocessing
-from mt3x.music import drum_decoder
-from mt3x.music import instrument_assignment
-from mt3x.music import roll_decoder
-from mt3x.music import rolls
-from mt3x.data import task_names
-from mt3x.training import train
-from mt3x.models import hppnet
-from mt3x.models import band
-from mt3x.models import seq2seq
-from mt3x.models import stem
-"""
-
-MACROS = {
-    "TASK_PREFIX": "'slakh_notes_ties'",
-    "TASK_FEATURE_LENGTHS": "{'inputs': 256, 'targets': 1024}",
-    "NUM_VELOCITY_BINS": "1",
-    "PROGRAM_GRANULARITY": "'full'",
-    "ONSETS_ONLY": "False",
-    "USE_TIES": "True",
-    "VOCAB_CONFIG": "None",
-    "Z_LOSS": "1e-4",
-    "LABEL_SMOOTHING": "0.0",
-    "TRAIN_STEPS": "100000",
-    "MODEL_DIR": "'runs/one'",
-    "BATCH_SIZE": "32",
-    "LEARNING_RATE": "1e-3",
-    "SEED": "1",
-    "USE_CACHED_TASKS": "True",
-    "MAX_EXAMPLES_PER_MIX": "8",
-    "TRAIN_TASK_SUFFIX": "'train'",
-    "EVAL_TASK_SUFFIX": "'validation'",
-    "TASK_SUFFIX": "'test'",
-    "CHECKPOINT_PATH": "'runs/one'",
-    "EVAL_OUTPUT_DIR": "'scores'",
-    "INFER_OUTPUT_DIR": "'transcriptions'",
-}
-"""The macros of the library's gin files, with an example of each.
-
-A file may set one that the command at hand has no use for; others are refused.
-"""
 
 Program = TypeVar("Program")
 
@@ -100,18 +49,20 @@ class Transcription(NamedTuple):
     objective: ModelConfig | None
 
 
-class MissingMacro(ValueError):
-    """A macro was read that has no value."""
-
-
-def gin_dir() -> Path:
-    """Return the folder of the library's gin files, in a checkout or installed."""
-    package = Path(__file__).resolve().parent
-    # Installed: inside the package. Checkout and editable installation: beside it.
-    for folder in (package / "gin", package.parent / "gin"):
-        if (folder / "train.gin").is_file():
-            return folder
-    raise FileNotFoundError(f"{package}: its gin files are missing; install mt3x again")
+__all__ = [
+    "HEADER",
+    "MACROS",
+    "MissingMacro",
+    "Training",
+    "Transcription",
+    "find_file",
+    "gin_dir",
+    "load",
+    "load_training",
+    "load_transcription",
+    "unset",
+    "unused_bindings",
+]
 
 
 def load(
@@ -124,16 +75,18 @@ def load(
     Files are looked for as they are named, in `search_paths`, and in `gin_dir()`; later
     ones and then the bindings win. The call leaves no trace in gin's global state.
 
+    Macros of a file that another command reads have no effect, and cause a warning.
+
     Raises:
       ValueError: a file or binding cannot be parsed, names something unknown, has a
         value that its config refuses, or has no effect; a macro has no value.
       OSError: a file is missing.
     """
     with _parsed(gin_files, bindings, search_paths) as source:
-        experiment = _build(Experiment, source)
+        experiment = _experiment(source)
         if _is_given("MODEL_DIR"):
             _value("MODEL_DIR", source)
-        _check_unused(unused_bindings(), bindings, source)
+        _check_training(experiment, source)
     return experiment
 
 
@@ -149,7 +102,7 @@ def load_training(
       ValueError: neither is given, or both and they differ.
     """
     with _parsed(gin_files, bindings, search_paths) as source:
-        experiment = _build(Experiment, source)
+        experiment = _experiment(source)
         if run_dir is None or _is_given("MODEL_DIR"):
             model_dir = Path(_value("MODEL_DIR", source))
             if run_dir is not None and run_dir.resolve() != model_dir.resolve():
@@ -158,8 +111,9 @@ def load_training(
                 )
             run_dir = model_dir
         check_local(run_dir)
-        _check_unused(unused_bindings(), bindings, source)
-        return Training(experiment, run_dir, gin.operative_config_str())
+        operative = gin.operative_config_str()
+        _check_training(experiment, source, run_dir)
+        return Training(experiment, run_dir, operative)
 
 
 def load_transcription(
@@ -179,24 +133,15 @@ def load_transcription(
     with _parsed(gin_files, bindings, search_paths, header) as source:
         program = _build(kind, source)
         objective = _bound(f"{_EXPERIMENT}.objective")
-        with _explained(source):
+        with explained(source):
             objective = copy.deepcopy(objective)  # gin's way to call what it names
         # What the files say of training is not for this command.
-        unused = [name for name in unused_bindings() if _is_own(name, bindings)]
-        _check_unused(unused, bindings, source)
+        unused = [name for name in unused_bindings() if _is_own(name, source)]
+        refuse(_without_use(unused, source), source)
         return Transcription(program, objective)
 
 
 _EXPERIMENT = "mt3x.training.experiment.Experiment"
-
-
-def find_file(name: str | Path, search_paths: Sequence[str | Path] = ()) -> Path:
-    """Find a gin file as named, in a folder of `search_paths`, or in the library's."""
-    for folder in (Path(), *map(Path, search_paths), gin_dir()):
-        if (folder / name).is_file():
-            return folder / name
-    places = ", ".join(["here", *map(str, search_paths), str(gin_dir())])
-    raise FileNotFoundError(f"{name}: no such gin file; looked for it {places}")
 
 
 def unset(name: str) -> None:
@@ -247,8 +192,25 @@ def _name(scope: str, selector: str, parameter: str) -> str:
     return "/".join(filter(None, [scope, f"{selector}.{parameter}"]))
 
 
-def _build(kind: type[Program], source: str) -> Program:
-    with _explained(source):
+_INITIAL = "mt3x.training.train.TrainConfig.init_weights"
+
+
+def _experiment(source: Source) -> Experiment:
+    if _is_given("INITIAL_CHECKPOINT_PATH") and _bound(_INITIAL) is None:
+        gin.parse_config(
+            f"{HEADER}train.TrainConfig.init_weights = %INITIAL_CHECKPOINT_PATH"
+        )
+    experiment = _build(Experiment, source)
+    with explained(source):
+        try:  # as a resumed run would: gin checks no types
+            Experiment.from_dict(experiment.to_dict())
+        except ValueError as error:
+            raise ValueError(str(error.__cause__ or error)) from error
+    return experiment
+
+
+def _build(kind: type[Program], source: Source) -> Program:
+    with explained(source):
         return gin.get_configurable(kind)()
 
 
@@ -269,43 +231,61 @@ def _is_given(macro: str) -> bool:
     return value is not None and not _is_unset(value)
 
 
-def _value(macro: str, source: str) -> Any:
+def _value(macro: str, source: Source) -> Any:
     if _bound(f"{macro}/{_MACRO}.value") is None:
         unset(macro)
-    with _explained(source), gin.config_scope(macro):
+    with explained(source), gin.config_scope(macro):
         return gin.get_configurable(_MACRO)()
 
 
-def _is_own(name: str, bindings: Sequence[str]) -> bool:
+def _is_own(name: str, source: Source) -> bool:
     """Return whether a binding must have an effect on `mt3x eval` and `mt3x infer`."""
-    own = "." not in name or "mt3x.evaluation.task_evaluation." in name
-    return own or any(_binds(binding, name) for binding in bindings)
+    module, _, rest = name.rpartition("/")[2].partition(".")
+    own = not rest or module in FOREIGN or ".task_evaluation." in name
+    return own or source.is_bound_directly(name)
 
 
-def _binds(binding: str, name: str) -> bool:
-    """Return whether a binding (`a.B.c=1`) is that of a full name (`mt3x.a.B.c`)."""
-    scope, _, selector = binding.partition("=")[0].strip().rpartition("/")
-    full_scope, _, full = name.rpartition("/")
-    return scope == full_scope and f".{full}".endswith(f".{selector}")
-
-
-def _check_unused(unused: Sequence[str], bindings: Sequence[str], source: str) -> None:
-    """Raise where a binding has no effect.
+def _without_use(unused: Sequence[str], source: Source) -> list[str]:
+    """Return the bindings that are wrong where they have no effect.
 
     Files may hold macros that another command or model reads, and ways to work out what
     a later file sets itself.
     """
-    wrong = [
+    return [
         name
         for name in unused
         if not (name in MACROS or "mt3x.data.task_names." in name)
-        or any(_binds(binding, name) for binding in bindings)
+        or source.is_bound_directly(name)
     ]
-    if wrong:
-        raise ValueError(
-            f"{source}: bindings without effect: {', '.join(wrong)}; remove them or "
-            "use what they configure"
-        )
+
+
+def _check_training(
+    experiment: Experiment, source: Source, run_dir: Path | None = None
+) -> None:
+    """Raise where a binding has no effect on training; warn of other commands' macros.
+
+    A run that was to begin with a checkpoint must not begin at random.
+    """
+    unused = unused_bindings()
+    wrong = _without_use(unused, source)
+    own_files = {name: source.place(name) for name in unused if name in MACROS}
+    spare = {name: place for name, place in own_files.items() if place}
+    if "INITIAL_CHECKPOINT_PATH" in spare:
+        wrong.append("INITIAL_CHECKPOINT_PATH")  # init_weights names another one
+    if "CHECKPOINT_PATH" in spare and experiment.train.init_weights is None:
+        checkpoint = _value("CHECKPOINT_PATH", source)
+        model_dir = run_dir or (_is_given("MODEL_DIR") and _value("MODEL_DIR", source))
+        if not model_dir or not _lies_in(checkpoint, model_dir):
+            wrong.append("CHECKPOINT_PATH")
+    refuse(list(dict.fromkeys(wrong)), source)
+    if spare:
+        places = ", ".join(f"{name} ({place})" for name, place in spare.items())
+        warnings.warn(f"no effect on training: {places}", stacklevel=4)
+
+
+def _lies_in(path: Any, folder: Any) -> bool:
+    whole = Path(str(path)).resolve()
+    return Path(str(folder)).resolve() in (whole, *whole.parents)
 
 
 @contextlib.contextmanager
@@ -314,8 +294,9 @@ def _parsed(
     bindings: Sequence[str],
     search_paths: Sequence[str | Path],
     header: str = HEADER,
-) -> Iterator[str]:
-    """Parse files and bindings alone; yield the files' names for messages."""
+) -> Iterator[Source]:
+    """Parse files and bindings alone; yield them for messages."""
+    source = Source(gin_files, bindings, search_paths)
     for folder in search_paths:
         if not Path(folder).is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of gin files")
@@ -331,13 +312,13 @@ def _parsed(
         gin.parse_config(header)
         for file in gin_files:
             path = find_file(file, search_paths)
-            with _explained(str(path)):
+            with explained(path, source._replace(gin_files=[path])):
                 gin.parse_config_file(str(path))
         for binding in bindings:
-            with _explained(f"--gin.{binding}{_quoting_hint(binding)}"):
+            with explained(f"--gin.{binding}{_quoting_hint(binding)}"):
                 gin.parse_config(header + binding)
         _mark_unset()
-        yield ", ".join(map(str, gin_files))
+        yield source
     finally:
         logging.disable(logging.NOTSET)
         gin_tables._LOCATION_PREFIXES[:] = before
@@ -371,26 +352,3 @@ def _mark_unset() -> None:
             f"{HEADER}from mt3x import config\n{name} = @{name}/config.unset()\n"
             f"{name}/config.unset.name = '{name}'\n"
         )
-
-
-_GIN_ERRORS = (
-    AttributeError,
-    ImportError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-)
-
-
-@contextlib.contextmanager
-def _explained(source: str) -> Iterator[None]:
-    """Raise gin's errors as one line that names the file or binding."""
-    try:
-        yield
-    except MissingMacro as error:
-        raise MissingMacro(str(error).splitlines()[0]) from error
-    except _GIN_ERRORS as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        lines = [line for line in lines if line and not line.startswith("In call to")]
-        raise ValueError(f"{source}: {'; '.join(lines[:2])}") from error

@@ -2,10 +2,9 @@
 
 import functools
 
-import seqio
 from mt3x.tasks import cerberus4, guitarset, maestro, musicnet, slakh, urmp
 
-from mt3x.data.pipeline import mixing_rate, token_task_name
+from mt3x.data.pipeline import add_mixture, mixing_rate, token_task_name
 from mt3x.music.vocabulary import TokenizerConfig
 
 MEGA = (
@@ -19,8 +18,8 @@ MEGA = (
 TEMPERATURE = 10 / 3
 
 for _suffix, _of_each in {"train": "train", "eval": "validation"}.items():
-    seqio.MixtureRegistry.add(
+    add_mixture(
         token_task_name("mega", TokenizerConfig(), _suffix),
         [token_task_name(data.name, TokenizerConfig(), _of_each) for data in MEGA],
-        default_rate=functools.partial(mixing_rate, temperature=TEMPERATURE),
+        rate=functools.partial(mixing_rate, temperature=TEMPERATURE),
     )

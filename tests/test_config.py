@@ -208,6 +208,130 @@ def test_macros_without_effect():
         )
 
 
+PLAIN = [MT3, "train.gin", "tasks/slakh.gin"]
+
+
+@pytest.mark.parametrize(
+    ("binding", "advice"),
+    [
+        ("foo.Bar.x=1", "known are classes of .*experiment"),
+        ("trian.TrainConfig.steps=3", r"close to .*: train\.TrainConfig\.steps"),
+        ("TrainConfig.steps=3", r"close to .*: train\.TrainConfig\.steps"),
+        ("train.TrainConfg.steps=3", r"close to .*: train\.TrainConfig\.steps"),
+        ("train.TrainConfig.stepz=3", r"close to .*: train\.TrainConfig\.steps"),
+        ("BATCH_SIZE=@train.TrainConfg()", r"close to .*: train\.TrainConfig"),
+        ("network.T5Config.emb_dim=8", r"is seq2seq\.Seq2SeqConfig\.emb_dim here"),
+        ("T5Config.dropout_rate=0.1", r"is seq2seq\.Seq2SeqConfig\.dropout_rate here"),
+        ("Trainer.num_microbatches=8", r"is train\.TrainConfig\.microbatches here"),
+        ("BATCHSIZE=8", "close to BATCHSIZE: BATCH_SIZE"),
+        ("CHECKPOINT_PATH='a'", "CHECKPOINT_PATH is INITIAL_CHECKPOINT_PATH here"),
+        ("SPECTROGRAM_CONFIG=None", r"is features\.LogMelConfig here"),
+        ("OUTPUT_VOCABULARY=None", "is VOCAB_CONFIG here"),
+        ("EVAL_STEPS=20", r"is experiment\.ValidationConfig\.loss_batches here"),
+    ],
+)
+def test_unknown_names_have_one_line_that_names_ours(binding, advice):
+    with pytest.raises(ValueError, match=advice) as error:
+        config.load(PLAIN, [*TRAIN, binding])
+    assert "\n" not in str(error.value)
+    assert binding.partition("=")[0] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("binding", "message"),
+    [
+        ("BATCH_SIZE='x'", '"batch_size" - should be "int"'),
+        ("train.TrainConfig.mesh=3", '"mesh" - should be "MeshConfig"'),
+        ("seq2seq.Seq2SeqConfig.emb_dim=None", "look at what Seq2SeqConfig is given"),
+        ("TRAIN_STEPS=%TRAIN_STEPS", "is made of itself"),
+        ("objectives.TokensConfig.model=@objectives.TokensConfig()", "of itself"),
+    ],
+)
+def test_values_of_another_kind(binding, message):
+    with pytest.raises(ValueError, match=message) as error:
+        config.load(PLAIN, [*TRAIN, binding])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("foo.x = 1\n", "No configurable matching 'foo'; .*line 1; known are"),
+        ("DYNAMIC\ntrain.TrainConfig.steps = 3\n", "from mt3x.training import train"),
+        (
+            "DYNAMIC\nfrom mt3 import network\nnetwork.T5Config.emb_dim = 8\n",
+            r"for MT3's or T5X's modules.*is seq2seq\.Seq2SeqConfig\.emb_dim here",
+        ),
+        (
+            "DYNAMIC\nimport __main__ as run\nrun.train.x = 1\n",
+            "MT3's or T5X's modules",
+        ),
+        ("include 'model.gin'\n", r"model\.gin .* is models/mt3_small\.gin here"),
+        ("include 'ismir2022/base.gin'\n", r"is models/mt3_base\.gin here"),
+        ("BATCH_SIZE = [\n", r"EOF in multi-line statement \(line 2"),
+        (
+            "SPECTROGRAM_CONFIG = 3\n",
+            r"CONFIG \(.*own\.gin:1\).*features\.LogMelConfig",
+        ),
+        (
+            "\nCHECKPOINT_PATH = 'a'\n",
+            r"PATH \(.*own\.gin:2\).*INITIAL_CHECKPOINT_PATH",
+        ),
+    ],
+)
+def test_errors_in_files_name_file_and_remedy(tmp_path, text, message):
+    own = tmp_path / "own.gin"
+    own.write_text(text.replace("DYNAMIC", "from __gin__ import dynamic_registration"))
+    with pytest.raises((ValueError, OSError), match=message) as error:
+        config.load([*PLAIN, own], TRAIN)
+    assert "\n" not in str(error.value) and "own.gin" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("ismir2022/small.gin", r"is models/mt3_small\.gin here"),
+        ("local_tiny.gin", r"is experiments/tiny_cpu\.gin here"),
+        ("experiments/tinycpu.gin", r"close to it: experiments/tiny_cpu\.gin"),
+        ("t5x/pretrain.gin", "for T5X.*take train.gin"),
+    ],
+)
+def test_files_of_others(name, remedy):
+    with pytest.raises((ValueError, OSError), match=remedy):
+        config.load([MT3, name], TRAIN)
+
+
+def test_training_begins_with_a_checkpoint_by_its_macro(tmp_path):
+    initial = "INITIAL_CHECKPOINT_PATH='a.safetensors'"
+    for files in (PLAIN, ["models/hppnet_tiny.gin"]):
+        train = config.load(files, [*TRAIN[:1] * (files is PLAIN), initial]).train
+        assert train.init_weights == "a.safetensors"
+    both = [initial, "train.TrainConfig.init_weights='b'"]
+    with pytest.raises(ValueError, match="without effect: INITIAL_CHECKPOINT_PATH;"):
+        config.load(PLAIN, [*TRAIN, *both])
+    own = tmp_path / "own.gin"
+    own.write_text("INITIAL_CHECKPOINT_PATH = 'a.safetensors'\n")
+    with pytest.raises(ValueError, match=r"effect: INITIAL_CHECKPOINT_PATH \(.*gin:1"):
+        config.load([*PLAIN, own], [*TRAIN, both[1]])
+
+
+@pytest.mark.parametrize(
+    "bindings",
+    [
+        ["MODEL_DIR='runs/b'", "INITIAL_CHECKPOINT_PATH='a'"],
+        ["MODEL_DIR='runs/a'"],  # its own checkpoint
+    ],
+)
+def test_macros_of_other_commands_are_warned_of(tmp_path, bindings):
+    own = tmp_path / "own.gin"
+    own.write_text("CHECKPOINT_PATH = 'runs/a/checkpoints/5'\nTASK_SUFFIX = 'test'\n")
+    files, bindings = [*PLAIN, own], [TRAIN[0], *bindings]
+    with pytest.warns(UserWarning, match=r"CHECKPOINT_PATH \(.*own\.gin:1\), TASK_S"):
+        training = config.load_training(files, bindings)
+    assert "\nCHECKPOINT_PATH =" not in training.operative
+    config.load_transcription(Evaluation, ["eval.gin", *files], EVAL)
+
+
 def test_run_folder():
     files, steps = [MT3, "train.gin", "tasks/slakh.gin"], TRAIN[0]
     assert config.load_training(files, TRAIN).run_dir == Path("runs/a")

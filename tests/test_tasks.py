@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
-import mt3x.tasks  # noqa: F401
+import mt3x.tasks
 import numpy as np
 import pytest
 import seqio
@@ -229,6 +230,62 @@ def test_vocabulary_decodes_what_is_no_token():
     assert vocabulary.encode_tf(tf.constant([7])).numpy().tolist() == [10]
     assert vocabulary.decode_tf(tf.constant([7, 1, 9])).numpy().tolist() == [4, -2, -2]
     assert vocabulary == pipeline.EventVocabulary(100) != pipeline.EventVocabulary(99)
+
+
+@pytest.mark.parametrize("id", [-1, 100, 0.5, float("nan")])
+def test_vocabulary_encodes_codec_ids_alone(id):
+    vocabulary = pipeline.EventVocabulary(100)
+    with pytest.raises(ValueError, match=f"codec id {id} is unknown; 0 to 99 exist"):
+        vocabulary.encode([5, id])
+    if isinstance(id, int):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="0 to 99 exist"):
+            vocabulary.encode_tf(tf.constant([5, id]))
+
+
+def theirs(name):
+    """A task as another library registers it, and a mixture of it."""
+    source = seqio.FunctionDataSource(
+        lambda split, shuffle_files, seed=None: tf.data.Dataset.range(3), ["train"]
+    )
+    task = seqio.TaskRegistry.add(
+        f"{name}_train", source=source, output_features={}, preprocessors=[]
+    )
+    return task, seqio.MixtureRegistry.add(f"{name}_eval", [task.name], default_rate=1)
+
+
+@pytest.mark.parametrize("order", ["theirs first", "ours first"])
+def test_tasks_share_their_names_with_those_of_others(order):
+    """MT3's own have the names of ours."""
+    if order == "ours first":
+        name = "maestrov1_notes"
+        ours = [
+            pipeline.find_task(f"{name}_{s}", "mt3x.tasks") for s in ("train", "eval")
+        ]
+        others = theirs(name)
+        try:
+            for one, other in zip(ours, others, strict=True):
+                assert seqio.get_mixture_or_task(one.name) is other
+                assert pipeline.find_task(one.name, "mt3x.tasks") is one
+        finally:
+            for one in ours:
+                pipeline.register_again(one)
+        assert seqio.get_mixture_or_task(ours[1].name) is ours[1]
+    else:
+        theirs("twice_notes_ties_vb1")
+        data = replace(mt3x.tasks.maps.MAPS, name="twice")
+        pipeline.add_task(data, TokenizerConfig())
+        found = seqio.get_mixture_or_task("twice_notes_ties_vb1_train")
+        pipeline.check_tokens(found.name, "mt3x.tasks", TokenizerConfig())
+        assert pipeline.find_task(found.name, "mt3x.tasks") is found
+        with pytest.raises(
+            ValueError, match="twice_notes_ties_vb1_train is registered"
+        ):
+            pipeline.add_task(data, TokenizerConfig())
+
+
+def test_mixtures_are_of_registered_tasks():
+    with pytest.raises(ValueError, match="mixture both: no tasks nothing are"):
+        pipeline.add_mixture("both", [TASK, "nothing"], rate=1)
 
 
 def test_mega_mixes_by_the_examples_of_each(data_dir, monkeypatch):

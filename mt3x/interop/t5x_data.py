@@ -13,11 +13,10 @@ from jax.experimental import multihost_utils
 from t5x import utils  # pyright: ignore[reportMissingImports]
 
 from mt3x.data import pipeline
-from mt3x.data.pipeline.registry import check_data
+from mt3x.data.pipeline.registry import OWN_MODULE, check_data
+from mt3x.interop.t5x_bindings import check_bindings
 from mt3x.models.objectives import ModelConfig
 from mt3x.training.experiment import TaskConfig, check_task, train_options
-
-OWN_TASKS = "mt3x.tasks"
 
 
 def checked_task(
@@ -40,9 +39,11 @@ def checked_task(
       ValueError: there is no such task, or it does not fit the model.
       OSError: its records are missing.
     """
-    module = module or OWN_TASKS
+    module = module or OWN_MODULE
     check_task(task, module, objective)
-    check_data(pipeline.find_task(task, module), split, use_cached)
+    found = pipeline.find_task(task, module)
+    check_data(found, split, use_cached)
+    pipeline.register_again(found)  # T5X finds it by its name, which MT3's may have
     return task
 
 
@@ -64,7 +65,11 @@ def get_dataset(
       unused: what T5X has defaults for.
       objective: what the model reads and writes.
       max_examples_per_mix: train on mixes of 1 to this many examples; None: of one.
+
+    Raises:
+      ValueError: gin binds what has no effect.
     """
+    check_bindings()
     _set_options(cfg, train_options(objective, max_examples_per_mix))
     dataset = utils.get_dataset(
         cfg, shard_id, num_shards, _for_training(feature_converter_cls, objective)
@@ -74,7 +79,7 @@ def get_dataset(
         seed = int(multihost_utils.broadcast_one_to_all(np.int32(time.time())))
     task = TaskConfig(
         task=cfg.mixture_or_task_name,
-        module=cfg.module or OWN_TASKS,
+        module=cfg.module or OWN_MODULE,
         batch_size=cfg.batch_size,
         clip_frames=cfg.task_feature_lengths["inputs"],
         max_examples_per_mix=max_examples_per_mix,
@@ -142,7 +147,7 @@ class StepBatches(dataset_iterator.DatasetIterator):
 
 def _set_options(cfg: Any, options: pipeline.TrainOptions) -> None:
     """Give the registered task the options of this run: T5X asks for it by name."""
-    task = pipeline.find_task(cfg.mixture_or_task_name, cfg.module or OWN_TASKS)
+    task = pipeline.find_task(cfg.mixture_or_task_name, cfg.module or OWN_MODULE)
     pipeline.register_again(pipeline.with_options(task, options))
 
 

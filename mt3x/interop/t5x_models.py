@@ -29,6 +29,7 @@ from mt3x.data import pipeline
 from mt3x.data.pipeline.converters import ROLL_NAMES
 from mt3x.inference.decoding import generate
 from mt3x.inference.token_choice import DecodingConfig
+from mt3x.interop.t5x_bindings import check_bindings
 from mt3x.interop.t5x_checkpoints import CONFIG_NAME
 from mt3x.models import batch_norm
 from mt3x.models.objectives import (
@@ -78,6 +79,7 @@ class ObjectiveModel(models.BaseModel):
     def __init__(
         self, optimizer_def: Any, loss_normalizing_factor: float | None = None
     ) -> None:
+        check_bindings()  # of all of T5X's programs, before they work
         super().__init__(optimizer_def=optimizer_def)
         self.loss_normalizing_factor = loss_normalizing_factor or 1.0
 

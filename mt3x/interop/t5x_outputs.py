@@ -47,7 +47,10 @@ def write_notes(
       ValueError: `mode` is `score`: scores are not notes.
     """
     if mode == "score":
-        raise ValueError("mode='score' gives no notes to write; infer with 'predict'")
+        raise ValueError(
+            "mode='score' gives no notes to write: take --gin_file=t5x/score.gin, or "
+            "infer with 'predict'"
+        )
     folder = Path(output_dir, Path(path).name.partition(f"-{mode}.")[0])
     folder.mkdir(parents=True, exist_ok=True)
     segments = zip(inferences[0], task_dataset.as_numpy_iterator(), strict=True)

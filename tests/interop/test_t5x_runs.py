@@ -49,7 +49,8 @@ def test_gin_files(file):
     """Their syntax, what they include and what they name of mt3x, without T5X."""
     text = (config.gin_dir() / "t5x" / file).read_text(encoding="utf-8")
     assert text.startswith("# ")
-    program = {"pretrain": "train", "eval": "eval", "infer": "infer"}.get(file[:-4])
+    programs = {"pretrain": "train", "eval": "eval", "infer": "infer", "score": "infer"}
+    program = programs.get(file[:-4])
     if program:
         header = text.split("from __gin__")[0]
         assert f"python -m t5x.{program} --gin_search_paths" in header
@@ -134,19 +135,6 @@ EVAL_PERIOD = 4
 hppnet.HPPNetConfig.channels = 4
 hppnet.HPPNetConfig.stem_channels = 4
 """
-# As docs/how_to/t5x.md has it.
-SCORE = """
-from __gin__ import dynamic_registration
-
-import __main__ as infer_script
-
-include 't5x/infer.gin'
-
-infer_script.infer.mode = 'score'
-infer_script.infer.write_fn = @infer_script.write_inferences_to_file
-"""
-
-
 # The same in Python.
 TINY_CONFIGS = {
     "rolls": SMALL,
@@ -286,9 +274,8 @@ def test_train_evaluate_infer_import(runs, kind):
     names = sorted(path.name for path in folder.glob("midi/band*_songs/*.mid"))
     assert names == ["00000_song0.mid", "00001_song1.mid"]
     if kind == "tokens":
-        (runs.folder / "score.gin").write_text(SCORE)
         out = f"INFER_OUTPUT_DIR='{folder / 'scores'}'"
-        runs.run("infer", checkpoint, out, file="score.gin")
+        runs.run("infer", checkpoint, out, file="t5x/score.gin")
         (written,) = folder.glob("scores/*-00000-of-00001")
         rows = [json.loads(line) for line in written.read_text().splitlines()]
         assert rows and all(row["score"] < 0 for row in rows)

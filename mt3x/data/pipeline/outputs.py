@@ -19,7 +19,11 @@ from mt3x.music.vocabulary import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
 
 
 class EventVocabulary(seqio.Vocabulary):
-    """Codec ids <-> model ids; others decode to INVALID_ID, and EOS is left out."""
+    """Codec ids <-> model ids; others decode to INVALID_ID, and EOS is left out.
+
+    `encode` raises ValueError for what is no codec id, and `encode_tf` TensorFlow's
+    InvalidArgumentError.
+    """
 
     def __init__(self, num_classes: int):
         self._num_classes = num_classes
@@ -38,7 +42,13 @@ class EventVocabulary(seqio.Vocabulary):
         return NUM_SPECIAL_IDS + self._num_classes
 
     def _encode(self, s: Iterable[int]) -> list[int]:
-        return [id + NUM_SPECIAL_IDS for id in s]
+        ids = list(s)
+        for id in ids:
+            if not 0 <= id < self._num_classes or id != int(id):
+                raise ValueError(
+                    f"codec id {id} is unknown; 0 to {self._num_classes - 1} exist"
+                )
+        return [int(id) + NUM_SPECIAL_IDS for id in ids]
 
     def _decode(self, ids: Iterable[int]) -> list[int]:
         return [
@@ -48,7 +58,10 @@ class EventVocabulary(seqio.Vocabulary):
         ]
 
     def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-        return s + NUM_SPECIAL_IDS
+        is_known = tf.reduce_all(tf.logical_and(s >= 0, s < self._num_classes))
+        message = f"unknown codec ids; 0 to {self._num_classes - 1} exist:"
+        with tf.control_dependencies([tf.debugging.Assert(is_known, [message, s])]):
+            return s + NUM_SPECIAL_IDS
 
     def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
         return tf.where(ids >= NUM_SPECIAL_IDS, ids - NUM_SPECIAL_IDS, INVALID_ID)

@@ -1,4 +1,9 @@
-"""Tasks: registering, finding and checking them, and setting the options of a run."""
+"""Tasks: registering, finding and checking them, and setting the options of a run.
+
+Tasks of the known data sets have MT3's names, in SeqIO's registry too. Where MT3's own
+are imported into the same process, that registry has those which came last, and
+`find_task` still finds ours.
+"""
 
 import contextlib
 import difflib
@@ -17,6 +22,9 @@ from mt3x.data.pipeline import steps
 from mt3x.data.pipeline.data_set import DataSet, RecordSource
 from mt3x.music.rolls import RollLabelConfig
 from mt3x.music.vocabulary import TokenizerConfig
+
+OWN_MODULE = "mt3x.tasks"
+"""Registers the tasks of the known data sets."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,65 @@ class WritingStep(ABC):
         """Return examples with `targets`."""
 
 
+_OURS: dict[str, seqio.Task | seqio.Mixture] = {}
+"""All that was registered here, by name."""
+
+
+def _let_others_replace(registry: Any) -> None:
+    """Let SeqIO register what has the name of one of ours: it refuses a second one."""
+    plain = registry.add_provider
+
+    def add_provider(cls: Any, name: str, provider: Any) -> None:
+        if name in _OURS:
+            cls.remove(name)
+        plain(name, provider)
+
+    registry.add_provider = classmethod(add_provider)
+
+
+for _registry in (seqio.TaskRegistry, seqio.MixtureRegistry):
+    _let_others_replace(_registry)
+
+
+def _add(provider: seqio.Task | seqio.Mixture) -> None:
+    """Put a task or mixture into SeqIO's registry, in the place of others' of its name.
+
+    Raises:
+      ValueError: one of ours has its name.
+    """
+    if provider.name in _OURS:
+        raise ValueError(
+            f"task {provider.name} is registered twice: give each data set its own name"
+        )
+    _OURS[provider.name] = provider
+    _put(provider)
+
+
+def _put(provider: seqio.Task | seqio.Mixture) -> None:
+    is_task = isinstance(provider, seqio.Task)
+    registry: Any = seqio.TaskRegistry if is_task else seqio.MixtureRegistry
+    registry.add_provider(provider.name, provider)
+
+
+def add_mixture(name: str, tasks: Sequence[str], rate: Any) -> None:
+    """Register a mixture of tasks that were registered here.
+
+    Args:
+      name: of the mixture.
+      tasks: their names.
+      rate: of each, a number or a function of the task.
+
+    Raises:
+      ValueError: a task is not there, or something has the mixture's name.
+    """
+    missing = [task for task in tasks if task not in _OURS]
+    if missing:
+        raise ValueError(
+            f"mixture {name}: no tasks {', '.join(missing)} are registered"
+        )
+    _add(seqio.Mixture(name, [(_OURS[task], rate) for task in tasks]))
+
+
 def register(
     name: Callable[[str], str],
     data: DataSet,
@@ -95,32 +162,36 @@ def register(
     def source(splits: Mapping[str, str]) -> Any:
         return RecordSource(data, splits)
 
-    seqio.TaskRegistry.add(
-        name("train"),
-        source=source({"train": data.train, "eval": data.train_eval}),
-        output_features=features,
-        preprocessors=[read(trim=True), *train_steps],
-        shuffle_buffer_size=shuffle_buffer_size,
+    _add(
+        seqio.Task(
+            name("train"),
+            source=source({"train": data.train, "eval": data.train_eval}),
+            output_features=features,
+            preprocessors=[read(trim=True), *train_steps],
+            shuffle_buffer_size=shuffle_buffer_size,
+        )
     )
     # SeqIO's evaluator asks each example for all features.
     required = {key: feature for key, feature in features.items() if feature.required}
     for split in data.evals:
-        seqio.TaskRegistry.add(
-            name(split.suffix),
-            source=source({"eval": split.name}),
-            output_features=required,
-            preprocessors=[
-                read(trim="train" in split.name),
-                seqio.CacheDatasetPlaceholder(),
-                *eval_steps,
-            ],
-            postprocess_fn=postprocess_fn,
-            metric_fns=[metric_fn],
+        _add(
+            seqio.Task(
+                name(split.suffix),
+                source=source({"eval": split.name}),
+                output_features=required,
+                preprocessors=[
+                    read(trim="train" in split.name),
+                    seqio.CacheDatasetPlaceholder(),
+                    *eval_steps,
+                ],
+                postprocess_fn=postprocess_fn,
+                metric_fns=[metric_fn],
+            )
         )
-    seqio.MixtureRegistry.add(
+    add_mixture(
         name("eval"),
         [name(split.suffix) for split in data.evals if split.in_mixture],
-        default_rate=1,
+        rate=1,
     )
 
 
@@ -141,6 +212,8 @@ def find_task(task: str, module: str) -> seqio.Task | seqio.Mixture:
             f"there is no module {module}, which was to register {task}: name one "
             "that Python finds"
         ) from error
+    if module == OWN_MODULE and task in _OURS:
+        return _OURS[task]
     known = {*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()}
     if task not in known:
         close = difflib.get_close_matches(task, known, n=3) or sorted(known)
@@ -184,12 +257,11 @@ def register_again(provider: seqio.Task | seqio.Mixture) -> None:
 
     T5X finds tasks by their names: so it finds those with the options of its run.
     """
-    registries: list[Any] = [(seqio.TaskRegistry, task) for task in parts(provider)]
-    if isinstance(provider, seqio.Mixture):
-        registries.append((seqio.MixtureRegistry, provider))
-    for registry, found in registries:
-        registry.remove(found.name)
-        registry.add_provider(found.name, found)
+    mixtures = [provider] if isinstance(provider, seqio.Mixture) else []
+    for found in [*parts(provider), *mixtures]:
+        seqio.TaskRegistry.remove(found.name)
+        seqio.MixtureRegistry.remove(found.name)
+        _put(found)
 
 
 @contextlib.contextmanager
