@@ -34,13 +34,14 @@ class AssignmentConfig:
     # Probability that what a note says is wrong altogether.
     error_rate: float = 0.1
     # A class that plays a smaller share of the notes, or fewer of them, is left out.
-    min_share: float = 0.02
+    min_share: float = 0.03
     min_notes: float = 3.0
     # Concentration of timbre vectors about their instrument's (von Mises-Fisher); 0:
     # timbres are not looked at.
-    timbre_weight: float = 10.0
-    # Two classes are one instrument where the cosine of their timbres is above this.
-    same_timbre: float = 0.85
+    timbre_weight: float = 80.0
+    # Two classes are one instrument where the cosine of their timbres is above this; 1:
+    # none are.
+    same_timbre: float = 1.0
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (

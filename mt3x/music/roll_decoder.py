@@ -30,7 +30,8 @@ class RollDecodingConfig:
     refine_offsets: bool = True
     # By how much the notes that are heard come after those played: real hammers need
     # time that the samples a model was trained on, cut at their attack, do not. Taken
-    # off onsets and offsets.
+    # off onsets and offsets. Negative where notes are heard ahead of what counts as
+    # their beginning, as those of bows and breath are.
     latency_s: float = 0.0
     # What is done to the notes of a whole recording; None: nothing. Where notes are
     # made of rolls alone.
@@ -47,8 +48,10 @@ class RollDecodingConfig:
                 f"onset_refinement is {self.onset_refinement!r}: give one of "
                 + ", ".join(ONSET_REFINEMENTS)
             )
-        if not 0 <= self.latency_s <= 0.1:
-            raise ValueError(f"latency_s is {self.latency_s}: give 0 to 0.1 seconds")
+        if not -0.05 <= self.latency_s <= 0.1:
+            raise ValueError(
+                f"latency_s is {self.latency_s}: give -0.05 to 0.1 seconds"
+            )
 
 
 def upgraded_decoding(values: Mapping[str, Any]) -> dict[str, Any]:

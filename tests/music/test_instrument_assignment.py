@@ -14,7 +14,8 @@ from mt3x.music.instruments import parse_instruments
 NAMES = [each.name for each in CLASSES]
 PROGRAMS = class_programs()
 K, E = len(CLASSES), 12
-DEFAULT = AssignmentConfig()
+# Options that join what sounds alike.
+DEFAULT = AssignmentConfig(min_share=0.02, timbre_weight=10.0, same_timbre=0.85)
 
 
 def said(number, classes, probability, num_frames=20):
