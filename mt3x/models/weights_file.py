@@ -15,10 +15,12 @@ All of them carry checksums, which are compared where there are any: those of ol
 versions have none.
 """
 
+import functools
 import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -447,6 +449,7 @@ def restore_arrays(
     import orbax.checkpoint as ocp
     from etils import epath
 
+    hush_closed_loops()
     handler = ocp.PyTreeCheckpointHandler()
     item = epath.Path(folder.absolute())
     wanted = part(handler.metadata(item).tree)
@@ -459,6 +462,23 @@ def restore_arrays(
         item=wanted, restore_args=as_numpy, partial_restore=True
     )
     return handler.restore(item, args=args)
+
+
+@functools.cache
+def hush_closed_loops() -> None:
+    """Keep TensorStore's threads silent about reads that nobody waits for any more.
+
+    Orbax gives up a damaged item at the first array that fails, and closes its event
+    loop: each of the other reads would print a traceback when it is done.
+    """
+    before = sys.unraisablehook
+
+    def hook(report: Any) -> None:
+        error = report.exc_value
+        if not (isinstance(error, RuntimeError) and "loop is closed" in str(error)):
+            before(report)
+
+    sys.unraisablehook = hook
 
 
 def check_unpacked(num_bytes: int, folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mt3x.files import from_json
 from mt3x.models import checksums
-from mt3x.models.weights_file import Source, first_line
+from mt3x.models.weights_file import Source, first_line, hush_closed_loops
 from mt3x.training import processes
 
 
@@ -141,6 +141,7 @@ class RunCheckpoints:
     def _restore_step(
         self, step: int, weights: Any, optimizer: Any
     ) -> tuple[Any, Any, dict[str, Any]]:
+        hush_closed_loops()
         args = self._ocp.args
         found: Any = self._manager.restore(
             step,
