@@ -10,7 +10,6 @@ from typing import IO
 
 import numpy as np
 
-from mt3x.music.audio import open_sound
 from mt3x.music.instrument_classes import (
     CLASS_OF_PROGRAM,
     CLASSES,
@@ -123,6 +122,9 @@ def write_comparison(
     Raises:
       OSError: the disk is full, or has another fault.
     """
+    # Deferred: who plays notes needs no library for sound files.
+    from mt3x.music.audio import open_sound
+
     with open_sound(file, sample_rate_hz, 2, "WAV", "PCM_16") as out:
         player = Player(notes, sample_rate_hz)
         for left_S in input_blocks:
