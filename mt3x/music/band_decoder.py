@@ -73,9 +73,8 @@ class BandDecoder:
         self._add(self._notes.find_rest(), begin)
         found = FoundNotes.concatenate(self._found)
         sums_NxC = np.concatenate(self._sums)
-        num_frames_N = np.minimum(found.end_frame - found.first_frame, MAX_FRAMES)
         classes_NxK, timbre_NxE = np.split(sums_NxC, [len(CLASSES)], axis=1)
-        mean_NxE = timbre_NxE / num_frames_N[:, None]
+        mean_NxE = timbre_NxE / _num_summed(found)[:, None]
         return HeardNotes(found, classes_NxK, mean_NxE, self._drums.finish())
 
     def _add(self, found: FoundNotes, begin: int) -> None:
@@ -102,6 +101,11 @@ class BandDecoder:
         begun_PxC = np.zeros_like(before_TxPxC[0])
         begun_PxC[key_N] = sums(key_N, first_N, self._notes.num_done)
         self._begun_PxC = begun_PxC
+
+
+def _num_summed(found: FoundNotes) -> np.ndarray:
+    """Return of each note how many frames tell who plays it."""
+    return np.minimum(found.end_frame - found.first_frame, MAX_FRAMES)
 
 
 def heard_notes(
@@ -136,9 +140,9 @@ def band_notes(
     found = heard.found
     if instruments is not None and not instruments.programs:
         return drums
-    program_N = assign_programs(
-        heard.classes_NxK, heard.timbre_NxE, assignment, instruments
-    )
+    bias_NxK = _num_summed(found)[:, None] * assignment.bias_K
+    classes_NxK = heard.classes_NxK + bias_NxK
+    program_N = assign_programs(classes_NxK, heard.timbre_NxE, assignment, instruments)
     pitched = Notes(
         found.onset_s, found.offset_s, found.pitch, found.velocity, program_N
     )

@@ -42,6 +42,9 @@ class AssignmentConfig:
     # Two classes are one instrument where the cosine of their timbres is above this; 1:
     # none are.
     same_timbre: float = 1.0
+    # Added to a frame's log probability of a piano, which training hears more often
+    # than most recordings have it.
+    piano_bias: float = 0.0
 
     def __post_init__(self) -> None:
         for name, lowest, highest in (
@@ -51,10 +54,17 @@ class AssignmentConfig:
             ("min_notes", 0, np.inf),
             ("timbre_weight", 0, 100),
             ("same_timbre", 0, 1),
+            ("piano_bias", -10, 10),
         ):
             value = getattr(self, name)
             if not lowest <= value <= highest:
                 raise ValueError(f"{name}={value}: give a value {lowest} to {highest}")
+
+    @property
+    def bias_K(self) -> np.ndarray:
+        """What is added to a frame's log probabilities of CLASSES."""
+        is_piano_K = np.array([found.name == "piano" for found in CLASSES])
+        return self.piano_bias * is_piano_K
 
 
 def class_programs(instruments: Instruments | None = None) -> np.ndarray:

@@ -133,6 +133,14 @@ def test_notes_have_their_players():
     assert set(pitched.velocity) == {64}
 
 
+def test_a_bias_counts_in_each_frame_of_a_note():
+    as_likely = np.log(len(CLASSES) - 1)
+    for factor, program in ((0.5, 56), (1.5, 0)):
+        assignment = AssignmentConfig(piano_bias=factor * as_likely)
+        notes = band_notes(drawn(), assignment)
+        assert set(notes[notes.pitch == 71].program) == {program}
+
+
 def test_instruments_restrict_who_plays_and_whether_drums_do():
     def played(text):
         notes = band_notes(drawn(), AssignmentConfig(), parse_instruments(text))
