@@ -65,6 +65,7 @@ def bind(monkeypatch):
         "TASK_SUFFIX = 'test'\nEVAL_OUTPUT_DIR = 'scores'\n",  # of t5x/eval.gin
         "train.TrainConfig.log_interval = 3\n",  # of `mt3x train`
         "hppnet.HPPNetConfig.channels = 4\n",  # of models/hppnet_tiny.gin
+        "MINE = 4\nseq2seq.Seq2SeqConfig.num_heads = %MINE\n",  # read by way of others
         "CHECKPOINT_PATH = '/runs/a/checkpoint_5'\n",  # the run's own
         "CHECKPOINT_PATH = %MODEL_DIR\n",
         "CHECKPOINT_PATH = '/b'\nINITIAL_CHECKPOINT_PATH = '/c'\n",
