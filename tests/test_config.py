@@ -242,7 +242,8 @@ def test_unknown_names_have_one_line_that_names_ours(binding, advice):
     [
         ("BATCH_SIZE='x'", '"batch_size" - should be "int"'),
         ("train.TrainConfig.mesh=3", '"mesh" - should be "MeshConfig"'),
-        ("seq2seq.Seq2SeqConfig.emb_dim=None", "look at what Seq2SeqConfig is given"),
+        ("seq2seq.Seq2SeqConfig.emb_dim=None", 'emb_dim" - should be "int"'),
+        ("TASK_PREFIX=3", "look at what task_name is given"),
         ("TRAIN_STEPS=%TRAIN_STEPS", "is made of itself"),
         ("objectives.TokensConfig.model=@objectives.TokensConfig()", "of itself"),
     ],
