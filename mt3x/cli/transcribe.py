@@ -303,8 +303,6 @@ class _Batch:
 
     def _transcribe(self, recording: Recording, models: Models, advance: Any) -> None:
         transcriber = models.of(recording.audio)
-        if models.choose:
-            self._note(f"{recording.name}: {transcriber.kind}")
         parts: list[Any] = []
         on_rolls = parts.append if "rolls" in recording.outputs else None
         notes = transcriber(recording.audio, on_rolls=on_rolls, on_progress=advance)
@@ -325,6 +323,8 @@ class _Batch:
             FORMATS[name].write(buffer, found)
             sys.stdout.buffer.write(buffer.getvalue())
             sys.stdout.buffer.flush()
+        if models.choose:
+            self._note(f"{recording.name}: {transcriber.kind}")
         self._num_done += 1
         self._num_notes += len(notes)
         self._audio_s += recording.done_s

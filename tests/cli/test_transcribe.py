@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import shutil
@@ -439,7 +440,7 @@ def packaged(weights, band_weights, monkeypatch):
 def test_auto_listens_to_each_recording(run, packaged, monkeypatch):
     for name in ("b", "c", "d"):
         shutil.copy("a.wav", f"{name}.wav")
-    answers = iter([True, False, True, False, True])
+    answers = itertools.cycle([True, False])
     monkeypatch.setattr(
         "mt3x.inference.model_choice.is_piano", lambda *_: next(answers)
     )
@@ -453,6 +454,10 @@ def test_auto_listens_to_each_recording(run, packaged, monkeypatch):
     ]
     # Each once.
     assert packaged == ["band", "small"]
+    # What cannot be written has its error alone.
+    if Path("/dev/full").exists():
+        code, _, err = run("a.wav", "-o", "/dev/full", "-f", "midi", checkpoint=None)
+        assert code == 1 and "error: " in err and "model" not in err
     notes = {x: Notes.from_csv(f"{x}.csv") for x in "abcd"}
     assert notes["a"].equals(notes["c"]) and notes["b"].equals(notes["d"])
     assert not notes["a"].is_drum.any() and notes["b"].is_drum.any()
