@@ -493,9 +493,11 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
             f"{name}: not a sound file that libsndfile can read; if it is another "
             "audio format (M4A, AAC, WMA, video), run pip install 'mt3x[av]'"
         ) from error
-    file.seek(0)
+    # A part can seek wherever a damaged file sends it.
+    part = Part(file, 0, file.seek(0, io.SEEK_END))
+    part.name = name
     try:
-        container = av.open(file)
+        container = av.open(part)
     except (av.error.FFmpegError, ValueError) as error:
         raise ValueError(
             f"{name}: not a readable audio file ({_reason(error)}); "

@@ -45,6 +45,7 @@ class Part(io.RawIOBase):
     def __init__(
         self, file: "IO[bytes] | Part", start: int, end: int, head: bytes = b""
     ) -> None:
+        self.name: str | None = None
         self._file, self._start, self._head = file, start, head
         self.size = len(head) + max(end - start, 0)
         self._at = 0
@@ -133,6 +134,8 @@ def unread(num_bytes: int) -> str:
 
 def _read(file: Part, at: int, number: int) -> bytes:
     """Return some bytes; the file's position stays."""
+    if at >= file.size:  # damaged sizes may be beyond what files can seek
+        return b""
     before = file.tell()
     file.seek(at)
     data = file.read(number) or b""
@@ -225,8 +228,12 @@ def _with_true_size(file: Part, container: _Container, warn: Warn) -> Part:
 def _find_sound(file: Part, container: _Container) -> _Sound | None:
     """Return where the sound lies, or None."""
     if container.magic == b".snd":
-        start, size = struct.unpack(">II", _read(file, 4, 8))
-        return _Sound(start, size, 8, ">I")
+        head = _read(file, 4, 8)
+        if len(head) < 8:
+            return None
+        start, size = struct.unpack(">II", head)
+        # The rest of the header has 24 bytes.
+        return _Sound(start, size, 8, ">I") if start >= 24 else None
     at, end = container.first, file.size
     large: tuple[int, int] | None = None  # the size of RF64 and where it is
     while True:
@@ -243,8 +250,9 @@ def _find_sound(file: Part, container: _Container) -> _Sound | None:
             return _Sound(
                 at + number, size, at + container.id_bytes, container.size, added
             )
-        if head.startswith(b"ds64"):
-            large = *struct.unpack("<Q", _read(file, at + 16, 8)), at + 16
+        sizes = _read(file, at + 8, 16)
+        if head.startswith(b"ds64") and len(sizes) == 16:
+            large = struct.unpack("<QQ", sizes)[1], at + 16
         if size < 0 or at > end:
             return None
         at += number + size

@@ -32,7 +32,7 @@ def put(data: bytes, at: int, value: bytes) -> bytes:
     return data[:at] + value + data[at + len(value) :]
 
 
-def read(data: bytes) -> tuple[np.ndarray, list[str]]:
+def read(data) -> tuple[np.ndarray, list[str]]:
     """Return a file's samples and what is warned of."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -188,3 +188,21 @@ def test_rates_that_no_sound_has_are_refused(rate_hz, tmp_path):
     path.write_bytes(put(encoded("WAV"), 24, struct.pack("<I", rate_hz)))
     with pytest.raises(ValueError, match=rf"a\.wav: .*{rate_hz} Hz"):
         load_audio(path)
+
+
+@pytest.mark.parametrize("form", ["WAV", "RF64", "AIFF", "CAF", "W64", "AU", "FLAC"])
+def test_damaged_headers_cost_a_line_at_most(form, tmp_path):
+    """Sizes and starts that no file has, at each place of a header."""
+    data = encoded(form, samples=noise(0.1))
+    path = tmp_path / "a.bin"
+    ones = b"\xff" * 7
+    for at in range(4, 64, 4):
+        for value in (bytes(8), ones + b"\xff", b"\x7f" + ones, ones + b"\x7f"):
+            path.write_bytes(put(data, at, value))
+            for length in (None, at + 6):
+                path.write_bytes(path.read_bytes()[:length])
+                try:
+                    read(path)
+                    audio_info(path)
+                except ValueError as error:
+                    assert "a.bin" in str(error) and "\n" not in str(error)
