@@ -13,7 +13,7 @@ from mt3x.cli.main import group
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tasks/README.md")),
-    ROOT / "mt3x" / "weights" / "hppnet_tiny.md",
+    *sorted((ROOT / "mt3x" / "weights").glob("*.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 IDS = [str(file.relative_to(ROOT)) for file in DOCUMENTS]
