@@ -349,7 +349,7 @@ def test_cqt_lies_behind_the_mel_bins():
     [
         ({"mode": "behind"}, "mode='behind' is none of none, before"),
         ({"network": "rnn"}, "network='rnn' is none of cnn, harmonic, band"),
-        ({"band_channels": 0}, "band_channels=0 must be 1 or more"),
+        ({"band_channels": 0}, "band_channels=0: give a whole number from 1"),
         ({"frozen": True}, "frozen=True is for network='band'"),
         ({"kernel_frames": 30}, "kernel_frames=30 must be odd"),
         ({"kernel_frames": -1}, "kernel_frames=-1 must be odd"),
