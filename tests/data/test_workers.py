@@ -7,12 +7,12 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 from toy_corpus import PLAIN, write
+from worker_calls import die_in_the_middle_of_a_result, square
 
 from mt3x.data.batches import CorpusBatches
 from mt3x.data.workers import in_processes, in_workers
@@ -56,20 +56,6 @@ def test_a_worker_that_dies_is_named(batches):
         with pytest.raises(ChildProcessError, match=r"fewer DataConfig\.workers"):
             for step in range(1, 20):
                 ahead.batch(step)
-
-
-def square(number):
-    if number == 13:
-        raise ValueError("unlucky")
-    return number * number
-
-
-def die_in_the_middle_of_a_result(number):
-    if number == 3:
-        # Half of it is in the pipe, and nobody sends the rest.
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        return b"x" * 10_000_000
-    return number
 
 
 @pytest.mark.parametrize("number", [1, 3])

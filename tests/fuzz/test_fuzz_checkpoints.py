@@ -23,6 +23,10 @@ from mt3x.training.run_folder import RunFolder
 from mt3x.training.run_folder import write_config as write_run_config
 from mt3x.training.run_log import read_curve
 
+# Reads that Orbax began before it stumbled are never waited for.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 GOLDEN = Path(__file__).parents[1] / "golden"
 PARAMS = random_params(SMALL)
 CONFIG = {"objective": SMALL.to_dict()}

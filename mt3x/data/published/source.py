@@ -5,6 +5,7 @@ used is left out, never half read. Pitch bends have no effect on notes; they are
 reported, too (`MINOR` problems).
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,20 @@ AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
 MIDI_SUFFIXES = (".mid", ".midi")
 MINOR = ("pitch bends",)
 """Kinds of problems for which nothing is left out."""
+
+
+def load_whole(path: Path, sample_rate_hz: int) -> np.ndarray:
+    """Read a whole file as mono float32 samples_S: its labels tell of all of it.
+
+    Raises:
+      OSError, ValueError: as `load_audio`; the file is cut off.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* is cut off")
+        try:
+            return load_audio(path, sample_rate_hz)
+        except UserWarning as warning:
+            raise ValueError(str(warning)) from warning
 
 
 class Problem(NamedTuple):
@@ -96,7 +111,7 @@ class NotesSource(Source):
         """
         if self.audio_path is None:
             raise ValueError(f"{self.notes_path}: no audio beside it")
-        return load_audio(self.audio_path, sample_rate_hz)
+        return load_whole(self.audio_path, sample_rate_hz)
 
     def _read(self, options: ReadOptions, problems: list[Problem]) -> Piece:
         notes = self.notes()
@@ -123,7 +138,7 @@ class StemsSource(Source):
         for path, stem in parts:
             try:
                 if options.stem_audio:
-                    stem = replace(stem, samples_S=load_audio(path, rate_hz))
+                    stem = replace(stem, samples_S=load_whole(path, rate_hz))
                 else:
                     audio_info(path)
             except (OSError, ValueError) as error:
@@ -136,12 +151,12 @@ class StemsSource(Source):
         samples_S = None
         if not num_missing:
             try:
-                samples_S = load_audio(self._mix(), rate_hz)
+                samples_S = load_whole(self._mix(), rate_hz)
             except (OSError, ValueError) as error:
                 problems.append(Problem("broken mix", f"{self.id}: {error}"))
         if samples_S is None:
             samples_S = mix_samples(
-                load_audio(path, rate_hz) if stem.samples_S is None else stem.samples_S
+                load_whole(path, rate_hz) if stem.samples_S is None else stem.samples_S
                 for path, stem in stems
             )
         notes = Notes.concatenate([stem.notes for _, stem in stems])
