@@ -288,6 +288,8 @@ def _ogg_links(file: Part, warn: Warn) -> list[Part]:
     is_last, page_end = False, 0
     while True:
         head = _read(file, at, 27)
+        if head.startswith(b"OggS") and len(head) < 27:
+            break  # cut off inside of the page's header
         if not head.startswith(b"OggS"):
             # Damaged, or the end: go on where the next page begins.
             found = _find(file, b"OggS", at)
