@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import os
-import stat
 import sys
 import time
 import warnings
@@ -29,7 +28,7 @@ from mt3x.cli.models import AUTO, MODELS, Models
 from mt3x.cli.recordings import Recording, choose_outputs, find_recordings
 from mt3x.files import check_writable, one_line, write_whole
 from mt3x.inference.outputs import FORMATS, Transcription
-from mt3x.music.audio import audio_info
+from mt3x.music.audio import audio_info, rereadable
 from mt3x.music.instruments import Instruments, parse_instruments
 
 
@@ -244,7 +243,8 @@ class _Batch:
                 _check_standard_output()
             if not self._keep(recording):
                 return False
-            recording.audio = _audio(recording.source)
+            # Pipes are read once, however often they are listened to.
+            recording.audio = rereadable(recording.source or "-")
             recording.duration_s = audio_info(recording.audio).duration_s or 0.0
             for path in recording.outputs.values():
                 if path is not None:
@@ -376,33 +376,6 @@ class _Batch:
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False)
-
-
-class _NamedBytes(io.BytesIO):
-    """What can be read only once, with a name for messages."""
-
-    def __init__(self, data: bytes, name: str) -> None:
-        super().__init__(data)
-        self.name = name
-
-
-def _audio(source: Path | None) -> Any:
-    """Return what can be read again and again: a file, or what came from a pipe.
-
-    Raises:
-      OSError: there is no such file.
-      ValueError: standard input is closed, or a device without end is named.
-    """
-    if source is None:
-        if sys.stdin is None:
-            raise ValueError("standard input is closed: name a sound file")
-        return _NamedBytes(sys.stdin.buffer.read(), "standard input")
-    mode = source.stat().st_mode
-    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        raise ValueError(f"{source} is a device: name a sound file")
-    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return _NamedBytes(source.read_bytes(), str(source))
-    return source
 
 
 def _check_standard_output() -> None:

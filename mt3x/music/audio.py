@@ -538,13 +538,18 @@ def _opened(source: Source) -> Iterator[tuple[str, Any]]:
     if isinstance(source, bytes | bytearray | memoryview):
         name, data = "audio data", bytes(source)
     elif isinstance(source, str) and source == "-":
+        if sys.stdin is None:
+            raise ValueError("standard input is closed: name a sound file")
         name, data = "standard input", sys.stdin.buffer.read()
     elif isinstance(source, str | os.PathLike):
         path, name = os.fspath(source), str(source)
         if os.path.isdir(path):
             raise IsADirectoryError(f"{name} is a folder; name a sound file")
+        mode = os.stat(path).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):  # some have no end
+            raise ValueError(f"{name} is a device: name a sound file")
         with open(path, "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            if stat.S_ISREG(mode):
                 if not file.read(1):
                     raise ValueError(f"{name}: the file is empty; copy it again")
                 file.seek(0)
