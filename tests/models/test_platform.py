@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import types
 import warnings
 import zlib
@@ -120,3 +121,13 @@ def test_programs_are_looked_at_once(settings, tmp_path, monkeypatch):
             patch.setattr(platform, "_is_whole", lambda data: True)
             settings(tmp_path)
         assert (tmp_path / "a-cache").exists()
+
+
+def test_programs_stay_where_jax_cannot_tell_whether_they_are_whole(
+    settings, tmp_path, monkeypatch
+):
+    program = tmp_path / "a-cache"
+    program.write_bytes(b"not packed as this version packs")
+    monkeypatch.setitem(sys.modules, "jax._src.compilation_cache", None)
+    settings(tmp_path)
+    assert program.exists()
