@@ -8,6 +8,7 @@ in CSV with too many, is an error: nobody knows which are meant.
 import csv
 import io
 import json
+import math
 import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,9 @@ Rows = Iterable[tuple[int, Sequence[str]]]
 """The number of each line, and its cells."""
 
 _REQUIRED = ("onset_s", "offset_s", "pitch")
-_FIELDS = (*_REQUIRED, "velocity", "program", "is_drum")
+_UNKNOWN = "confidence"
+"""The column whose cells may be empty."""
+_FIELDS = (*_REQUIRED, "velocity", "program", "is_drum", _UNKNOWN)
 _ALIASES = {"onset": "onset_s", "offset": "offset_s"}
 
 
@@ -97,8 +100,9 @@ def read_json(source: Source) -> tuple[str, Columns]:
     for number, record in enumerate(records):
         for field, column in columns.items():
             try:
-                column.append(float(record[field]))
-            except (ValueError, TypeError, LookupError) as error:
+                unknown = field == _UNKNOWN and record.get(field) is None
+                column.append(math.nan if unknown else float(record[field]))
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
                 reason = f"no valid {field} ({one_line(error)})"
                 raise ValueError(f"{name}: note {number} has {reason}") from error
     return name, columns
@@ -117,8 +121,11 @@ def _columns(
             )
         for field, column in columns.items():
             try:
-                column.append(_number(cells[places[field]]))
-            except (ValueError, IndexError) as error:
+                # A line has no empty cells at its end.
+                cell = cells[places[field]] if places[field] < len(cells) else ""
+                unknown = field == _UNKNOWN and not cell
+                column.append(math.nan if unknown else _number(cell))
+            except ValueError as error:
                 reason = f"no valid {field} ({one_line(error)})"
                 raise ValueError(f"{name}, line {number}: {reason}") from error
     return columns
