@@ -14,6 +14,7 @@ import numpy as np
 
 from mt3x.files import write_whole
 from mt3x.music.instruments import PROGRAM_NAMES
+from mt3x.music.pitches import pitch_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from mt3x.music.notes import Notes
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
-PITCH_NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 BLACK_KEYS = (1, 3, 6, 8, 10)
 DOTS_PER_INCH = 120
 # Inches; 90 s and more get the widest picture.
@@ -158,11 +158,6 @@ def plot_confusion(
     if title:
         axes.set_title(title, loc="left", parse_math=False)
     return _delivered(figure, path, overwrite)
-
-
-def pitch_name(pitch: int) -> str:
-    """Return the name of a MIDI pitch, as C4 for 60."""
-    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mt3x.music.notes import Notes
-from mt3x.music.plot import Spectrogram, pitch_name, plot_confusion, plot_notes
+from mt3x.music.plot import Spectrogram, plot_confusion, plot_notes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NOTES = Notes([0.5, 1.0, 1.5], [1.0, 2.0, 1.8], [60, 64, 108], [20, 80, 127])
@@ -101,10 +101,6 @@ def test_long_recordings_show_minutes():
     figure.canvas.draw()
     labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
     assert "5:00" in labels
-
-
-def test_pitch_names():
-    assert [pitch_name(p) for p in (21, 60, 61, 108)] == ["A0", "C4", "C♯4", "C8"]
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
