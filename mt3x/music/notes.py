@@ -4,11 +4,8 @@
 Times are seconds from the start of the recording, pitches are MIDI note numbers.
 """
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import IO, Any, overload
 
@@ -18,7 +15,15 @@ import numpy.typing as npt
 from mt3x.files import write_whole
 from mt3x.music.instruments import Instruments
 from mt3x.music.label_files import LATEST_S
-from mt3x.music.note_tables import DEFAULT_VELOCITY, read_csv, read_json, read_tsv
+from mt3x.music.note_tables import (
+    DEFAULT_VELOCITY,
+    csv_text,
+    json_text,
+    jsonl_text,
+    read_csv,
+    read_json,
+    read_tsv,
+)
 
 __all__ = ["DEFAULT_VELOCITY", "Notes"]
 
@@ -247,33 +252,38 @@ class Notes:
         Columns: onset_s, offset_s (6 decimals), pitch, velocity, program, is_drum (0
         or 1) and, where one is known, confidence (4 decimals, empty where unknown).
         """
-        text = io.StringIO()
-        names, rows = self._rows()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            times = {name: f"{row[name]:.6f}" for name in ("onset_s", "offset_s")}
-            writer.writerow({**row, **times, "is_drum": int(row["is_drum"])})
-        return _deliver(text.getvalue(), path, overwrite)
+        return _deliver(csv_text(self._columns()), path, overwrite)
 
     @overload
-    def to_json(self, path: None = None, overwrite: bool = False) -> str: ...
+    def to_json(
+        self,
+        path: None = None,
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> str: ...
     @overload
     def to_json(
-        self, path: str | os.PathLike[str], overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None: ...
     def to_json(
-        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> str | None:
         """Write `{"notes": [{"onset_s": ..., ...}, ...]}` to `path`, or return it.
 
         Each note has the columns of `to_csv`, rounded in the same way; a confidence
-        that is unknown is null.
+        that is unknown is null. What is said about the notes comes before them.
         """
-        lines = [json.dumps(row) for row in self._rows()[1]]
-        body = ",\n".join(lines)
-        text = f'{{"notes": [\n{body}\n]}}\n' if lines else '{"notes": []}\n'
-        return _deliver(text, path, overwrite)
+        return _deliver(json_text(self._columns(), about), path, overwrite)
+
+    def to_jsonl(self) -> str:
+        """Return one object a line, each a note as in `to_json`."""
+        return jsonl_text(self._columns())
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Draw a piano roll to `path`, or return the figure without one.
@@ -284,21 +294,10 @@ class Notes:
 
         return plot_notes(self, path, **options)
 
-    def _rows(self) -> tuple[list[str], Iterator[dict[str, Any]]]:
-        """Return the names of the columns that files have, and each note by them."""
-        known = ~np.isnan(self.confidence)
-        columns = {
+    def _columns(self) -> dict[str, list[Any]]:
+        return {
             field.name: getattr(self, field.name).tolist() for field in fields(self)
         }
-        for name, digits in (("onset_s", 6), ("offset_s", 6), ("confidence", 4)):
-            columns[name] = [round(value, digits) for value in columns[name]]
-        if known.any():
-            values = zip(columns["confidence"], known, strict=True)
-            columns["confidence"] = [value if k else None for value, k in values]
-        else:
-            del columns["confidence"]
-        rows = zip(*columns.values(), strict=True)
-        return [*columns], (dict(zip(columns, row, strict=True)) for row in rows)
 
     @classmethod
     def from_midi(

@@ -200,6 +200,17 @@ def test_json_text():
     }
 
 
+def test_json_says_more_and_lines_are_notes():
+    text = TWO.to_json(about={"file": "a.wav", "options": {"lowest": 21}})
+    assert json.loads(text)["options"] == {"lowest": 21}
+    assert Notes.from_json(io.StringIO(text)).equals(TWO)
+    lines = TWO.to_jsonl().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(text)["notes"]
+    assert Notes.empty().to_jsonl() == ""
+    empty = Notes.empty().to_json(about={"file": "a.wav"})
+    assert json.loads(empty) == {"file": "a.wav", "notes": []}
+
+
 @pytest.mark.parametrize("name", ["midi", "csv", "json"])
 def test_files_hold_what_no_path_returns(tmp_path, name):
     write = getattr(TWO, f"to_{name}")
