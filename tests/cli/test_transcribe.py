@@ -132,7 +132,8 @@ def test_standard_input_and_output(run, folder):
     assert code == 0 and out[:4] == b"MThd"
     code, out, _ = run("a.wav", "-o", "-", "-f", "json")
     assert code == 0 and json.loads(out)["notes"]
-    assert run("-", "-f", "json", "-o", "-", stdin=data)[1] == out
+    again = json.loads(run("-", "-f", "json", "-o", "-", stdin=data)[1])
+    assert again == json.loads(out) | {"file": "standard input"}
     code, out, _ = run("-", "-d", "out", "-f", "plot,sonify", stdin=data)
     assert code == 0 and files(Path("out")) == ["stdin.png", "stdin.transcribed.wav"]
     code, _, err = run("-", stdin=b"")
@@ -582,16 +583,16 @@ def test_closed_streams_are_one_line(run, monkeypatch):
 
 @pytest.mark.parametrize("when", ["before the model reads", "while it is written"])
 def test_what_another_process_wrote_meanwhile_is_kept(run, monkeypatch, when):
-    from mt3x.cli import transcribe
+    from mt3x.cli import batch
     from mt3x.inference import transcriber
 
     def theirs():
         Path("a.mid").write_bytes(b"theirs")
 
     if when == "while it is written":
-        form = transcribe.FORMATS["midi"]
+        form = batch.FORMATS["midi"]
         slow = form._replace(write=lambda file, found: theirs())
-        monkeypatch.setattr(transcribe, "FORMATS", {"midi": slow})
+        monkeypatch.setattr(batch, "FORMATS", {"midi": slow})
     else:
         load = transcriber.weights_file.load
         monkeypatch.setattr(
