@@ -21,8 +21,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from mt3x.interop.t5x_checkpoints import guess_config, read_t5x, tokens_config
+import jax
+
+from mt3x.interop.t5x_checkpoints import (
+    guess_config,
+    read_config,
+    read_t5x,
+    tokens_config,
+)
 from mt3x.models import weights_file
+from mt3x.models.objectives import config_from_dict, make_objective
 
 BASE = "https://storage.googleapis.com"
 ADDRESS_SETTING = "MT3X_CHECKPOINTS_URL"
@@ -46,21 +54,30 @@ class Remote(NamedTuple):
 def read_published(
     source: str | os.PathLike[str], model: str | None = None, head_dim: int = HEAD_DIM
 ) -> tuple[dict[str, Any], Any, int]:
-    """Read a checkpoint of MT3's network: parameters, objective's config and step.
+    """Read a checkpoint that T5X wrote: parameters, objective's config and step.
 
     Args:
       source: as for `read_t5x`.
-      model: what its tokens mean, as for `tokens_config`.
-      head_dim: channels of an attention head, which a checkpoint does not tell.
+      model: what its tokens mean, as for `tokens_config`; None: what the config beside
+        the checkpoint says or, without one, its vocabulary.
+      head_dim: channels of an attention head of MT3's network, which a checkpoint does
+        not tell.
 
     Raises:
-      OSError, ValueError: as `read_t5x`, `guess_config` and `tokens_config`.
+      OSError, ValueError: as `read_t5x`, `guess_config` and `tokens_config`; or the
+        parameters are not those of the config.
     """
     params, step = read_t5x(source)
     try:
-        config = tokens_config(guess_config(params, head_dim), model)
+        own = read_config(source)
+        if own is not None and model is None:
+            config = config_from_dict(own)
+        else:
+            config = tokens_config(guess_config(params, head_dim), model)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
+    expected = jax.eval_shape(make_objective(config).init, jax.random.key(0))
+    weights_file.check_params(params, expected, source)
     return params, config, step
 
 
