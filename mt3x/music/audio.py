@@ -409,7 +409,7 @@ def _opened(source: Source) -> Iterator[tuple[str, Any]]:
                 yield name, file
                 return
             data = file.read()
-    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase | Excerpt):
         raise ValueError(
             f"the recording is {type(source).__name__}: give a path, the bytes of a "
             "sound file, a file opened in binary mode, or an array of samples"
