@@ -35,7 +35,7 @@ Examples:
   mt3x transcribe song.mp3                          writes song.mid beside it
   mt3x transcribe song.mp3 out.mid
   mt3x transcribe song.mp3 -f midi,csv,png -d out
-  mt3x transcribe takes/ 'more/**/*.wav' -d out     folders and patterns
+  mt3x transcribe takes/ -d out                    all of a folder
   mt3x transcribe song.mp3 --start 1:30 --end 2:15
   mt3x transcribe song.mp3 --lowest E2 --min-duration 0.05
   yt-dlp -f bestaudio -o - ADDRESS | mt3x transcribe - -o out.mid
