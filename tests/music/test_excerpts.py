@@ -104,7 +104,7 @@ def test_parts_beyond_the_end_of_a_broken_file_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("start_s", "end_s"), [(0, 0.5), (0.25, 1.0), (0.3, math.inf), (0.7, 9)]
+    ("start_s", "end_s"), [(0, 0.5), (0.25, 0.5), (0.3, math.inf), (0.7, 9)]
 )
 def test_an_excerpt_is_read_as_a_recording(tmp_path, start_s, end_s):
     samples_S = np.linspace(-0.5, 0.5, 8000).astype(np.float32)
