@@ -31,6 +31,8 @@ from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.audio import audio_info, rereadable
 from mt3x.music.instruments import Instruments, parse_instruments
 
+_PACKAGE = str(Path(__file__).parents[1])
+
 
 class InstrumentList(click.ParamType):
     """A list of instruments, as `piano,drums,33`."""
@@ -352,15 +354,20 @@ class _Batch:
     def _reported(self, recording: Recording) -> Iterator[None]:
         """Turn a recording's warnings and errors into lines that name it."""
         said: set[str] = set()
+        show = warnings.showwarning
 
-        def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        def warn(message: Any, category: Any, filename: str, *place: Any) -> None:
+            if not filename.startswith(_PACKAGE):
+                show(message, category, filename, *place)
+                return
             # Once: a picture or comparison reads the recording again.
             if str(message) not in said:
                 self._say(f"warning: {_naming(recording, message)}")
             said.add(str(message))
 
         with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
+            # Those of other libraries are not about the recording.
+            warnings.filterwarnings("always", category=UserWarning, module=r"mt3x\.")
             warnings.showwarning = warn
             try:
                 yield
