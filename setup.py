@@ -59,7 +59,11 @@ EXTRAS["dev"] = [
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "hypothesis>=6.100",
     "import-linter>=2.17",
+    "ipykernel>=6.17",
+    "jupytext>=1.16",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "nbclient>=0.10",
+    "nbformat>=5.10",
     "playwright>=1.50",
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
@@ -81,6 +85,7 @@ setup(
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
         "mt3x": ["weights/*", "py.typed"],
+        "mt3x.music": ["*.html"],
         "mt3x.page": [
             *("*.css", "*.html", "*.js", "*.ogg", "*.svg"),
             *("engines/*", "sounds/*", "vendor/*"),
