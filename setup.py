@@ -84,7 +84,7 @@ setup(
     packages=[*find_packages(include=["mt3x", "mt3x.*"]), "mt3x.gin", "mt3x.tasks"],
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
-        "mt3x": ["weights/*", "py.typed"],
+        "mt3x": ["weights/*", "*.js", "py.typed"],
         "mt3x.music": ["*.html"],
         "mt3x.page": [
             *("*.css", "*.html", "*.js", "*.ogg", "*.svg"),
