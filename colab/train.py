@@ -22,8 +22,8 @@
 #
 # First HPPNet-tiny from nothing: music is composed, played by a sampled piano and
 # learned for some minutes. Then the package's own weights learn from your recordings
-# and their MIDI files. CPU, GPU and TPU runtimes work alike: the training data is made by
-# `mt3x corpus`, without TensorFlow, which TPU runtimes lack.
+# and their MIDI files. CPU, GPU and TPU runtimes work alike: the training data is made
+# by `mt3x corpus`, without TensorFlow, which TPU runtimes lack.
 
 # %% cellView="form"
 # @title Install
@@ -60,7 +60,7 @@ keep_in_drive = False  # @param {type: "boolean"}
 folder = notebook.drive_folder("mt3x") if keep_in_drive else Path("mt3x_training")
 folder.mkdir(exist_ok=True)
 os.chdir(folder)
-print(folder.resolve() if keep_in_drive else Path.cwd())
+print(Path.cwd())
 
 # %% [markdown]
 # ## A piano

@@ -6,6 +6,7 @@ with Colab's own versions (docs/how_to/colab.md says how to make one).
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -105,9 +106,10 @@ def test_colab_is_known_to_one_module():
 
 
 def test_the_versions_have_a_date():
-    first, *pins = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
-    assert CONSTRAINTS.stem.removeprefix("colab-") in first
-    assert all(re.fullmatch(r"[a-z-]+==[\d.]+", pin) for pin in pins)
+    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    assert CONSTRAINTS.stem.removeprefix("colab-") in lines[0]
+    pins = [line for line in lines if not line.startswith("#")]
+    assert all(re.fullmatch(r"[a-z_-]+==[\d.]+", pin) for pin in pins)
 
 
 @pytest.mark.slow
@@ -125,3 +127,20 @@ def test_train(tmp_path, monkeypatch):
     assert "runs/mine: steps at step 1" in text
     assert (tmp_path / "mt3x_training" / "mine.safetensors").is_file()
     assert "text/html" in shown
+
+
+@pytest.mark.slow
+def test_t5x_cloud_tpu(tmp_path, monkeypatch):
+    """T5X trains where it is installed; nothing reaches for the cloud."""
+    text, _ = run("t5x_cloud_tpu", tmp_path, monkeypatch)
+    trained = (tmp_path / "runs" / "tiny" / "checkpoint_2").is_dir()
+    assert trained != ("T5X is not installed here" in text)
+    commands = [line for line in text.splitlines() if line.startswith("$ gcloud")]
+    order = ["create", "describe", "pip install", "t5x.train", "delete", "list"]
+    found = [next(k for k, x in enumerate(commands) if word in x) for word in order]
+    assert found == sorted(found)
+    # What is printed is what a shell would be given.
+    (launch,) = [line for line in commands if "t5x.train" in line]
+    *_, given = shlex.split(launch.removeprefix("$ "))
+    assert """--gin.MODEL_DIR="'gs://my-bucket/runs/mt3'" """ in given
+    assert "MiB a device" in text
