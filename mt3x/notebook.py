@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +47,7 @@ __all__ = [
 
 # Of recordings from the microphone.
 SAMPLE_RATE_HZ = 22050
+DRIVE = Path("/content/drive")
 _CHUNK_BYTES = 1 << 16
 
 
@@ -172,8 +173,8 @@ def drive_folder(name: str) -> Path:
     if in_colab():
         from google.colab import drive  # pyright: ignore
 
-        drive.mount("/content/drive")
-        folder = Path("/content/drive/MyDrive") / name
+        drive.mount(str(DRIVE))
+        folder = DRIVE / "MyDrive" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -273,23 +274,25 @@ def run(command: str, dry_run: bool = False) -> None:
     # Jupyter asks for colours, and with them come bars drawn over and over.
     colours = ("FORCE_COLOR", "CLICOLOR_FORCE")
     environment = {x: y for x, y in os.environ.items() if x not in colours}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*own.get(words[0], words[:1]), *words[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env=environment,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-    except KeyboardInterrupt:
-        # It was interrupted, too: a training run saves before it ends.
-        for line in process.stdout:
-            print(line, end="", flush=True)
-        process.wait()
-        raise
-    if process.wait():
+    ) as process:
+        assert process.stdout is not None
+        try:
+            _print_lines(process.stdout)
+        except KeyboardInterrupt:
+            # It was interrupted, too: a training run saves before it ends.
+            _print_lines(process.stdout)
+            raise
+    if process.returncode:
         raise RuntimeError(f"{words[0]} failed: its last lines say why")
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, end="", flush=True)
