@@ -48,8 +48,8 @@ notebook.run("mt3x info")
 # ## Where it is kept
 #
 # A runtime may end at any time. With the box ticked, everything lies in a folder of
-# your Google Drive; after a disconnect run all cells again, and each goes on where it
-# was.
+# your Google Drive; after a disconnect run all cells again, and each resumes or finds
+# its work done.
 
 # %% cellView="form"
 # @title Folder
@@ -152,7 +152,7 @@ if not SHORT:
 notebook.run("mt3x compare runs/piano")
 
 # %% [markdown]
-# ## The held-out piece
+# ## A piece that it does not know
 #
 # What was played is known, so that the transcription can be scored. A thousand steps
 # make a beginning; the weights of the package took some hours.
@@ -162,21 +162,21 @@ notebook.run("mt3x compare runs/piano")
 from mt3x.data.corpus import Corpus
 from mt3x.music.audio import write_audio
 
-held_out = Corpus("valid")
+valid = Corpus("valid")
 Path("pieces").mkdir(exist_ok=True)
 end_s = 5 if SHORT else 60
-rate_hz = held_out.sample_rate_hz
+rate_hz = valid.sample_rate_hz
 write_audio(
     "pieces/piece.wav",
-    held_out.samples(0)[: end_s * rate_hz] / 32768,
+    valid.samples(0)[: end_s * rate_hz] / 32768,
     rate_hz,
     overwrite=True,
 )
-held_out.notes(0).clip(0, end_s).to_midi("pieces/piece.mid", overwrite=True)
+valid.notes(0).clip(0, end_s).to_midi("pieces/piece.mid", overwrite=True)
 
 
 def score(checkpoint):
-    """Transcribe the held-out piece, save its notes and print their scores."""
+    """Transcribe the piece, save its notes and print their scores."""
     notes = notebook.transcribe("pieces/piece.wav", checkpoint)
     notes.to_midi("found.mid", overwrite=True)
     notebook.run("mt3x evaluate pieces/piece.mid found.mid")
@@ -197,8 +197,8 @@ notebook.download("piano.safetensors")
 #
 # Take recordings of your piano and MIDI files with the same names (`take1.wav`,
 # `take1.mid`) that say what was played. A digital piano that records both is best: the
-# times of the notes must fit to some hundredths of a second. Without files the held-out
-# piece stands in, so that you see the steps.
+# times of the notes must fit to some hundredths of a second. Without files the
+# piece above stands in: the steps are to be seen, and a score that is too good.
 
 # %% cellView="form"
 # @title Your pairs

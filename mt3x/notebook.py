@@ -12,10 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from glob import glob
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
@@ -130,28 +130,33 @@ def fetch(address: str, max_mb: float = 100.0) -> Path:
 
     Raises:
       OSError: it cannot be downloaded.
-      ValueError: it is no such address, or the file is too large.
+      ValueError: it is not such an address, or the file is too large.
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f"{address!r} is no address: give one that begins with https:")
+        raise ValueError(
+            f"{address!r} is not an address: give one that begins with https:"
+        )
     path = Path(Path(unquote(parts.path)).name or "recording")
-    left = round(max_mb * 1e6)
+    size = 0
     try:
         with (
             urlopen(address, timeout=60) as answer,
             write_whole(path, overwrite=True) as file,
         ):
             while chunk := answer.read(_CHUNK_BYTES):
-                left -= len(chunk)
-                if left < 0:
+                size += len(chunk)
+                if size > 1e6 * max_mb:
                     raise ValueError(
-                        f"{address} is larger than {max_mb:g} MB: give max_mb, or cut "
-                        "it"
+                        f"{address} is larger than {max_mb:g} MB: give max_mb, or a "
+                        "shorter recording"
                     )
                 file.write(chunk)
-    except URLError as error:
-        raise OSError(f"{address} cannot be downloaded: {error.reason}") from error
+            if answer.length:  # bytes that were promised and did not come
+                raise OSError("it breaks off; try again")
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise OSError(f"{address} cannot be downloaded: {reason}") from error
     return path
 
 
@@ -233,12 +238,13 @@ def transcribe(
     from mt3x.inference.model_choice import choose_model
     from mt3x.inference.transcriber import Transcriber
 
-    if model == "auto":
-        model = choose_model(Transcriber(model="band"), audio)
-    if model in ("piano", "band"):
-        transcriber = Transcriber(model=model, **options)  # pyright: ignore
+    packaged: Any = "band" if model == "auto" else model
+    if packaged in ("piano", "band"):
+        transcriber = Transcriber(model=packaged, **options)
     else:
         transcriber = Transcriber(model, **options)
+    if model == "auto" and choose_model(transcriber, audio) == "piano":
+        transcriber = Transcriber(model="piano", **options)
     console = Console()
     with Progress(
         TextColumn("{task.description}", markup=False),

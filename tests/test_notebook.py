@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -171,6 +172,24 @@ def test_fetch(address):
         notebook.fetch(f"{address}missing.wav")
     assert [x.name for x in Path().iterdir()] == ["a b.wav"]
     assert path.read_bytes() == b"older"
+
+
+def test_a_download_that_breaks_off_leaves_no_file():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n123")
+
+        threading.Thread(target=answer, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.wav"
+        with pytest.raises(
+            OSError, match=r"a\.wav cannot be .*: it breaks off"
+        ):
+            notebook.fetch(address)
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("wrong", ["a.wav", "file:///etc/passwd", "ftp://host/a.wav"])

@@ -26,7 +26,7 @@ def platform() -> str:
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     if device is None:
         return jax.default_backend()
-    # JAX before 0.8 tells only the kind: `cpu`, `TPU v4`, or a GPU's name.
+    # Older versions of JAX tell only the kind: `cpu`, `TPU v4`, or a GPU's name.
     kind = device.device_kind.lower().split()[0]
     return getattr(device, "platform", kind if kind in ("cpu", "tpu") else "gpu")
 
