@@ -19,8 +19,7 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/OWNER/mt3x/blob/v0.1.0/colab/transcribe.ipynb)
 #
 # A recording becomes notes: to see, to hear beside the recording, and as MIDI. Run the
-# cells from top to bottom; the first takes half a minute, and a song of four minutes
-# about one on the free CPU. Nothing leaves the runtime.
+# cells from top to bottom; a CPU is enough. The recording stays in this runtime.
 
 # %% cellView="form"
 # @title Install

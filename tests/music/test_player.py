@@ -114,11 +114,11 @@ def test_plays_in_a_browser(tmp_path):
         frame = tab.frames[1]
         frame.wait_for_function("sounds.length == 2 && sounds[0].duration > 1.9")
         before = frame.evaluate("canvas.toDataURL()")
-        frame.evaluate("sounds[0].play()")
-        frame.wait_for_function("sounds[0].currentTime > 0.3")
+        frame.evaluate("sounds[0].currentTime = 0.8; sounds[0].play()")
+        frame.wait_for_function("sounds[0].currentTime > 0.9")
         assert frame.evaluate("canvas.toDataURL()") != before
         frame.get_by_label("transcription").and_(frame.get_by_role("radio")).check()
-        frame.wait_for_function("sounds[1].currentTime > 0.4")
+        assert frame.evaluate("sounds[1].currentTime") > 0.9
         state = "sounds.map((sound) => [sound.paused, sound.hidden])"
         assert frame.evaluate(state) == [[True, True], [False, False]]
         frame.locator("canvas").click(position={"x": 300, "y": 100})
