@@ -57,9 +57,8 @@ from pathlib import Path
 
 keep_in_drive = False  # @param {type: "boolean"}
 
-folder = notebook.drive_folder("mt3x") if keep_in_drive else Path("mt3x_training")
-folder.mkdir(exist_ok=True)
-os.chdir(folder)
+if keep_in_drive:
+    os.chdir(notebook.drive_folder("mt3x"))
 print(Path.cwd())
 
 # %% [markdown]

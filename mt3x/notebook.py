@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from glob import glob
 from http.client import HTTPException
 from importlib.util import find_spec
@@ -61,7 +61,7 @@ def example() -> Path:
     return Path(__file__).parent / "page" / "example.ogg"
 
 
-def upload(ask: Callable[[str], str] = input) -> list[Path]:
+def upload() -> list[Path]:
     """Return files that the reader picks; outside of Colab, a path or pattern's.
 
     Raises:
@@ -72,7 +72,7 @@ def upload(ask: Callable[[str], str] = input) -> list[Path]:
 
         found = [Path(name) for name in files.upload()]
     else:
-        pattern = ask("Path of a recording, or a pattern such as takes/*.wav: ")
+        pattern = input("Path of a recording, or a pattern such as takes/*.wav: ")
         found = [Path(name) for name in sorted(glob(pattern.strip()))]
     if not found:
         raise FileNotFoundError("no file was chosen; run the cell again")

@@ -56,14 +56,16 @@ def test_the_example_is_a_recording():
     assert soundfile.info(notebook.example()).duration > 10
 
 
-def test_upload_asks_for_a_path_or_a_pattern(folder):
+def test_upload_asks_for_a_path_or_a_pattern(monkeypatch):
     for name in ("b.wav", "a.wav", "c.mp3"):
         Path(name).touch()
     asked = []
-    found = notebook.upload(lambda text: asked.append(text) or " *.wav ")
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or " *.wav ")
+    found = notebook.upload()
     assert found == [Path("a.wav"), Path("b.wav")] and len(asked) == 1
     with pytest.raises(FileNotFoundError, match="run the cell again"):
-        notebook.upload(lambda text: "missing.wav")
+        monkeypatch.setattr("builtins.input", lambda text: "missing.wav")
+        notebook.upload()
 
 
 def test_upload_in_colab(colab):
