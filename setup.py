@@ -58,9 +58,15 @@ EXTRAS["dev"] = [
     *EXTRAS["av"],
     *EXTRAS["data"],
     *EXTRAS["watch"],
+    "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "hypothesis>=6.100",
     "import-linter>=2.17",
+    "ipykernel>=6.17",
+    "jupytext>=1.16",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "nbclient>=0.10",
+    "nbformat>=5.10",
+    "playwright>=1.50",
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
@@ -80,7 +86,12 @@ setup(
     packages=[*find_packages(include=["mt3x", "mt3x.*"]), "mt3x.gin", "mt3x.tasks"],
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
-        "mt3x": ["weights/*", "py.typed"],
+        "mt3x": ["weights/*", "*.js", "py.typed"],
+        "mt3x.music": ["*.html"],
+        "mt3x.page": [
+            *("*.css", "*.html", "*.js", "*.ogg", "*.svg"),
+            *("engines/*", "sounds/*", "vendor/*"),
+        ],
         "mt3x.gin": ["*.gin", "**/*.gin"],
         "mt3x.tasks": ["*.json", "*.md"],
     },

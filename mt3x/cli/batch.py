@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mt3x.cli.log import Log
@@ -17,6 +18,8 @@ from mt3x.files import check_writable, one_line, write_whole
 from mt3x.inference.outputs import FORMATS, Transcription, recorded_options
 from mt3x.music.audio import Excerpt, audio_info, rereadable
 from mt3x.music.note_filter import NoteFilter
+
+_PACKAGE = str(Path(__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -189,15 +192,20 @@ class Batch:
     def _reported(self, recording: Recording) -> Iterator[None]:
         """Turn a recording's warnings and errors into lines that name it."""
         said: set[str] = set()
+        show = warnings.showwarning
 
-        def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+        def warn(message: Any, category: Any, filename: str, *place: Any) -> None:
+            if not filename.startswith(_PACKAGE):
+                show(message, category, filename, *place)
+                return
             # Once: a picture or comparison reads the recording again.
             if str(message) not in said:
                 self._log.warning(_naming(recording, message), file=recording.name)
             said.add(str(message))
 
         with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
+            # Those of other libraries are not about the recording.
+            warnings.filterwarnings("always", category=UserWarning, module=r"mt3x\.")
             warnings.showwarning = warn
             try:
                 yield

@@ -25,7 +25,11 @@ def platform() -> str:
     ahead-of-time compilation.
     """
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
-    return jax.default_backend() if device is None else device.platform
+    if device is None:
+        return jax.default_backend()
+    # Older versions of JAX tell only the kind: `cpu`, `TPU v4`, or a GPU's name.
+    kind = device.device_kind.lower().split()[0]
+    return getattr(device, "platform", kind if kind in ("cpu", "tpu") else "gpu")
 
 
 def use_threads(number: int) -> None:

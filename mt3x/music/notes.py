@@ -148,6 +148,14 @@ class Notes:
             f"{self.pitch.max()})"
         )
 
+    def _repr_html_(self) -> str | None:
+        """Show a player in a notebook, of two minutes at most."""
+        if not len(self):
+            return None
+        from mt3x.music.player import player_html
+
+        return player_html(self, longest_s=120.0)
+
     def __reduce__(self) -> tuple[type["Notes"], tuple[np.ndarray, ...]]:
         # Through the constructor, so that unpickled arrays are read-only again.
         return type(self), self._arrays()

@@ -4,6 +4,7 @@ Notes are a piano roll, over the recording's spectrogram where given. matplotlib
 imported when a picture is drawn: it is an extra, `mt3x[plot]`.
 """
 
+import io
 import itertools
 import os
 from collections.abc import Mapping
@@ -201,8 +202,16 @@ def _figure(width: float, height: float) -> "Figure":
             "pictures need matplotlib: pip install 'mt3x[plot]'"
         ) from error
 
+    class ShownFigure(Figure):
+        """A figure that notebooks show, though pyplot knows nothing of it."""
+
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png")
+            return file.getvalue()
+
     layout = ConstrainedLayoutEngine(w_pad=0.01, wspace=0.0)
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
+    figure = ShownFigure(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

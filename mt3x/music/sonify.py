@@ -6,7 +6,7 @@ have faded.
 """
 
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from mt3x.music.instrument_classes import (
     DRUM_CLASS_OF_KEY,
     DRUM_CLASSES,
 )
-from mt3x.music.notes import Notes
 from mt3x.music.sounds import OTHER_DRUM, SOUNDS, drum_waveform, key_waveforms
+
+if TYPE_CHECKING:
+    from mt3x.music.notes import Notes
 
 SAMPLE_RATE_HZ = 32000
 # Longer than any drum rings.
@@ -28,7 +30,7 @@ NOTE_LEVEL = 0.25
 
 
 def sonify(
-    notes: Notes,
+    notes: "Notes",
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     num_samples: int | None = None,
 ) -> np.ndarray:
@@ -51,7 +53,7 @@ def sonify(
 class Player:
     """Plays notes as `sonify` does, in consecutive blocks and bounded memory."""
 
-    def __init__(self, notes: Notes, sample_rate_hz: int = SAMPLE_RATE_HZ):
+    def __init__(self, notes: "Notes", sample_rate_hz: int = SAMPLE_RATE_HZ):
         self._notes, self._force_N = notes, notes.velocity / 127
         self._sample_rate_hz = sample_rate_hz
         self._release = max(int(RELEASE_S * sample_rate_hz), 1)
@@ -108,7 +110,7 @@ class Player:
 def write_comparison(
     file: IO[bytes],
     input_blocks: Iterable[np.ndarray],
-    notes: Notes,
+    notes: "Notes",
     sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> None:
     """Write a stereo WAV: the recording left, its transcription right.

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import mido
@@ -24,6 +25,7 @@ from tiny_models import (
 )
 
 from mt3x.cli.main import main
+from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.weights_file import save_weights
@@ -455,6 +457,22 @@ def test_a_truncated_file_is_reported_and_read_as_far_as_it_goes(run):
     assert len(lines) == 1
     assert lines[0].startswith(("warning: ", "error: "))
     assert Path("truncated.mid").exists() == (code == 0)
+
+
+class OldUse(UserWarning, DeprecationWarning):
+    """As pyparsing has it."""
+
+
+@pytest.mark.filterwarnings("default::UserWarning", "ignore::DeprecationWarning")
+def test_warnings_of_other_libraries_are_not_about_the_recording(run, monkeypatch):
+    def spectrogram(*_):
+        for text, kind in (("old use", OldUse), ("odd use", UserWarning)):
+            warnings.warn_explicit(text, kind, "other.py", 1, module="other")
+
+    monkeypatch.setattr(Transcriber, "spectrogram", spectrogram)
+    code, _, err = run("a.wav", "-f", "plot")
+    assert (code, "old use" in err) == (0, False)
+    assert err.splitlines()[0] == "warning: odd use"
 
 
 def test_outputs_that_cannot_be_written(run):

@@ -41,6 +41,22 @@ def folder(settings):
     return lambda *given: settings(*given).get("jax_compilation_cache_dir")
 
 
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"device_kind": "cpu"}, "cpu"),
+        ({"device_kind": "TPU v6 lite"}, "tpu"),
+        ({"device_kind": "NVIDIA A100-SXM4-40GB"}, "gpu"),
+        ({"device_kind": "TPU v6 lite", "platform": "cpu"}, "cpu"),
+    ],
+)
+def test_the_platform_is_that_of_the_mesh(monkeypatch, known, expected):
+    """Older versions of JAX do not tell it."""
+    mesh = types.SimpleNamespace(abstract_device=types.SimpleNamespace(**known))
+    monkeypatch.setattr(jax.sharding, "get_abstract_mesh", lambda: mesh)
+    assert platform.platform() == expected
+
+
 def test_the_cache_is_the_users(folder, tmp_path):
     used = folder("", tmp_path)
     assert used.startswith(str(tmp_path)) and used.endswith("jax")

@@ -32,6 +32,12 @@ def test_writes_to_an_open_file_through_notes():
     assert file.getvalue().startswith(PNG)
 
 
+def test_notebooks_show_figures():
+    assert NOTES.plot()._repr_png_().startswith(PNG)
+    counts = np.eye(2, dtype=int)
+    assert plot_confusion(["piano"], counts)._repr_png_().startswith(PNG)
+
+
 def test_bars_show_time_pitch_and_velocity():
     figure = plot_notes(NOTES)
     bars = figure.axes[1].collections[0]
