@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,10 @@ def command(
     def ready(address: str) -> None:
         click.echo(f"mt3x is at {address} (Ctrl-C stops it)", err=True)
         if open_page:
-            webbrowser.open(address)
+            # Browsers of terminals return only when they are left.
+            threading.Thread(
+                target=webbrowser.open, args=[address], daemon=True
+            ).start()
 
     try:
         serve(Models(model, checkpoint), config, ready)

@@ -3,19 +3,22 @@
 import asyncio
 import functools
 import re
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mt3x.files import one_line
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
@@ -36,8 +39,10 @@ Made = TypeVar("Made")
 # A sender that is silent for so long has gone, and a listener hears something as often.
 SILENCE_S = 30.0
 KEEP_ALIVE_S = 15.0
-# Enough for the notes of many hours.
-MAX_JSON_BYTES = 64_000_000
+# The notes of some hours.
+MAX_JSON_BYTES = 16_000_000
+# How long after a recording's end notes that a client sends may end.
+RING_S = 60.0
 _MEDIA_TYPE = re.compile(r"(audio|video)/[a-z0-9.+-]{1,60}")
 _OTHER_AUDIO = ("application/ogg", "application/octet-stream")
 
@@ -82,6 +87,7 @@ class Api:
         choice = Choice.of(models.first)
         return OneLine(
             {
+                "version": version("mt3x"),
                 "models": models.names,
                 "model": models.usual,
                 "limits": {
@@ -149,8 +155,15 @@ class Api:
     async def edit(self, request: Request) -> Response:
         """Take a client's notes for a job's own."""
         job = self._job(request)
-        _found(job)
-        job.edit(notes_from_json(await _json(request)))
+        found = _found(job)
+        notes = await self._do(notes_from_json, await _json(request))
+        end_s = found.duration_s + RING_S
+        if len(notes) and (notes.onset_s.min() < 0 or notes.offset_s.max() > end_s):
+            raise JsonError(
+                f"a note begins before 0 s or ends after {end_s:.1f} s: the recording "
+                f"has {found.duration_s:.1f} s"
+            )
+        job.edit(notes)
         return Response(status_code=204)
 
     async def result(self, request: Request) -> Response:
@@ -255,6 +268,15 @@ async def _explained(request: Request, error: Exception) -> Response:
     return refusal(422, str(error))
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _disk_failed(request: Request, error: Exception) -> Response:
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return refusal(507, "the server cannot write: its disk may be full")
+
+
 async def _failed(request: Request, error: Exception) -> Response:
     return refusal(500, "the server failed: its log says why")
 
@@ -288,6 +310,8 @@ def make_app(
         exception_handlers={
             HTTPException: _explained,
             JsonError: _explained,
+            ClientDisconnect: _gone,
+            OSError: _disk_failed,
             Exception: _failed,
         },
     )

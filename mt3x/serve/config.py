@@ -1,9 +1,13 @@
 """What a server allows."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 from mt3x.music.options import check_fields
+
+MIN_TOKEN = 16
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{MIN_TOKEN},}}")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,15 @@ class ServerConfig:
             jobs=(1, 1000),
             keep_s=(1, 1e7),
         )
-        if not self.is_local and not self.token:
+        if not self.is_local and self.token is None:
             raise ValueError(
                 f"host {self.host} can be reached by others: give a token that they "
                 "must know"
+            )
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise ValueError(
+                "the token is too short or has other characters than letters, digits, "
+                f"- and _: give at least {MIN_TOKEN} of these"
             )
 
     @property

@@ -156,7 +156,9 @@ def decode(
         decoding, onset_threshold=choice.onset, frame_threshold=choice.frame
     )
     heard = _heard(transcriber, rolls, decoding, _drums(transcriber, choice, 1.0))
-    lower = replace(decoding, onset_threshold=choice.onset * CANDIDATES)
+    lower = replace(
+        decoding, onset_threshold=max(choice.onset * CANDIDATES, LOWEST_THRESHOLD)
+    )
     drums = _drums(transcriber, choice, CANDIDATES)
     candidates = _without(_heard(transcriber, rolls, lower, drums), heard)
     finish = decoding.postprocessing
@@ -226,6 +228,5 @@ class Preview:
 
     def push(self, rolls: Rolls | BandRolls) -> Notes:
         """Take the next frames and return the notes that ended in them."""
-        return self._decoder.push(
-            rolls.rolls if isinstance(rolls, BandRolls) else rolls
-        )
+        plain = rolls.rolls if isinstance(rolls, BandRolls) else rolls
+        return self._decoder.push(plain)

@@ -6,6 +6,7 @@ rebinding): then the header Host has that name. What they send to change anythin
 with their own Origin.
 """
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -22,6 +23,8 @@ from mt3x.serve.config import ServerConfig, is_loopback
 
 TOKEN_HEADER = "X-MT3X-Token"
 _READS = ("GET", "HEAD", "OPTIONS")
+# How long the rest of a request that is refused is waited for.
+_REST_S = 60.0
 
 
 class OneLine(JSONResponse):
@@ -37,7 +40,11 @@ def refusal(status: int, message: str, **headers: str) -> OneLine:
 
 
 class Guard:
-    """An application that refuses foreign hosts, origins and tokens."""
+    """An application that refuses foreign hosts, origins and tokens.
+
+    Other requests are read to their end before they are answered: browsers lose an
+    answer that comes while they send.
+    """
 
     def __init__(
         self, app: ASGIApp, config: ServerConfig, headers: Mapping[str, str]
@@ -60,15 +67,22 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        refused = self._refused(scope)
+        rest = _Rest(receive, self._config.max_bytes)
+        # Who waits for leave to send does not send.
+        reads_on = refused is None and scope["method"] not in _READS
+        reads_on = reads_on and "expect" not in Headers(scope=scope)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if reads_on:
+                    await rest.read()
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = self._refused(scope) or self._app
-        await answer(scope, receive, send_with_headers)
+        await (refused or self._app)(scope, rest.receive, send_with_headers)
 
     def _refused(self, scope: Scope) -> OneLine | None:
         headers = Headers(scope=scope)
@@ -105,6 +119,29 @@ class Guard:
         given = headers.get(TOKEN_HEADER) or query.get("token", [""])[0]
         expected = self._config.token.encode()
         return hmac.compare_digest(given.encode("utf-8", "replace"), expected)
+
+
+class _Rest:
+    """What a client sends, and the rest of it that nobody wants."""
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive, self._num_left = receive, max_bytes
+        self._has_ended = False
+
+    async def receive(self) -> Message:
+        """Return what comes next."""
+        message = await self._receive()
+        self._has_ended = not message.get("more_body", False)
+        return message
+
+    async def read(self) -> None:
+        """Read to the end, but no more than was allowed in all."""
+        try:
+            async with asyncio.timeout(_REST_S):
+                while not self._has_ended and self._num_left > 0:
+                    self._num_left -= len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            return  # an answer that does not arrive is no loss
 
 
 def _netloc(origin: str) -> str | None:

@@ -138,7 +138,7 @@ class Jobs:
     def upload(self) -> Iterator[Path]:
         """Hold a place in the queue; yield the folder of a recording to be.
 
-        Without `add` the folder is removed.
+        The caller adds a recording, or raises; then the folder is removed.
 
         Raises:
           QueueFull: there is no place.
@@ -151,10 +151,11 @@ class Jobs:
         folder.mkdir()
         try:
             yield folder
+        except BaseException:
+            _remove(folder)
+            raise
         finally:
             self._num_uploads -= 1
-            if not any(folder == job.recording.folder for job in self._jobs.values()):
-                shutil.rmtree(folder)
 
     def add(self, recording: Recording) -> Job:
         """Let a recording wait for its turn."""
@@ -173,7 +174,7 @@ class Jobs:
         job.wake()
         self._tell_places()
         if not was_running:  # or else the worker does it
-            shutil.rmtree(job.recording.folder)
+            _remove(job.recording.folder)
 
     def place(self, job: Job) -> int:
         """Return a job's place in the queue, 1 for the next."""
@@ -214,7 +215,7 @@ class Jobs:
         except RecordingError as error:
             job.tell("error", {"message": str(error)})
         if job.state == "removed":
-            shutil.rmtree(job.recording.folder)
+            _remove(job.recording.folder)
             return
         job.state = "done" if job.found is not None else "failed"
         if job.found is not None:
@@ -231,7 +232,7 @@ class Jobs:
                 self.remove(job)
 
     def _make_room(self) -> None:
-        """Forget the jobs that were not used for the longest time, if there are many."""
+        """Forget what was not used for the longest time, if much is kept."""
         ended = sorted(self._ended(), key=lambda job: job.used_at)
         for job in ended[: max(len(ended) - self._config.jobs, 0)]:
             self.remove(job)
@@ -247,3 +248,8 @@ class Jobs:
     def close(self) -> None:
         """Wait for the worker, which stops at the end of a window."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+
+def _remove(folder: Path) -> None:
+    # A file that is being written into it stays: until the server ends.
+    shutil.rmtree(folder, ignore_errors=True)

@@ -22,8 +22,8 @@ class Models:
         """Load the model that recordings have where they ask for none.
 
         Args:
-          model: its name, `auto`, `piano` or `band`; by default `auto` where the package
-            has weights for bands, or else `piano`.
+          model: its name, `auto`, `piano` or `band`; by default `auto` where the
+            package has weights for bands, or else `piano`.
           checkpoint: weights that stand for all models.
           options: of `Transcriber`.
 
@@ -40,7 +40,7 @@ class Models:
         if checkpoint is not None:
             self.names = ("checkpoint",)
         self.usual = model or self.names[0]
-        # What says what the defaults are.
+        # Whose thresholds a page shows before it has a recording.
         self.first = self._load("band" if self.usual == AUTO else self.usual)
 
     def of(self, name: str, audio: Any) -> Transcriber:

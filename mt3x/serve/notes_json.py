@@ -1,9 +1,9 @@
 """Notes as the API sends and takes them, and what a client may send in JSON.
 
 A note is `{"onset": 0.5, "offset": 1.0, "pitch": 60, "velocity": 80, "program": 0,
-"drum": false, "confidence": 0.9}`: seconds, MIDI numbers, and how sure the model is (0 to
-1, null where nobody knows). Times are exact, so that what is sent back unchanged is the
-same.
+"drum": false, "confidence": 0.9}`: seconds, MIDI numbers, and how sure the model is (0
+to 1, null where nobody knows). Times are exact, so that what is sent back unchanged is
+the same.
 """
 
 import json

@@ -22,7 +22,7 @@ MEDIA_TYPES = {
 
 
 def result_formats() -> Mapping[str, str]:
-    """Return the endings of the files that there are, and the names of their formats."""
+    """Return the endings of the files that there are, and their formats' names."""
     found = {
         format.suffix.rpartition(".")[2]: name
         for name, format in FORMATS.items()

@@ -4,7 +4,6 @@ import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote
 
 import uvicorn
 
@@ -85,5 +84,5 @@ def _address(config: ServerConfig, port: int) -> str:
     host = f"[{config.host}]" if ":" in config.host else config.host
     if host in ("0.0.0.0", "[::]"):  # all addresses of the machine
         host = socket.gethostname()
-    query = f"?token={quote(config.token)}" if config.token else ""
+    query = f"?token={config.token}" if config.token else ""
     return f"http://{host}:{port}/{query}"

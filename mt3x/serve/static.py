@@ -58,14 +58,13 @@ def content_security_policy(page: str) -> str:
 
     Scripts inside of the page, as its import map, are allowed by their hashes.
     """
-    hashes = "".join(
-        f" 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in _INLINE.findall(page)
-    )
+    digests = (hashlib.sha256(x.encode()).digest() for x in _INLINE.findall(page))
+    hashes = "".join(f" 'sha256-{base64.b64encode(x).decode()}'" for x in digests)
     return (
         "default-src 'self'; "
         f"script-src 'self' 'wasm-unsafe-eval'{hashes}; "
-        "worker-src 'self' blob:; media-src 'self' blob:; img-src 'self' data: blob:; "
+        "worker-src 'self' blob:; connect-src 'self' blob:; media-src 'self' blob:; "
+        "img-src 'self' data: blob:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )

@@ -53,6 +53,7 @@ class Found:
 
     transcriber: Transcriber
     notes: Notes
+    duration_s: float
     # What `decode` needs; None where notes are not made of rolls.
     rolls: KeptRolls | None
     choice: Choice | None
@@ -96,9 +97,7 @@ def transcribe(
         raise RecordingError(recording.explained(error)) from error
     except Exception as error:
         traceback.print_exc()  # a fault of ours, for whoever runs the server
-        raise RecordingError(
-            "the transcription failed: see the server's log"
-        ) from error
+        raise RecordingError("the server failed: its log says why") from error
     _tell_notes(found, said, tell)
     return found
 
@@ -129,7 +128,7 @@ def _transcribed(
     choice = Choice.of(transcriber)
     if choice is None:
         notes = transcriber(recording.path, on_progress=progress)
-        return Found(transcriber, notes, None, None)
+        return Found(transcriber, notes, done_s, None, None)
     rolls, preview = KeptRolls(recording.folder / "rolls"), Preview(transcriber)
 
     def keep(part: Any) -> None:
@@ -138,7 +137,7 @@ def _transcribed(
             tell("notes", {"notes": notes_to_json(new), "final": False})
 
     notes = transcriber(recording.path, on_rolls=keep, on_progress=progress)
-    return Found(transcriber, notes, rolls, choice)
+    return Found(transcriber, notes, done_s, rolls, choice)
 
 
 def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
@@ -153,7 +152,8 @@ def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
             "candidates": notes_to_json(candidates),
             "model": found.transcriber.kind,
             "names": found.transcriber.instrument_names,
-            "choice": found.choice and found.choice.by_name(),
+            "duration": found.duration_s,
+            "defaults": found.choice and found.choice.by_name(),
             "warnings": list(dict.fromkeys(said)),
         },
     )
