@@ -27,7 +27,7 @@ def models_of(tmp_path_factory):
     return load
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def served(models_of, tmp_path_factory):
     """Starts servers: of models, or a kind of them, and options of ServerConfig."""
 
@@ -47,6 +47,13 @@ def served(models_of, tmp_path_factory):
 def client(served):
     with served() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def kept(served):
+    """A server that lives on, and the id of a job that has ended well."""
+    with served() as client:
+        yield client, client.done()[0]
 
 
 @pytest.fixture
