@@ -23,7 +23,7 @@ from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
-from mt3x.serve.models import Models
+from mt3x.serve.models import AUTO, Models
 from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,
@@ -104,6 +104,8 @@ class Api:
     async def create(self, request: Request) -> Response:
         """Take a recording."""
         model = request.query_params.get("model", self._models.usual)
+        if model == AUTO and AUTO not in self._models.names:
+            model = self._models.usual
         if model not in self._models.names:
             names = ", ".join(self._models.names)
             raise HTTPException(400, f"there is no such model: choose one of {names}")

@@ -72,13 +72,15 @@ class Server:
         return json.loads(body)["id"]
 
 
+@pytest.mark.slow
 def test_the_notes_are_those_of_the_command(tmp_path, monkeypatch):
     argv = ["mt3x", "transcribe", str(PRELUDE), "-m", "piano", "-o", "a.mid", "-q"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit, match="0"):
         main()
-    expected = Path("a.mid").read_bytes()
+    expected = Notes.from_midi("a.mid")
+    assert len(expected) == 69
     with started(tmp_path, "-m", "piano") as (_, line):
         server = Server(line)
         id = server.upload(PRELUDE.read_bytes())
@@ -89,11 +91,12 @@ def test_the_notes_are_those_of_the_command(tmp_path, monkeypatch):
             if path:
                 server.ask("POST", f"/api/jobs/{id}/{path}", "{}")
             _, data = server.ask("GET", f"/api/jobs/{id}/result.mid")
-            assert data == expected
-    assert len(Notes.from_midi(expected)) == 69
+            assert Notes.from_midi(data).equals(expected)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)]
+)
 def test_it_stops_at_once_and_leaves_nothing(tmp_path, weights, name):
     """While one transcribes, one listens and one sends."""
     with started(tmp_path, "-c", weights) as (process, line):
@@ -123,12 +126,7 @@ def test_it_stops_at_once_and_leaves_nothing(tmp_path, weights, name):
 def test_it_refuses_what_no_browser_sends(tmp_path, weights):
     with started(tmp_path, "-c", weights) as (process, line):
         server = Server(line)
-        for path in (
-            "/../setup.py",
-            "/a/../../setup.py",
-            "/..\\setup.py",
-            "//etc/hosts",
-        ):
+        for path in ("/../setup.py", "/a/../../setup.py", "/..\\setup.py", "//etc"):
             assert server.ask("GET", path)[0] == 404
         assert server.ask("GET", "/", Host="evil.example")[0] == 403
         with server.sending():

