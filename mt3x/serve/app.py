@@ -139,7 +139,7 @@ class Api:
         if job.has_ended and not job.events_after(number):
             return Response(status_code=204)  # browsers stop asking
         return StreamingResponse(
-            _event_stream(job, number), media_type="text/event-stream"
+            event_stream(job, number), media_type="text/event-stream"
         )
 
     async def decode(self, request: Request) -> Response:
@@ -211,7 +211,7 @@ class Api:
             raise HTTPException(404, "the job was removed meanwhile") from error
 
 
-async def _event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
+async def event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
     while True:
         # More may come while these are sent.
         while events := job.events_after(number):

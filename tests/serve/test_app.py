@@ -1,5 +1,6 @@
 """The API: from a recording to notes and files, and what it answers to nonsense."""
 
+import asyncio
 import io
 import json
 import threading
@@ -14,6 +15,7 @@ from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.notes import Notes
 from mt3x.serve import app as app_module
 from mt3x.serve.config import ServerConfig
+from mt3x.serve.jobs import Job
 from mt3x.serve.notes_json import notes_from_json
 from mt3x.serve.transcription import Recording, transcribe
 
@@ -72,6 +74,20 @@ def test_a_listener_who_comes_back_gets_what_it_lacks(client):
         f"/api/jobs/{id}/events", headers={"Last-Event-ID": str(events[0][0])}
     )
     assert answer.status_code == 204
+
+
+def test_what_happens_while_events_are_sent_is_sent_too(tmp_path):
+    async def listen():
+        job = Job(Recording(tmp_path, "a.wav", "piano", "audio/wav"))
+        job.tell("progress", {"seconds": 1.0})
+        stream = app_module.event_stream(job, 0)
+        first = await anext(stream)
+        job.tell("done", {})
+        job.state = "done"
+        return [first, *[each async for each in stream]]
+
+    first, last = asyncio.run(listen())
+    assert b"event: progress" in first and b"event: done" in last
 
 
 def test_thresholds_are_moved(client):

@@ -33,7 +33,7 @@ def test_kept_rolls_have_all_that_can_be_decoded(tmp_path, kind):
                 np.testing.assert_array_equal(arrays[name][keep], expected[name][keep])
 
 
-@pytest.mark.parametrize("kind", ["piano", "band"])
+@pytest.mark.parametrize("kind", ["piano", "aligned piano", "band"])
 def test_the_models_choice_gives_its_notes(models_of, tmp_path, kind):
     transcriber = models_of(kind).first
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * 3).astype(np.float32)

@@ -5,7 +5,11 @@ import time
 from collections import Counter
 
 import psutil
+import pytest
 from api_client import assert_one_line, tone
+
+from mt3x.serve import jobs, transcription
+from mt3x.serve.config import ServerConfig
 
 
 def wait_until(condition):
@@ -72,15 +76,40 @@ def test_a_waiting_job_is_removed(served, gate):
         assert client.events(first)[-1][1] == "done"
 
 
-def test_a_running_job_is_cancelled_and_the_next_one_runs(served, gate):
-    with served(gate) as client:
-        first, second = (client.upload().json()["id"] for _ in range(2))
-        assert gate.arrived.wait(10)
+def test_a_running_job_is_cancelled_and_the_next_one_runs(served, monkeypatch):
+    started = threading.Event()
+
+    def transcribe(recording, models, config, tell, cancelled):
+        if recording.title != "long.wav":
+            return transcription.transcribe(recording, models, config, tell, cancelled)
+        started.set()
+        assert cancelled.wait(10)
+        raise transcription.Cancelled
+
+    monkeypatch.setattr(jobs, "transcribe", transcribe)
+    with served() as client:
+        first = client.upload(name="long.wav").json()["id"]
+        second = client.upload().json()["id"]
+        assert started.wait(10)
         assert client.delete(f"/api/jobs/{first}").status_code == 204
         assert client.get(f"/api/jobs/{first}/events").status_code == 404
-        gate.opened.set()
         assert client.events(second)[-1][1] == "done"
         assert len(list(client.folder.iterdir())) == 1
+
+
+def test_a_transcription_ends_when_it_is_cancelled(models_of, tmp_path):
+    recording = transcription.Recording(tmp_path, "a.wav", "checkpoint", "audio/wav")
+    recording.path.write_bytes(tone())
+    cancelled, told = threading.Event(), []
+    models, config = models_of("piano"), ServerConfig()
+
+    def tell(kind, values):
+        told.append(kind)
+        cancelled.set()
+
+    with pytest.raises(transcription.Cancelled):
+        transcription.transcribe(recording, models, config, tell, cancelled)
+    assert told == ["progress"]
 
 
 def test_a_listener_hears_that_a_job_is_removed(served, gate):

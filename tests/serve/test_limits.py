@@ -42,6 +42,14 @@ def test_uploads_are_limited_in_bytes(served, is_told):
         assert client.upload(tone(1)).status_code == 202
 
 
+def test_what_announces_too_much_is_refused_at_once(served):
+    with served(max_mb=0.1) as client:
+        answer = client.post(
+            "/api/jobs", content=b"RIFF", headers={"Content-Length": "100001"}
+        )
+        assert answer.status_code == 413
+
+
 def test_uploads_are_limited_in_seconds(served):
     with served(max_minutes=0.05) as client:
         assert client.upload(tone(2)).status_code == 202
