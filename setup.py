@@ -63,6 +63,7 @@ EXTRAS["dev"] = [
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
     "pre-commit>=4",
+    "psutil>=5.9",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3.5",

@@ -1,5 +1,6 @@
 """`mt3x serve` as a process: its address, its notes, how it stops."""
 
+import functools
 import json
 import os
 import re
@@ -9,15 +10,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
-from api_client import tone
+from api_client import RATE, tone
 from tiny_models import save_small_weights
 
 from mt3x.cli.main import main
+from mt3x.music.audio import encode_audio
 from mt3x.music.notes import Notes
 
 PRELUDE = Path(__file__).parent.parent / "data" / "prelude.ogg"
@@ -135,6 +141,29 @@ def test_it_refuses_what_no_browser_sends(tmp_path, weights):
         process.send_signal(signal.SIGINT)
         process.wait(15)
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.slow
+def test_fifty_uploads_at_once_take_no_more_memory(tmp_path, weights):
+    # 3.8 MB of silence: the notes of random weights would take memory of their own.
+    data = encode_audio(np.zeros(120 * RATE, np.float32), RATE, "WAV")
+    with started(tmp_path, "-c", weights) as (process, line):
+        server, memory = Server(line), psutil.Process(process.pid).memory_info
+
+        def done(id):
+            _, events = server.ask("GET", f"/api/jobs/{id}/events")
+            return b"event: done" in events
+
+        assert done(server.upload(data))
+        before = memory().rss
+        with ThreadPoolExecutor(50) as pool:
+            upload = functools.partial(server.ask, "POST", "/api/jobs", data)
+            answers = list(pool.map(lambda _: upload(), range(50)))
+        grown = memory().rss - before
+        assert Counter(x for x, _ in answers) == {202: 8, 429: 42}
+        assert grown < 15 * len(data)
+        assert all(done(json.loads(x)["id"]) for status, x in answers if status == 202)
+        assert memory().rss - before < 15 * len(data)
 
 
 def test_a_refusal_reaches_those_who_still_send(tmp_path, weights):
