@@ -37,6 +37,7 @@ EXTRAS = {
         "tensorflow-datasets>=4.9",
     ],
     "plot": ["matplotlib>=3.8"],
+    "serve": ["starlette>=1.10", "uvicorn>=0.54"],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",
@@ -58,7 +59,9 @@ EXTRAS["dev"] = [
     *EXTRAS["av"],
     *EXTRAS["data"],
     *EXTRAS["watch"],
+    *EXTRAS["serve"],
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
+    "httpx2>=2.16",  # for Starlette's test client
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "ipykernel>=6.17",
@@ -68,9 +71,10 @@ EXTRAS["dev"] = [
     "nbformat>=5.10",
     "playwright>=1.50",
     "pre-commit>=4",
+    "psutil>=5.9",
     "pyright[nodejs]>=1.1.390",
-    "pytest>=8",
     "pytest-xdist>=3.5",
+    "pytest>=8",
     "ruff>=0.8",
     "scikit-learn>=1.4",
 ]
