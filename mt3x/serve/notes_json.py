@@ -60,9 +60,9 @@ def notes_from_json(values: Any) -> Notes:
                 )
         return np.array(column, np.float64)
 
-    for note in values:
-        if note.get("confidence") is None:
-            note["confidence"] = math.nan
+    sure = [note.get("confidence") for note in values]
+    if not all(value is None or _is_number(value) for value in sure):
+        raise JsonError("confidence of a note is neither a number nor null")
     is_drum = [note.get("drum", False) for note in values]
     if not all(isinstance(value, bool) for value in is_drum):
         raise JsonError("drum of a note is not true or false")
@@ -74,7 +74,7 @@ def notes_from_json(values: Any) -> Notes:
             numbers("velocity", 100),
             numbers("program", 0),
             np.array(is_drum, bool),
-            numbers("confidence"),
+            np.array(sure, np.float64),  # null is NaN
         )
     except ValueError as error:
         raise JsonError(str(error)) from error
@@ -95,4 +95,4 @@ def parse_json(data: bytes) -> Any:
 def _is_number(value: Any) -> bool:
     # Whole numbers of JSON can be too large for a float.
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and not abs(value) >= 1e15
+    return is_real and abs(value) < 1e15

@@ -12,6 +12,7 @@ import soundfile
 from api_client import NOTES, RATE, assert_one_line, tone
 
 from mt3x.inference.outputs import FORMATS, Transcription
+from mt3x.music.audio import audio_info
 from mt3x.music.notes import Notes
 from mt3x.serve import app as app_module
 from mt3x.serve.config import ServerConfig
@@ -190,6 +191,7 @@ def test_files_are_those_of_the_command(client, models_of):
         audio=tone(),
         title="a.wav",
         transcriber=transcriber,
+        duration_s=audio_info(tone()).duration_s,
     )
     for ending, name in (("mid", "midi"), ("csv", "csv"), ("json", "json")):
         file = io.BytesIO()
