@@ -36,6 +36,7 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
+    "live": ["python-rtmidi>=1.5", "sounddevice>=0.5"],
     "plot": ["matplotlib>=3.8"],
     "train": [
         "gin-config>=0.5",

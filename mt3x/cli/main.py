@@ -25,6 +25,7 @@ from mt3x.files import one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
+    "listen": "Tell the notes of a microphone while it is played.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",
@@ -45,6 +46,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
         *("apache_beam", "note_seq", "pyloudnorm", "seqio", "tensorflow"),
         *("tensorflow_datasets", "yaml"),
     ),
+    "live": ("rtmidi", "sounddevice"),
     "plot": ("matplotlib",),
     "av": ("av",),
 }

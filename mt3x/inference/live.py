@@ -2,20 +2,22 @@
 
 The network hears short windows, each `hop_frames` after the one before:
 
-    samples    |----------------------------------- ...
-    window 0  0000000|------FFFF....|
-    window 1         |--------  ------FFFF....|
-    window 2                 |--------  ------FFFF....|
+    samples           |----------------------------------- ...
+    window 0  <<<<<<<<|------FFFF....|
+    window 1          |--------------FFFF....|
+    window 2                  |--------------FFFF....|
 
 It knows little about the end of a window, so `....` (`context_frames`) is dropped, and
 `FFFF` (`fade_frames`) is crossfaded with the next window. What comes before a window's
-new frames is context as well, which costs time to compute but no delay; before the
-first sample it is silence. A frame is final when the windows that hear it are computed,
-and so is a note when the frame that ends it is. What is returned is never taken back.
+new frames is context as well, which costs time to compute but no delay. Before the
+first sample the mirror image `<<<<` of what follows stands for it: silence would make
+an onset of the noise that begins there. A frame is final when the windows that hear it
+are computed, and so is a note when the frame that ends it is. What is returned is never
+taken back.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ from mt3x.music.roll_decoder import RollDecoder
 from mt3x.music.rolls import Rolls
 from mt3x.music.samples import Mixer, as_samples, check_rate
 
-__all__ = ["LiveTranscriber", "LiveWindowConfig"]
+__all__ = ["KeyEvent", "KeyEvents", "LiveTranscriber", "LiveWindowConfig"]
 
 NAME = "live input"
 MOST_CHANNELS = 64
@@ -43,11 +45,11 @@ class LiveWindowConfig(WindowConfig):
     """
 
     num_frames: int = 128
-    context_frames: int = 24
-    fade_frames: int = 16
+    context_frames: int = 12
+    fade_frames: int = 4
     short_frames: tuple[int, ...] = ()
     # New frames of each window.
-    hop_frames: int = 64
+    hop_frames: int = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +83,7 @@ class LiveTranscriber:
           transcriber: whose piano model listens, at its thresholds and tuning; several
             recordings may share it. By default `Transcriber()`.
           sample_rate_hz: of the input; by default the model's.
-          window: how the input is cut; by default for 0.8 to 2.1 s of delay.
+          window: how the input is cut; by default for 0.3 to 0.7 s of delay.
 
         Raises:
           ValueError: it is no piano model, its tuning is `auto`, or no sound has this
@@ -111,15 +113,18 @@ class LiveTranscriber:
         self._num_channels: int | None = None
         self._stitcher = Stitcher(self._window)
         self._decoder = RollDecoder(decoding, self._frame_rate_hz)
-        # Samples from frame `begin` on; those before 0 are silence. The next window
-        # ends at frame `end`.
-        num_frames = self._window.num_frames
-        self._held_S = np.zeros(num_frames * self._hop_samples, np.float32)
-        self._begin = -num_frames
+        # Samples from frame `begin` on. The next window ends at frame `end`.
+        self._held_S = _NOTHING
+        self._begin = 0
         self._end = self._window.context_frames + self._window.fade_frames
         self._end += self._window.hop_frames
         self._is_finished = False
         self._compile()
+
+    @property
+    def sample_rate_hz(self) -> float:
+        """The sample rate of the input."""
+        return self._rate_hz
 
     @property
     def final_s(self) -> float:
@@ -158,7 +163,7 @@ class LiveTranscriber:
                 f"samples have {num_channels} channels: give samples_S, or samples_SxC "
                 f"of 1 to {MOST_CHANNELS}"
             )
-        if num_channels != (self._num_channels or num_channels):
+        if len(samples_SxC) and num_channels != (self._num_channels or num_channels):
             raise ValueError(
                 f"samples have {num_channels} channels, and had {self._num_channels}: "
                 "keep to one number"
@@ -198,7 +203,7 @@ class LiveTranscriber:
         while len(self._held_S) >= (self._end - self._begin) * self._hop_samples:
             notes.append(self._decoder.push(self._rolls(self._end, is_last=False)))
             # A window that ends anywhere after this one can still be cut.
-            begin = self._end - self._window.num_frames
+            begin = max(self._end - self._window.num_frames, 0)
             self._held_S = self._held_S[(begin - self._begin) * self._hop_samples :]
             self._begin = begin
             self._end += self._window.hop_frames
@@ -207,8 +212,11 @@ class LiveTranscriber:
     def _rolls(self, end: int, is_last: bool) -> Rolls:
         """Return the frames that are final by the window that ends with frame `end`."""
         num_frames = self._window.num_frames
-        first = (end - num_frames - self._begin) * self._hop_samples
-        samples_S = self._held_S[first : first + num_frames * self._hop_samples]
+        first = max(end - num_frames, 0) - self._begin
+        last = end - self._begin
+        samples_S = self._held_S[first * self._hop_samples : last * self._hop_samples]
+        missing = num_frames * self._hop_samples - len(samples_S)
+        samples_S = np.pad(samples_S, (missing, 0), mode="reflect")
         window = Window(samples_S, num_frames, end - num_frames, is_last)
         arrays = self._stitcher.push(window, self._model.predict(window))
         return Rolls.from_names(arrays, self._frame_rate_hz)
@@ -220,3 +228,44 @@ class LiveTranscriber:
 
 
 _NOTHING = np.zeros(0, np.float32)
+
+
+class KeyEvent(NamedTuple):
+    """A key that goes down, or up where the velocity is 0."""
+
+    time_s: float
+    pitch: int
+    velocity: int
+
+
+class KeyEvents:
+    """Keys as they go down and up, of notes as `LiveTranscriber` gives them."""
+
+    def __init__(self) -> None:
+        # When the keys that are down went down.
+        self._down_s: dict[int, float] = {}
+
+    def __call__(self, ended: Notes, sounding: Notes) -> list[KeyEvent]:
+        """Return what is new, in the order of time.
+
+        Args:
+          ended: what a push returned.
+          sounding: `LiveTranscriber.sounding` after it; none after `finish`.
+        """
+        events = []
+        for notes, is_open in ((ended, False), (sounding, True)):
+            for onset_s, offset_s, pitch, velocity in zip(
+                notes.onset_s.tolist(),
+                notes.offset_s.tolist(),
+                notes.pitch.tolist(),
+                notes.velocity.tolist(),
+                strict=True,
+            ):
+                if self._down_s.get(pitch) != onset_s:
+                    events.append(KeyEvent(onset_s, pitch, velocity))
+                self._down_s[pitch] = onset_s
+                if not is_open:
+                    events.append(KeyEvent(offset_s, pitch, 0))
+                    del self._down_s[pitch]
+        # A key goes up before it goes down again.
+        return sorted(events, key=lambda event: (event.time_s, event.velocity > 0))
