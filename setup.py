@@ -56,9 +56,11 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     *EXTRAS["data"],
+    "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "playwright>=1.50",
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
@@ -79,6 +81,10 @@ setup(
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
         "mt3x": ["weights/*", "py.typed"],
+        "mt3x.page": [
+            *("*.css", "*.html", "*.js", "*.ogg", "*.svg"),
+            *("engines/*", "sounds/*", "vendor/*"),
+        ],
         "mt3x.gin": ["*.gin", "**/*.gin"],
         "mt3x.tasks": ["*.json", "*.md"],
     },
