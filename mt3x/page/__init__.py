@@ -1,25 +1,22 @@
 """The page: static files that a browser runs, and nothing in Python but their list."""
 
-from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
-__all__ = ["page_files"]
+__all__ = ["files"]
 
 # What the page is made from, but does not load.
-_NOT_SERVED = (".py", ".mjs")
+_NOT_SERVED = (".py", ".pyc", ".mjs")
 
 
-def page_files() -> dict[str, Traversable]:
-    """Return the files of the page by their names, "index.html" or "vendor/preact.js".
+def files() -> dict[str, Path]:
+    """Return the page's files by their addresses, as `index.html` or `vendor/a.js`.
 
-    Names are relative to the page's address, parts joined by "/".
+    Files that end in .gz are packed, and lie at the address without that ending.
     """
-    return dict(_walk(files(__name__), ""))
-
-
-def _walk(folder: Traversable, prefix: str):
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir() and entry.name != "__pycache__":
-            yield from _walk(entry, f"{prefix}{entry.name}/")
-        elif entry.is_file() and not entry.name.endswith(_NOT_SERVED):
-            yield f"{prefix}{entry.name}", entry
+    folder = Path(__file__).parent
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        path.relative_to(folder).as_posix().removesuffix(".gz"): path
+        for path in found
+        if path.suffix not in _NOT_SERVED
+    }
