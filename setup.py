@@ -37,6 +37,7 @@ EXTRAS = {
         "tensorflow-datasets>=4.9",
     ],
     "plot": ["matplotlib>=3.8"],
+    "serve": ["starlette>=1.10", "uvicorn>=0.54"],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",
@@ -56,7 +57,9 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     *EXTRAS["data"],
+    *EXTRAS["serve"],
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
+    "httpx2>=2.16",  # for Starlette's test client
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth

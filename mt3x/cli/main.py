@@ -25,6 +25,7 @@ from mt3x.files import one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
+    "serve": "Open a page that turns recordings into notes.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",
@@ -46,6 +47,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
         *("tensorflow_datasets", "yaml"),
     ),
     "plot": ("matplotlib",),
+    "serve": ("starlette", "uvicorn"),
     "av": ("av",),
 }
 """The modules that each extra installs, of those that commands import."""
