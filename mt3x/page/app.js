@@ -16,7 +16,7 @@ function App({ engine }) {
   const info = engine.info();
   const [recordings, setRecordings] = useState([]);
   const [current, setCurrent] = useState(null);
-  const [model, setModel] = useState(info.models[0]);
+  const [model, setModel] = useState(info.model ?? info.models[0]);
   const [isOver, setOver] = useState(false);
   const [, redraw] = useState(0);
   const said = useRef();
@@ -59,23 +59,19 @@ function App({ engine }) {
   };
 
   useEffect(() => (player ? player.subscribe(() => redraw({})) : undefined), [player]);
-  useEffect(() => listenToPage({ add, setOver, current }));
+  useEffect(() => listenToPage({ add, setOver, current, recordings }));
 
   const isEmpty = recordings.length === 0;
-  const choice = html`<${ModelChoice} models=${info.models} ...${{ model, setModel }} />`;
+  const choice = { models: info.models, model, setModel };
   return html`
     <header class="top">
-      <a class="brand" href="." aria-label="mt3x, start page">
+      <a class="brand" href=${location.pathname} aria-label="mt3x, start page">
         <img src="icon.svg" alt="" width="28" height="28" />
         <span>mt3x</span>
       </a>
-      <span class="space"></span>
-      <${ThemeButton} />
-    </header>
-    ${isEmpty
-      ? html`<${Start} ...${{ add, choice, info }} />`
-      : html`<div class="bar">
-            <nav class="recordings" aria-label="Recordings">
+      ${isEmpty
+        ? html`<span class="space"></span>`
+        : html`<nav class="recordings" aria-label="Recordings">
               ${recordings.map((recording) => {
                 const isCurrent = recording === current;
                 return html`<${Tab}
@@ -86,9 +82,12 @@ function App({ engine }) {
               })}
             </nav>
             <${Sources} onFiles=${add} isSmall />
-            ${choice}
-          </div>
-          ${current?.status === "failed"
+            <${ModelChoice} ...${choice} isSmall />`}
+      <${ThemeButton} />
+    </header>
+    ${isEmpty
+      ? html`<${Start} ...${{ add, choice, info }} />`
+      : html`${current?.status === "failed"
             ? html`<main class="failed">
                 <p class="error" role="alert">${current.error}</p>
                 <button type="button" onClick=${() => retry(current)}>Try again</button>
@@ -119,7 +118,7 @@ function Start({ add, choice, info }) {
         onFiles=${add}
         formatsHint="Any sound or video the browser plays, up to ${maxMinutes} minutes"
       />
-      ${choice}
+      <${ModelChoice} ...${choice} />
     </div>
     <p class="privacy">${privacy()}</p>
   </main>`;
@@ -163,8 +162,10 @@ function ThemeButton() {
   return html`<${IconButton} name=${name} label="Use the ${other} theme" onClick=${change} />`;
 }
 
+const USES_SPACE = "a, button, input:not([type=range]), select, summary";
+
 // Drops and keys that are meant for the whole page.
-function listenToPage({ add, setOver, current }) {
+function listenToPage({ add, setOver, current, recordings }) {
   const holdsFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
   const handlers = {
     dragover(event) {
@@ -183,7 +184,7 @@ function listenToPage({ add, setOver, current }) {
     },
     keydown(event) {
       if (!current || event.defaultPrevented) return;
-      if (event.key === " " && !event.target.closest("button, a, input, select, summary")) {
+      if (event.key === " " && !event.target.closest(USES_SPACE)) {
         event.preventDefault();
         if (player?.playing) player.pause();
         else player?.play();
@@ -194,6 +195,9 @@ function listenToPage({ add, setOver, current }) {
       else if (key === "z") current.undo();
       else return;
       event.preventDefault();
+    },
+    beforeunload(event) {
+      if (recordings.some(({ canUndo }) => canUndo)) event.preventDefault();
     },
   };
   for (const [type, handler] of Object.entries(handlers))

@@ -33,7 +33,6 @@ const HUES = [
   285, 255, 95, 320, 345, 60, 205, 15, 145, 30, 170, 115, 230, 75, 45, 20, 85, 190, 135,
   160, 215, 0, 300, 240,
 ];
-const DRUM_HUE = 50;
 
 const CLASS_OF_PROGRAM = new Uint8Array(128);
 CLASSES.forEach(([, , ...ranges], index) => {
@@ -59,8 +58,11 @@ export const partName = (part) =>
 // The program of the sound banks that sounds most like it.
 export const soundingProgram = (program) => CLASSES[CLASS_OF_PROGRAM[program]][1];
 
-export const partHue = (part) =>
-  part === "drums" ? DRUM_HUE : HUES[CLASS_OF_PROGRAM[Number(part)]];
+// A color of CSS; drums have none of their own.
+export function partColor(part, lightness, chroma, alpha = 1) {
+  const hue = part === "drums" ? 0 : HUES[CLASS_OF_PROGRAM[Number(part)]];
+  return `oklch(${lightness} ${part === "drums" ? 0 : chroma} ${hue} / ${alpha})`;
+}
 
 export const pitchName = (pitch) =>
   `${PITCH_CLASSES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;

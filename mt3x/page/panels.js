@@ -1,6 +1,6 @@
 // The panels beside the piano roll: mixer, thresholds, downloads.
 import { Icon } from "./icons.js";
-import { partHue, partName, partOf, pitchName } from "./instruments.js";
+import { partColor, partName, partOf, pitchName } from "./instruments.js";
 import { html, useState } from "./vendor/preact.js";
 
 export function Mixer({ recording, player, onParts }) {
@@ -24,7 +24,7 @@ export function Mixer({ recording, player, onParts }) {
         return html`<li key=${part} class=${player.isAudible(part) ? "" : "off"}>
           <span
             class="swatch"
-            style=${{ "--hue": partHue(part) }}
+            style=${{ background: partColor(part, ...LOOK) }}
             aria-hidden="true"
           ></span>
           <span class="part">${name}</span>
@@ -47,6 +47,8 @@ export function Mixer({ recording, player, onParts }) {
   </section>`;
 }
 
+// Lightness and chroma that style.css gives notes.
+const LOOK = ["var(--note-lightness)", "var(--note-chroma)"];
 const percent = (value) => `${Math.round(value * 100)} %`;
 const SLIDERS = [
   ["onset", "Onsets", "less: more notes", 0.05, 0.95, 0.01, percent],
@@ -133,12 +135,13 @@ export function Downloads({ recording, formats }) {
           type="button"
           key=${format}
           class=${format === "mid" ? "primary" : ""}
+          title=${what}
           aria-busy=${String(state.busy === format)}
           disabled=${Boolean(state.busy)}
           onClick=${() => save(format)}
         >
           <${Icon} name="download" />
-          <span>${name} ${what && html`<small>${what}</small>`}</span>
+          <span>${name}</span>
         </button>`;
       })}
     </div>

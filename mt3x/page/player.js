@@ -22,6 +22,7 @@ export class Player {
   #lastNoteAt = 0; // time of the context up to which the synthesizer has notes
 
   playing = false;
+  error = "";
   speed = 1;
   balance = 0.5; // 0: the original alone, 1: the transcription alone
   sides = false; // original left, transcription right
@@ -57,11 +58,12 @@ export class Player {
     for (const listener of this.#listeners) listener();
   }
 
-  load(sound, duration, notes) {
+  // Takes another recording; `sound` is null where the browser cannot read it.
+  load(sound) {
     this.pause();
     this.sound = sound;
-    this.duration = duration;
-    this.notes = notes;
+    this.duration = sound?.duration ?? 0;
+    this.notes = [];
     this.at = 0;
     this.muted.clear();
     this.soloed.clear();
@@ -72,7 +74,8 @@ export class Player {
   async setNotes(notes, duration) {
     this.notes = notes;
     this.duration = duration;
-    if (this.playing) await this.#prepared();
+    // Sounds are fetched before they are wanted. Whoever plays is told of a failure.
+    if (notes.length) await this.#prepared().catch(() => {});
   }
 
   get parts() {
@@ -81,6 +84,7 @@ export class Player {
 
   async #prepared() {
     this.#synth ??= this.#makeSynth();
+    this.#synth.catch(() => (this.#synth = null)); // the next time may be luckier
     const synth = await this.#synth;
     const parts = this.parts;
     if (parts.some((part) => !synth.channels.has(part))) {
@@ -115,9 +119,15 @@ export class Player {
     this.from = this.at >= this.duration - 0.01 ? 0 : this.at;
     this.startedAt = Infinity; // until it starts, it stands
     this.#changed();
-    await this.context.resume();
-    await this.#prepared();
-    if (this.playing && this.startedAt === Infinity) this.#start();
+    try {
+      await this.context.resume();
+      await this.#prepared();
+      this.error = "";
+      if (this.playing && this.startedAt === Infinity) this.#start();
+    } catch (error) {
+      this.error = error.message;
+      this.pause();
+    }
   }
 
   #start() {
@@ -130,8 +140,10 @@ export class Player {
     this.gate.gain.setValueAtTime(1, this.startedAt - 0.005);
     this.scheduledTo = this.from;
     this.#ringing = [];
-    if (this.speed === 1) this.#playBuffer(this.sound, this.startedAt, this.from);
-    else {
+    this.stretcher = null;
+    if (this.sound && this.speed === 1)
+      this.#playBuffer(this.sound, this.startedAt, this.from);
+    else if (this.sound) {
       this.stretcher = new Stretcher(this.sound, this.from, this.speed);
       this.chunkAt = this.startedAt;
     }
@@ -151,11 +163,9 @@ export class Player {
     const { context } = this;
     const ahead = document.hidden ? HIDDEN_AHEAD_S : AHEAD_S;
     const horizon = context.currentTime + ahead;
-    if (this.speed !== 1) {
-      while (this.chunkAt < horizon + 0.2 && !this.stretcher.ended) {
-        this.#playBuffer(this.stretcher.next(CHUNK_HOPS), this.chunkAt, 0);
-        this.chunkAt += CHUNK_HOPS * hopSeconds(this.sound);
-      }
+    while (this.stretcher && !this.stretcher.ended && this.chunkAt < horizon + 0.2) {
+      this.#playBuffer(this.stretcher.next(CHUNK_HOPS), this.chunkAt, 0);
+      this.chunkAt += CHUNK_HOPS * hopSeconds(this.sound);
     }
     this.#scheduleNotes(this.#pieceTime(horizon));
     if (this.position >= this.duration) {

@@ -21,6 +21,7 @@ export class Recording {
   #future = [];
   #job = null;
   #closed = false;
+  #usual = null; // thresholds of an engine that names none for a recording
   #decoding = null;
   #written = []; // the notes as engines take them ...
   #writtenFor = null; // ... made of these
@@ -50,7 +51,9 @@ export class Recording {
   // Reads the file and gives it to the engine. Never throws: it fails as a status.
   async start(engine, listeningRateHz) {
     try {
-      const { maxMb, maxMinutes } = engine.info().limits;
+      const { limits, defaults } = engine.info();
+      const { maxMb, maxMinutes } = limits;
+      this.#usual = defaults ?? null;
       if (this.file.size > maxMb * 1e6)
         throw new Error(`${this.name} is larger than ${maxMb} MB`);
       let wav = this.file;
@@ -101,9 +104,8 @@ export class Recording {
     } else if (event.type === "done") {
       this.#decoded = received(event.notes);
       this.#candidates = received(event.candidates);
-      this.defaults = event.choice ?? null;
+      this.defaults = "defaults" in event ? event.defaults : this.#usual;
       this.thresholds = this.defaults && { ...this.defaults };
-      this.foundBy = event.model ?? this.model;
       this.warnings = event.warnings ?? [];
       this.status = "done";
       this.#apply();

@@ -1,5 +1,5 @@
 // The piano roll: where things lie on the canvas, and how they are drawn.
-import { drumName, partHue, partOf, pitchName } from "./instruments.js";
+import { drumName, partColor, partOf, pitchName } from "./instruments.js";
 import { clock, firstFrom, longest } from "./notes.js";
 import { BOTTOM_PITCH, TILE_S, TOP_PITCH } from "./spectrogram.js";
 
@@ -86,7 +86,7 @@ export class Roll {
     const high = pitches.reduce((a, b) => Math.max(a, b), 68) + 5;
     this.pxPerPitch = this.#pitchHeight / Math.max(high - low, 20);
     this.top = high;
-    const seconds = Math.min(Math.max(this.duration, 4), this.#timeWidth / 60);
+    const seconds = Math.min(Math.max(this.duration * 1.02, 4), this.#timeWidth / 45);
     this.pxPerS = this.#timeWidth / seconds;
     this.start = 0;
     this.#clamp();
@@ -318,7 +318,7 @@ export class Roll {
     }
     // Louder notes are stronger in color, too.
     const strength = chroma * (0.6 + 0.5 * loudness);
-    return `oklch(${lightness} ${strength} ${partHue(partOf(note))} / ${alpha})`;
+    return partColor(partOf(note), lightness, strength, alpha);
   }
 
   #alphaOf(note) {

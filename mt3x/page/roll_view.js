@@ -1,4 +1,5 @@
 // The piano roll on the page: one canvas, its pointers and keys, and an overview.
+import { IconButton } from "./icons.js";
 import { HELP, pressKey } from "./roll_keys.js";
 import { RollPointer } from "./roll_pointer.js";
 import { Overview } from "./overview.js";
@@ -50,6 +51,7 @@ export function RollView({ recording, player, selected, options, actions }) {
     };
     const sizes = new ResizeObserver(resize);
     sizes.observe(canvas.current);
+    resize();
     const themes = new MutationObserver(() => {
       roll.readTheme();
       now.isStale = true;
@@ -114,21 +116,19 @@ export function RollView({ recording, player, selected, options, actions }) {
   };
 
   return html`
-    <div class="roll-frame">
-      <canvas
-        ref=${canvas}
-        class=${options.editing ? "roll editing" : "roll"}
-        role="application"
-        tabindex="0"
-        aria-label="Piano roll"
-        aria-describedby="roll-help"
-        onKeyDown=${onKeyDown}
-      ></canvas>
-      <div class="roll-zoom">
-        <${ZoomButtons} now=${state} />
-      </div>
+    <canvas
+      ref=${canvas}
+      class=${options.editing ? "roll editing" : "roll"}
+      role="application"
+      tabindex="0"
+      aria-label="Piano roll"
+      aria-describedby="roll-help"
+      onKeyDown=${onKeyDown}
+    ></canvas>
+    <div class="roll-foot">
+      <canvas ref=${overview} class="overview" aria-hidden="true"></canvas>
+      <${ZoomButtons} now=${state} />
     </div>
-    <canvas ref=${overview} class="overview" aria-hidden="true"></canvas>
     <details class="help" id="roll-help">
       <summary>Keys and gestures</summary>
       <dl>
@@ -157,19 +157,13 @@ function ZoomButtons({ now }) {
     now.current.isStale = true;
   };
   const buttons = [
-    ["+", "Zoom in", (roll) => roll.zoomTime(1.4)],
-    ["−", "Zoom out", (roll) => roll.zoomTime(1 / 1.4)],
-    ["⤢", "Show what fits", (roll) => roll.fit()],
+    ["minus", "Zoom out", (roll) => roll.zoomTime(1 / 1.4)],
+    ["plus", "Zoom in", (roll) => roll.zoomTime(1.4)],
+    ["fit", "Show what fits", (roll) => roll.fit()],
   ];
   return buttons.map(
-    ([text, label, how]) => html`<button
-      type="button"
-      aria-label=${label}
-      title=${label}
-      onClick=${act(how)}
-    >
-      ${text}
-    </button>`,
+    ([name, label, how]) =>
+      html`<${IconButton} name=${name} label=${label} onClick=${act(how)} />`,
   );
 }
 

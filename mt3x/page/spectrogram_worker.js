@@ -4,7 +4,7 @@ import { FFT } from "./vendor/fft.js";
 const SIZE = 4096;
 const LOWEST_PITCH = 21;
 const NUM_ROWS = 176;
-const FLOOR_DB = -62; // below the loudest sample of the recording
+const FLOOR_DB = -52; // below the loudest sample of the recording
 
 const fft = new FFT(SIZE);
 const spectrum = fft.createComplexArray();
@@ -32,8 +32,8 @@ onmessage = ({ data: { id, samples, hop, columns, rateHz, peak } }) => {
       magnitudes[bin] = Math.hypot(spectrum[2 * bin], spectrum[2 * bin + 1]);
     for (let row = 0; row < NUM_ROWS; row += 1) {
       const decibels = 20 * Math.log10(most(magnitudes, bins[row], bins[row + 1]) / full);
-      const level = Math.max(0, Math.min(255, 255 * (1 - decibels / FLOOR_DB)));
-      levels[(NUM_ROWS - 1 - row) * columns + column] = level;
+      const level = Math.max(0, Math.min(1, 1 - decibels / FLOOR_DB));
+      levels[(NUM_ROWS - 1 - row) * columns + column] = 255 * level ** 1.5;
     }
   }
   postMessage({ id, levels }, [levels.buffer]);

@@ -10,8 +10,22 @@ const MODELS = {
   band: ["Band", "any instruments and drums"],
 };
 
-export function ModelChoice({ models, model, setModel }) {
+export function ModelChoice({ models, model, setModel, isSmall }) {
   if (models.length < 2) return null;
+  if (isSmall)
+    return html`<label class="model">
+      <span class="hidden">What is playing in the next recording?</span>
+      <select
+        title="What is playing in the next recording?"
+        onChange=${({ target }) => setModel(target.value)}
+      >
+        ${models.map(
+          (name) => html`<option value=${name} selected=${name === model}>
+            ${MODELS[name]?.[0] ?? name}
+          </option>`,
+        )}
+      </select>
+    </label>`;
   return html`<fieldset class="models">
     <legend>What is playing?</legend>
     ${models.map((name) => {
@@ -37,7 +51,7 @@ export function Sources({ onFiles, isSmall, formatsHint }) {
   const example = async () => {
     const address = new URL("./example.ogg", import.meta.url);
     const blob = await (await fetch(address)).blob();
-    onFiles([new File([blob], "Bach, Prelude in C major.ogg", { type: blob.type })]);
+    onFiles([new File([blob], "Prelude in C.ogg", { type: blob.type })]);
   };
   const picked = ({ target }) => {
     onFiles([...target.files]);
@@ -70,7 +84,7 @@ export function Sources({ onFiles, isSmall, formatsHint }) {
     </p>`}
     <div class="buttons">
       <button type="button" class="primary" onClick=${() => input.current.click()}>
-        <${Icon} name="upload" /><span>Choose files</span>
+        <${Icon} name="upload" /><span>${isSmall ? "Open" : "Choose files"}</span>
       </button>
       <button
         type="button"

@@ -45,15 +45,18 @@ export class Synth {
 
   #bank(name) {
     if (!this.banks.has(name)) {
-      const loaded = fetch(here(`./sounds/${name}.sf3`)).then(async (response) => {
-        if (!response.ok) throw new Error(`the sounds of the ${name} cannot be loaded`);
-        const bytes = await response.arrayBuffer();
-        await this.synthesizer.soundBankManager.addSoundBank(bytes, name);
-      });
-      loaded.catch(() => this.banks.delete(name));
+      const loaded = this.#load(name);
+      loaded.catch(() => this.banks.delete(name)); // the next time may be luckier
       this.banks.set(name, loaded);
     }
     return this.banks.get(name);
+  }
+
+  async #load(name) {
+    const response = await fetch(here(`./sounds/${name}.sf3`));
+    if (!response.ok) throw new Error(`the sounds of the ${name} cannot be loaded`);
+    const bytes = await response.arrayBuffer();
+    await this.synthesizer.soundBankManager.addSoundBank(bytes, name);
   }
 
   channelOf(note) {

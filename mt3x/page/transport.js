@@ -26,8 +26,7 @@ export function Transport({ recording, player, options, setOption }) {
     return () => cancelAnimationFrame(request);
   }, [player]);
 
-  const isReady = recording.duration > 0 && Boolean(recording.sound);
-  const hint = isReady ? "" : "the browser cannot play this recording";
+  const isReady = recording.duration > 0;
   const setBalance = ({ target }) => {
     player.balance = Number(target.value);
     player.applyBalance();
@@ -41,7 +40,7 @@ export function Transport({ recording, player, options, setOption }) {
       type="button"
       class="play"
       disabled=${!isReady}
-      title=${hint || "Space"}
+      title="Space"
       aria-label=${player.playing ? "Pause" : "Play"}
       onClick=${() => (player.playing ? player.pause() : player.play())}
     >

@@ -4,7 +4,7 @@ import { NoteTable } from "./note_table.js";
 import { Downloads, Mixer, Thresholds } from "./panels.js";
 import { RollView } from "./roll_view.js";
 import { Transport } from "./transport.js";
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 
 export function Workspace({ recording, player, formats, say }) {
   const [selected, setSelected] = useState(new Set());
@@ -16,14 +16,12 @@ export function Workspace({ recording, player, formats, say }) {
     spectrogram: true,
   });
   const [, redraw] = useState(0);
-  const loaded = useRef(null);
+  const heading = useRef();
   const setOption = (name, value) =>
     setOptions((before) => (before[name] === value ? before : { ...before, [name]: value }));
 
-  if (loaded.current !== recording && recording.sound) {
-    player.load(recording.sound, recording.duration, recording.notes);
-    loaded.current = recording;
-  }
+  useLayoutEffect(() => player.load(recording.sound), [recording.sound]);
+  useEffect(() => heading.current.focus({ preventScroll: true }), []);
   useEffect(() => {
     player.setNotes(recording.notes, recording.duration);
   }, [recording.notes, recording.duration]);
@@ -50,11 +48,12 @@ export function Workspace({ recording, player, formats, say }) {
   };
 
   return html`<main class="workspace">
+    <h1 class="hidden" tabindex="-1" ref=${heading}>${recording.name}</h1>
     <${Progress} recording=${recording} />
     ${recording.warnings.map((text) => html`<p class="notice">${text}</p>`)}
-    ${isDone &&
-    recording.error &&
-    html`<p class="error" role="alert">${recording.error}</p>`}
+    ${[player.error, isDone && recording.error].map(
+      (text) => text && html`<p class="error" role="alert">${text}</p>`,
+    )}
     <${Transport} ...${{ recording, player, options, setOption }} />
     <div class="columns">
       <div class="stage">
