@@ -38,6 +38,7 @@ EXTRAS = {
     ],
     "live": ["python-rtmidi>=1.5", "sounddevice>=0.5"],
     "plot": ["matplotlib>=3.8"],
+    "serve": ["starlette>=1.10", "uvicorn>=0.54"],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",
@@ -57,9 +58,13 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     *EXTRAS["data"],
+    *EXTRAS["serve"],
+    "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
+    "httpx2>=2.16",  # for Starlette's test client
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "playwright>=1.50",
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
     "pytest>=8",
@@ -80,6 +85,10 @@ setup(
     package_dir={"mt3x.gin": "gin", "mt3x.tasks": "tasks"},
     package_data={
         "mt3x": ["weights/*", "py.typed"],
+        "mt3x.page": [
+            *("*.css", "*.html", "*.js", "*.ogg", "*.svg"),
+            *("engines/*", "sounds/*", "vendor/*"),
+        ],
         "mt3x.gin": ["*.gin", "**/*.gin"],
         "mt3x.tasks": ["*.json", "*.md"],
     },

@@ -27,12 +27,11 @@ BLOCK_S = 0.02
 WINDOWS = (
     LiveWindowConfig(128, 24, 16, hop_frames=64),
     LiveWindowConfig(128, 16, 8, hop_frames=32),
-    LiveWindowConfig(128, 12, 4, hop_frames=32),
-    LiveWindowConfig(256, 12, 4, hop_frames=16),
     LiveWindowConfig(128, 12, 4, hop_frames=16),
+    LiveWindowConfig(96, 12, 4, hop_frames=16),
     LiveWindowConfig(64, 12, 4, hop_frames=16),
-    LiveWindowConfig(128, 8, 2, hop_frames=8),
-    LiveWindowConfig(128, 4, 2, hop_frames=8),
+    LiveWindowConfig(64, 8, 2, hop_frames=8),
+    LiveWindowConfig(64, 4, 2, hop_frames=8),
 )
 
 

@@ -26,6 +26,7 @@ from mt3x.files import one_line
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "listen": "Tell the notes of a microphone while it is played.",
+    "serve": "Open a page that turns recordings into notes.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",
@@ -48,6 +49,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     ),
     "live": ("rtmidi", "sounddevice"),
     "plot": ("matplotlib",),
+    "serve": ("starlette", "uvicorn"),
     "av": ("av",),
 }
 """The modules that each extra installs, of those that commands import."""

@@ -497,7 +497,8 @@ def _open_av(name: str, file: Any) -> Iterator[Any]:
     part = Part(file, 0, file.seek(0, io.SEEK_END))
     part.name = name
     try:
-        container = av.open(part)
+        # Lists of files and of streams are formats, too: what they name is not opened.
+        container = av.open(part, options={"protocol_whitelist": "none"})
     except (av.error.FFmpegError, ValueError) as error:
         raise ValueError(
             f"{name}: not a readable audio file ({_reason(error)}); "

@@ -1,0 +1,1 @@
+"""The page and its API on one's own machine: recordings in, notes and files out."""

@@ -1,0 +1,326 @@
+"""The routes of the API and the page."""
+
+import asyncio
+import functools
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from mt3x.files import one_line
+from mt3x.serve.config import ServerConfig
+from mt3x.serve.decoding import Choice, decode
+from mt3x.serve.guard import Guard, OneLine, refusal
+from mt3x.serve.jobs import Job, Jobs, QueueFull
+from mt3x.serve.models import Models
+from mt3x.serve.notes_json import (
+    JsonError,
+    notes_from_json,
+    notes_to_json,
+    parse_json,
+)
+from mt3x.serve.results import MEDIA_TYPES, result_formats, title_of, write_result
+from mt3x.serve.static import content_security_policy, static_files
+from mt3x.serve.transcription import Found, Recording, RecordingError, check_recording
+
+Made = TypeVar("Made")
+
+# A sender that is silent for so long has gone, and a listener hears something as often.
+SILENCE_S = 30.0
+KEEP_ALIVE_S = 15.0
+# The notes of some hours.
+MAX_JSON_BYTES = 16_000_000
+# How long after a recording's end notes that a client sends may end.
+RING_S = 60.0
+_MEDIA_TYPE = re.compile(r"(audio|video)/[a-z0-9.+-]{1,60}")
+_OTHER_AUDIO = ("application/ogg", "application/octet-stream")
+
+
+class Api:
+    """What the routes do."""
+
+    def __init__(
+        self, models: Models, config: ServerConfig, folder: Path, files: dict[str, Path]
+    ) -> None:
+        self.jobs = Jobs(models, config, folder)
+        self._models, self._config = models, config
+        self._static = static_files(files)
+        # Work for clients beside the transcription, one piece at a time.
+        self._turn = anyio.CapacityLimiter(1)
+
+    def routes(self) -> list[Route]:
+        """Return all addresses."""
+        job, write = "/api/jobs/{id}", ["POST"]
+        return [
+            Route("/api/info", self.info),
+            Route("/api/jobs", self.create, methods=write),
+            Route(job, self.delete, methods=["DELETE"]),
+            Route(f"{job}/events", self.events),
+            Route(f"{job}/decode", self.decode, methods=write),
+            Route(f"{job}/notes", self.edit, methods=["PUT"]),
+            Route(f"{job}/result.{{ending}}", self.result),
+            Route(f"{job}/audio", self.audio),
+            Route("/{path:path}", self.static),
+        ]
+
+    async def static(self, request: Request) -> Response:
+        """Send a file of the page."""
+        found = self._static.get(request.url.path)
+        if found is None:
+            raise HTTPException(404, "there is nothing at this address")
+        return found.response()
+
+    async def info(self, request: Request) -> Response:
+        """Tell what there is."""
+        config, models = self._config, self._models
+        choice = Choice.of(models.first)
+        return OneLine(
+            {
+                "version": version("mt3x"),
+                "models": models.names,
+                "model": models.usual,
+                "limits": {
+                    "maxMinutes": config.max_minutes,
+                    "maxMb": config.max_mb,
+                    "jobs": config.jobs,
+                    "keepSeconds": config.keep_s,
+                },
+                "formats": list(result_formats()),
+                "defaults": choice and choice.by_name(),
+            }
+        )
+
+    async def create(self, request: Request) -> Response:
+        """Take a recording."""
+        model = request.query_params.get("model", self._models.usual)
+        if model not in self._models.names:
+            names = ", ".join(self._models.names)
+            raise HTTPException(400, f"there is no such model: choose one of {names}")
+        media_type = _media_type(request)
+        title = title_of(request.query_params.get("name", ""))
+        try:
+            with self.jobs.upload() as folder:
+                recording = Recording(folder, title, model, media_type)
+                with open(recording.path, "wb") as file:
+                    async for part in _body(request, self._config.max_bytes):
+                        file.write(part)
+                await anyio.to_thread.run_sync(
+                    check_recording, recording, self._config, limiter=self._turn
+                )
+                job = self.jobs.add(recording)
+        except QueueFull as error:
+            raise HTTPException(
+                429,
+                "too many recordings wait: try again in a minute",
+                {"Retry-After": "60"},
+            ) from error
+        except RecordingError as error:
+            raise HTTPException(415, str(error)) from error
+        return OneLine({"id": job.id, "place": self.jobs.place(job)}, 202)
+
+    async def events(self, request: Request) -> Response:
+        """Tell what happens to a job, from an event on that the client names."""
+        job = self._job(request)
+        last = request.headers.get("last-event-id", "")
+        number = int(last) if re.fullmatch(r"[0-9]{1,9}", last) else 0
+        if job.has_ended and not job.events_after(number):
+            return Response(status_code=204)  # browsers stop asking
+        return StreamingResponse(
+            _event_stream(job, number), media_type="text/event-stream"
+        )
+
+    async def decode(self, request: Request) -> Response:
+        """Find notes with other thresholds."""
+        job = self._job(request)
+        found = _found(job)
+        if found.rolls is None or found.choice is None:
+            raise HTTPException(409, "this model's notes have no thresholds")
+        choice = found.choice.changed(await _json(request))
+        decoded = await self._do(decode, found.transcriber, found.rolls, choice)
+        job.edit(decoded.notes)
+        notes, candidates = map(notes_to_json, decoded)
+        return OneLine({"notes": notes, "candidates": candidates})
+
+    async def edit(self, request: Request) -> Response:
+        """Take a client's notes for a job's own."""
+        job = self._job(request)
+        found = _found(job)
+        notes = await self._do(notes_from_json, await _json(request))
+        end_s = found.duration_s + RING_S
+        if len(notes) and (notes.onset_s.min() < 0 or notes.offset_s.max() > end_s):
+            raise JsonError(
+                f"a note begins before 0 s or ends after {end_s:.1f} s: the recording "
+                f"has {found.duration_s:.1f} s"
+            )
+        job.edit(notes)
+        return Response(status_code=204)
+
+    async def result(self, request: Request) -> Response:
+        """Send a file of the notes."""
+        ending = request.path_params["ending"]
+        if ending not in result_formats():
+            endings = ", ".join(result_formats())
+            raise HTTPException(404, f"there is no such format: ask for {endings}")
+        job = self._job(request)
+        found = _found(job)
+        path = await self._do(
+            write_result, job.recording, found, job.notes, job.version, ending
+        )
+        stem = Path(job.recording.title).stem
+        return FileResponse(
+            path,
+            media_type=MEDIA_TYPES.get(ending, "application/octet-stream"),
+            filename=f"{stem}.{ending}",
+        )
+
+    async def audio(self, request: Request) -> Response:
+        """Send the recording, or a range of it."""
+        recording = self._job(request).recording
+        return FileResponse(recording.path, media_type=recording.media_type)
+
+    async def delete(self, request: Request) -> Response:
+        """Cancel a job and forget it."""
+        self.jobs.remove(self._job(request))
+        return Response(status_code=204)
+
+    def _job(self, request: Request) -> Job:
+        job = self.jobs.find(request.path_params["id"])
+        if job is None:
+            raise HTTPException(404, "there is no such job: it may have been forgotten")
+        return job
+
+    async def _do(self, function: Callable[..., Made], *args: Any) -> Made:
+        """Call a function in a thread, when it is its turn."""
+        call = functools.partial(function, *args)
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=self._turn)
+        except FileNotFoundError as error:
+            raise HTTPException(404, "the job was removed meanwhile") from error
+
+
+async def _event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
+    while True:
+        for event in job.events_after(number):
+            yield event.encode()
+            number = event.number
+        job.use()
+        if job.has_ended:
+            return
+        if not await job.wait(KEEP_ALIVE_S):
+            yield b": still here\n\n"
+
+
+def _found(job: Job) -> Found:
+    if job.found is None:
+        raise HTTPException(409, f"the job is {job.state}: wait until it is done")
+    return job.found
+
+
+def _media_type(request: Request) -> str:
+    """Return the type of an upload, if it may be sound."""
+    given = request.headers.get("content-type", "application/octet-stream")
+    media_type = given.partition(";")[0].strip().lower()
+    if _MEDIA_TYPE.fullmatch(media_type) or media_type in _OTHER_AUDIO:
+        return media_type
+    raise HTTPException(415, "this is not sound: send a file of type audio/...")
+
+
+async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """Yield the parts of a body; refuse one that is too large as early as possible."""
+    too_large = HTTPException(413, f"this is too large: send at most {limit} bytes")
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > limit:
+        raise too_large
+    parts, num_bytes = aiter(request.stream()), 0
+    while True:
+        try:
+            part = await asyncio.wait_for(anext(parts), SILENCE_S)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise HTTPException(408, "nothing came for a while: try again") from error
+        num_bytes += len(part)
+        if num_bytes > limit:
+            raise too_large
+        yield part
+
+
+async def _json(request: Request) -> Any:
+    parts = [part async for part in _body(request, MAX_JSON_BYTES)]
+    return parse_json(b"".join(parts))
+
+
+async def _explained(request: Request, error: Exception) -> Response:
+    """Return an error of HTTP or of a client's JSON."""
+    if isinstance(error, HTTPException):
+        return refusal(error.status_code, error.detail, **(error.headers or {}))
+    return refusal(422, str(error))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+async def _disk_failed(request: Request, error: Exception) -> Response:
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return refusal(507, "the server cannot write: its disk may be full")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return refusal(500, "the server failed: its log says why")
+
+
+def make_app(
+    models: Models, config: ServerConfig, folder: Path, files: dict[str, Path]
+) -> tuple[ASGIApp, Jobs]:
+    """Return the application, and its jobs.
+
+    Args:
+      models: what transcribes.
+      config: what is allowed.
+      folder: an empty one, for uploads and what is made of them.
+      files: the page's, by their addresses.
+    """
+    api = Api(models, config, folder, files)
+
+    @asynccontextmanager
+    async def running(app: Starlette) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(x) for x in (api.jobs.work(), api.jobs.expire())]
+        yield
+        api.jobs.end_streams()
+        await anyio.to_thread.run_sync(api.jobs.close)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    app = Starlette(
+        routes=api.routes(),
+        lifespan=running,
+        exception_handlers={
+            HTTPException: _explained,
+            JsonError: _explained,
+            ClientDisconnect: _gone,
+            OSError: _disk_failed,
+            Exception: _failed,
+        },
+    )
+    page = files["index.html"].read_text(encoding="utf-8")
+    headers = {
+        "Content-Security-Policy": content_security_policy(page),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+    return Guard(app, config, headers), api.jobs

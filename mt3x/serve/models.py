@@ -1,0 +1,60 @@
+"""The models of a server, loaded when they are first needed."""
+
+import os
+from typing import Any
+
+from mt3x.inference.model_choice import choose_model
+from mt3x.inference.transcriber import Transcriber
+from mt3x.models.weights_file import WEIGHTS
+
+AUTO = "auto"
+
+
+class Models:
+    """Gives each recording the model that was asked for."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
+        """Load the model that recordings have where they ask for none.
+
+        Args:
+          model: its name, `auto`, `piano` or `band`; by default `auto` where the
+            package has weights for bands, or else `piano`.
+          checkpoint: weights that stand for all models.
+          options: of `Transcriber`.
+
+        Raises:
+          OSError, ValueError: as `Transcriber`, or a name is unknown.
+        """
+        self._checkpoint, self._options = checkpoint, options
+        self._loaded: dict[str, Transcriber] = {}
+        self.names: tuple[str, ...] = tuple(
+            name for name in ("piano", "band") if WEIGHTS[name].is_file()
+        )
+        if "band" in self.names:
+            self.names = (AUTO, *self.names)
+        if checkpoint is not None:
+            self.names = ("checkpoint",)
+        self.usual = model or self.names[0]
+        # Whose thresholds a page shows before it has a recording.
+        self.first = self._load("band" if self.usual == AUTO else self.usual)
+
+    def of(self, name: str, audio: Any) -> Transcriber:
+        """Return the model of a recording that asks for the name."""
+        if name == AUTO:
+            name = choose_model(self._load("band"), audio)
+        return self._load(name)
+
+    def _load(self, name: str) -> Transcriber:
+        if name not in self.names:
+            raise ValueError(f"model is {name!r}: give one of {', '.join(self.names)}")
+        if name not in self._loaded:
+            packaged: Any = None if self._checkpoint is not None else name
+            self._loaded[name] = Transcriber(
+                self._checkpoint, model=packaged, **self._options
+            )
+        return self._loaded[name]

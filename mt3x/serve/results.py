@@ -1,0 +1,69 @@
+"""Files of a job's notes, written when they are asked for."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from mt3x.files import write_whole
+from mt3x.inference.outputs import FORMATS, Transcription
+from mt3x.music.notes import Notes
+from mt3x.serve.transcription import Found, Recording
+
+MEDIA_TYPES = {
+    "mid": "audio/midi",
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "png": "image/png",
+    "wav": "audio/wav",
+}
+"""By the endings of the files; others are sent as plain bytes."""
+
+
+def result_formats() -> Mapping[str, str]:
+    """Return the endings of the files that there are, and their formats' names."""
+    found = {
+        format.suffix.rpartition(".")[2]: name
+        for name, format in FORMATS.items()
+        if name != "rolls"
+    }
+    if find_spec("matplotlib") is None:
+        del found["png"]
+    return found
+
+
+def write_result(
+    recording: Recording, found: Found, notes: Notes, version: int, ending: str
+) -> Path:
+    """Write a file as `mt3x transcribe` does; return where it is.
+
+    Args:
+      recording, found: of the job.
+      notes: which are written.
+      version: of the notes; a file of the same is not written again, and one of others
+        is removed.
+      ending: one of `result_formats`.
+    """
+    path = recording.folder / f"{version}.{ending}"
+    if path.exists():
+        return path
+    for old in recording.folder.glob(f"*.{ending}"):
+        old.unlink(missing_ok=True)
+    made = Transcription(
+        notes=notes,
+        rolls=[],
+        audio=recording.path,
+        title=recording.title,
+        transcriber=found.transcriber,
+    )
+    with write_whole(path, overwrite=True) as file:
+        FORMATS[result_formats()[ending]].write(file, made)
+    return path
+
+
+def title_of(name: str) -> str:
+    """Return what a client calls a file, without folders and what is not for eyes."""
+    last = re.split(r"[/\\]", name)[-1]
+    shown = (c for c in last if unicodedata.category(c)[0] != "C")
+    return "".join(shown).strip()[:100] or "recording"
