@@ -126,7 +126,7 @@ class Api:
                 {"Retry-After": "60"},
             ) from error
         except RecordingError as error:
-            raise HTTPException(415, str(error)) from error
+            raise HTTPException(error.status, str(error)) from error
         return OneLine({"id": job.id, "place": self.jobs.place(job)}, 202)
 
     async def events(self, request: Request) -> Response:
@@ -211,9 +211,11 @@ class Api:
 
 async def _event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
     while True:
-        for event in job.events_after(number):
-            yield event.encode()
-            number = event.number
+        # More may come while these are sent.
+        while events := job.events_after(number):
+            for event in events:
+                yield event.encode()
+                number = event.number
         job.use()
         if job.has_ended:
             return
