@@ -49,7 +49,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     ),
     "live": ("rtmidi", "sounddevice"),
     "plot": ("matplotlib",),
-    "serve": ("starlette", "uvicorn"),
+    "serve": ("starlette", "uvicorn", "websockets"),
     "av": ("av",),
 }
 """The modules that each extra installs, of those that commands import."""

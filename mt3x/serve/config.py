@@ -24,6 +24,8 @@ class ServerConfig:
     # Recordings that are uploaded, wait or are transcribed at once; as many that are
     # done are kept, and the one that was not used for the longest time goes first.
     jobs: int = 8
+    # Microphones that are heard at once, each for `max_minutes`.
+    microphones: int = 2
     # How long a job is kept after it was last used.
     keep_s: float = 3600.0
 
@@ -34,6 +36,7 @@ class ServerConfig:
             max_minutes=(0.01, 100_000),
             max_mb=(0.001, 100_000),
             jobs=(1, 1000),
+            microphones=(0, 100),
             keep_s=(0.01, 1e7),
         )
         if not self.is_local and self.token is None:
