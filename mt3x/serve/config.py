@@ -24,10 +24,10 @@ class ServerConfig:
     # Recordings that are uploaded, wait or are transcribed at once; as many that are
     # done are kept, and the one that was not used for the longest time goes first.
     jobs: int = 8
-    # Microphones that are heard at once, each for `max_minutes`.
-    microphones: int = 2
     # How long a job is kept after it was last used.
     keep_s: float = 3600.0
+    # Microphones that are heard at once, each for `max_minutes`.
+    microphones: int = 2
 
     def __post_init__(self) -> None:
         check_fields(

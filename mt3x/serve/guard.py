@@ -64,7 +64,10 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
-            await (self._refused(scope) or self._app)(scope, receive, send)
+            if self._refused(scope) is None:
+                await self._app(scope, receive, send)
+            else:  # of which a browser tells a page nothing but that it failed
+                await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -23,7 +23,6 @@ from mt3x.inference.live import LiveTranscriber, LiveWindowConfig
 from mt3x.music.notes import Notes
 from mt3x.music.samples import from_int16
 from mt3x.serve.config import ServerConfig
-from mt3x.serve.guard import refusal
 from mt3x.serve.models import Models
 from mt3x.serve.notes_json import notes_to_json
 
@@ -61,13 +60,11 @@ class Microphones:
 
     async def hear(self, socket: WebSocket) -> None:
         """Hear a client to its end."""
-        if self._num_heard >= self._config.microphones:
-            message = "too many microphones are heard: try again later"
-            await socket.send_denial_response(refusal(429, message))
-            return
+        await socket.accept()
         self._num_heard += 1
         try:
-            await socket.accept()
+            if self._num_heard > self._config.microphones:
+                raise MessageError("too many microphones are heard: try again later")
             await self._heard(socket)
             await socket.send_json({"type": "done"})
             await socket.close(NORMAL)
