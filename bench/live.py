@@ -81,7 +81,9 @@ def main() -> None:
     whole = decoding.postprocessing if decoding is not None else None
 
     print(f"{len(pieces)} pieces, {total_s:.0f} s; F1 of notes, with offset, of frames")
-    print("| window | context, fade | step | note | offset | frame | delay | CPU |")
+    print(
+        "| window | context, fade | step | note | with offset | frame | delay | CPU |"
+    )
     print("|---|---|---|---|---|---|---|---|")
 
     def line(name: str, found: list[Notes], delay: str, cpu_s: float) -> None:
@@ -107,7 +109,7 @@ def main() -> None:
         sides = " + ".join(f"{side_s:.2f}" for side_s in sides_s)
         name = f"{length_s:.2f} s | {sides} s | {step_s:.2f} s"
         found = [whole(take.notes) if whole else take.notes for take in takes]
-        delay = f"{delay_N.mean():.2f} to {delay_N.max():.2f} s"
+        delay = f"{delay_N.mean():.2f}, {delay_N.max():.2f} s"
         line(name, found, delay, sum(take.cpu_s for take in takes))
 
 

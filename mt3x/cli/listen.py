@@ -23,7 +23,8 @@ VIRTUAL = "virtual"
 
 @click.command()
 @click.option(
-    "--device", help="The audio input: its number, or a part of its name.  [default: *]"
+    "--device",
+    help="The audio input: its number, or a part of its name.  [default: the system's]",
 )
 @click.option(
     "--list-devices", is_flag=True, help="Print audio inputs and MIDI ports, and stop."
