@@ -12,6 +12,9 @@ const kind = document.querySelector('meta[name="mt3x-engine"]').content;
 let player = null;
 const thePlayer = () => (player ??= new Player());
 
+// One recording is read after another: they arrive in order, and memory lasts.
+let reading = Promise.resolve();
+
 function App({ engine }) {
   const info = engine.info();
   const [recordings, setRecordings] = useState([]);
@@ -22,10 +25,14 @@ function App({ engine }) {
   const said = useRef();
   const say = (text) => (said.current.textContent = text);
 
+  const start = (recording) => {
+    const rateHz = thePlayer().context.sampleRate;
+    reading = reading.then(() => recording.start(engine, rateHz));
+  };
   const add = (files) => {
     const added = files.map((file) => {
       const recording = new Recording(file, model, changed);
-      recording.start(engine, thePlayer().context.sampleRate);
+      start(recording);
       return recording;
     });
     if (added.length === 0) return;
@@ -53,7 +60,7 @@ function App({ engine }) {
   };
   const retry = (recording) => {
     const again = new Recording(recording.file, recording.model, changed);
-    again.start(engine, thePlayer().context.sampleRate);
+    start(again);
     setRecordings(recordings.map((each) => (each === recording ? again : each)));
     setCurrent(again);
   };

@@ -56,7 +56,10 @@ export function toWav(samples, rateHz) {
   text(36, "data");
   header.setUint32(40, numBytes, true);
   const pcm = new Int16Array(samples.length); // little-endian on all that run browsers
-  for (let i = 0; i < samples.length; i += 1)
-    pcm[i] = Math.max(-32768, Math.min(32767, Math.round(samples[i] * 32768)));
+  for (let i = 0; i < samples.length; i += 1) {
+    // As Chromium reads 16 bits, so that they come back as they were.
+    const scale = samples[i] < 0 ? 32768 : 32767;
+    pcm[i] = Math.round(Math.max(-1, Math.min(1, samples[i])) * scale);
+  }
   return new Blob([header, pcm], { type: "audio/wav" });
 }

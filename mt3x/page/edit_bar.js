@@ -4,11 +4,6 @@ import { CLASSES, noteName, partName, partOf } from "./instruments.js";
 import { html } from "./vendor/preact.js";
 
 export function EditBar({ recording, chosen, options, setOption, actions }) {
-  const set = (changes) =>
-    actions.edit(
-      chosen,
-      chosen.map((note) => ({ ...note, ...changes })),
-    );
   return html`<div class="tools" role="toolbar" aria-label="Notes">
     <button
       type="button"
@@ -36,34 +31,6 @@ export function EditBar({ recording, chosen, options, setOption, actions }) {
       disabled=${chosen.length === 0}
       onClick=${() => actions.edit(chosen, [])}
     />
-    ${chosen.length > 0 &&
-    html`<span class="chosen">${describe(chosen)}</span>
-      <label class="velocity">
-        <span>Velocity</span>
-        <input
-          type="range"
-          min="1"
-          max="127"
-          value=${chosen[0].velocity}
-          onChange=${({ target }) => set({ velocity: Number(target.value) })}
-        />
-      </label>
-      ${!chosen.some(({ drum }) => drum) &&
-      html`<label>
-        <span class="hidden">Instrument of the selected notes</span>
-        <select
-          onChange=${({ target }) => set({ program: Number(target.value) })}
-        >
-          ${programs(chosen[0].program).map(
-            ([name, program]) => html`<option
-              value=${program}
-              selected=${program === chosen[0].program}
-            >
-              ${name}
-            </option>`,
-          )}
-        </select>
-      </label>`}`}
     <span class="space"></span>
     <label class="color-by">
       <span>Color</span>
@@ -89,6 +56,46 @@ export function EditBar({ recording, chosen, options, setOption, actions }) {
         <span>${label}</span>
       </label>`,
     )}
+  </div>`;
+}
+
+// What is selected, and its velocity and instrument.
+export function Selection({ chosen, actions }) {
+  const [first] = chosen;
+  const set = (changes) =>
+    actions.edit(
+      chosen,
+      chosen.map((note) => ({ ...note, ...changes })),
+    );
+  if (!first)
+    return html`<div class="tools selection">
+      <span>Nothing is selected: click a note, or press N on the piano roll.</span>
+    </div>`;
+  return html`<div class="tools selection" role="group" aria-label="Selected notes">
+    <strong>${describe(chosen)}</strong>
+    <label class="velocity">
+      <span>Velocity</span>
+      <input
+        type="range"
+        min="1"
+        max="127"
+        value=${first.velocity}
+        aria-valuetext=${first.velocity}
+        onChange=${({ target }) => set({ velocity: Number(target.value) })}
+      />
+    </label>
+    ${!chosen.some(({ drum }) => drum) &&
+    html`<label>
+      <span class="hidden">Instrument</span>
+      <select onChange=${({ target }) => set({ program: Number(target.value) })}>
+        ${programs(first.program).map(
+          ([name, program]) =>
+            html`<option value=${program} selected=${program === first.program}>
+              ${name}
+            </option>`,
+        )}
+      </select>
+    </label>`}
   </div>`;
 }
 

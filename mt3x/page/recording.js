@@ -50,6 +50,7 @@ export class Recording {
 
   // Reads the file and gives it to the engine. Never throws: it fails as a status.
   async start(engine, listeningRateHz) {
+    if (this.#closed) return;
     try {
       const { limits, defaults } = engine.info();
       const { maxMb, maxMinutes } = limits;

@@ -9,7 +9,7 @@ import { html, useEffect, useLayoutEffect, useRef } from "./vendor/preact.js";
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-export function RollView({ recording, player, selected, options, actions }) {
+export function RollView({ recording, player, selected, options, actions, children }) {
   const canvas = useRef();
   const overview = useRef();
   const state = useRef({});
@@ -125,6 +125,7 @@ export function RollView({ recording, player, selected, options, actions }) {
       aria-describedby="roll-help"
       onKeyDown=${onKeyDown}
     ></canvas>
+    ${children}
     <div class="roll-foot">
       <canvas ref=${overview} class="overview" aria-hidden="true"></canvas>
       <${ZoomButtons} now=${state} />

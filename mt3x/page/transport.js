@@ -1,7 +1,7 @@
 // Playing: button, place, speed, and how the original and the transcription are mixed.
 import { Icon, IconButton } from "./icons.js";
 import { clock } from "./notes.js";
-import { html, useEffect, useRef } from "./vendor/preact.js";
+import { html, useLayoutEffect, useRef } from "./vendor/preact.js";
 
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5];
 
@@ -10,7 +10,7 @@ export function Transport({ recording, player, options, setOption }) {
   const time = useRef();
   const level = useRef();
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     let request = requestAnimationFrame(function frame() {
       request = requestAnimationFrame(frame);
       const { position } = player;

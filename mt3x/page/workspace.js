@@ -1,5 +1,5 @@
 // One recording with its notes: player, piano roll, tools and panels.
-import { EditBar, describe } from "./edit_bar.js";
+import { EditBar, Selection, describe } from "./edit_bar.js";
 import { NoteTable } from "./note_table.js";
 import { Downloads, Mixer, Thresholds } from "./panels.js";
 import { RollView } from "./roll_view.js";
@@ -58,7 +58,9 @@ export function Workspace({ recording, player, formats, say }) {
     <div class="columns">
       <div class="stage">
         ${isDone && html`<${EditBar} ...${{ recording, chosen, options, setOption, actions }} />`}
-        <${RollView} ...${{ recording, player, selected, options, actions }} />
+        <${RollView} ...${{ recording, player, selected, options, actions }}>
+          ${isDone && html`<${Selection} chosen=${chosen} actions=${actions} />`}
+        <//>
         <${NoteTable}
           recording=${recording}
           selected=${selected}
@@ -92,7 +94,7 @@ function Progress({ recording }) {
     <span>${statusText(recording)}</span>
     <progress
       max="1"
-      value=${status === "working" ? Math.min(1, seconds / (duration || 1)) : undefined}
+      value=${status === "working" && seconds ? Math.min(1, seconds / duration) : undefined}
       aria-label="Progress"
     ></progress>
   </div>`;

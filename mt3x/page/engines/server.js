@@ -79,7 +79,7 @@ export async function createEngine() {
       },
       async result(format, notes) {
         if (notes !== stored)
-          await sendJson("PUT", address(`jobs/${id}/notes`), { notes });
+          await sendJson("PUT", address(`jobs/${id}/notes`), notes);
         stored = notes;
         return (await call("GET", address(`jobs/${id}/result.${format}`))).blob();
       },
