@@ -80,7 +80,7 @@ def main() -> None:
     decoding = transcriber.roll_decoding
     whole = decoding.postprocessing if decoding is not None else None
 
-    print(f"{len(pieces)} pieces, {total_s:.0f} s; F1 of notes, with offset, of frames")
+    print(f"{len(pieces)} pieces, {total_s:.0f} s")
     print(
         "| window | context, fade | step | note | with offset | frame | delay | CPU |"
     )

@@ -1,5 +1,6 @@
 // The page: the engine, the recordings, and the one that is looked at.
 import { IconButton } from "./icons.js";
+import { LiveNotes } from "./live.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
 import { ModelChoice, Sources } from "./start.js";
@@ -219,6 +220,7 @@ const root = document.getElementById("app");
 try {
   const { createEngine } = await import(`./engines/${kind}.js`);
   const engine = await createEngine({});
+  LiveNotes.listen = engine.listen;
   render(html`<${App} engine=${engine} />`, root);
 } catch (error) {
   render(html`<main class="failed"><p class="error" role="alert">${error.message}</p></main>`, root);

@@ -1,7 +1,10 @@
 // The microphone as PCM: MediaRecorder's WebM is lossy, and few programs read it.
 import { toWav } from "./audio.js";
 
-// Starts listening. `onBlock(peak, seconds)` is called some twenty times a second.
+const NOTHING = new Float32Array(0);
+
+// Starts listening. `onBlock(peak, seconds, samples, rateHz)` is called some twenty times
+// a second; without samples while the recorder pauses.
 // Throws a DOMException where there is no microphone or no leave to use it.
 export async function startRecording(onBlock) {
   // What makes speech clear spoils music.
@@ -32,7 +35,8 @@ export async function startRecording(onBlock) {
       blocks.push(data);
       numSamples += data.length;
     }
-    onBlock(peak, numSamples / context.sampleRate);
+    const rateHz = context.sampleRate;
+    onBlock(peak, numSamples / rateHz, paused ? NOTHING : data, rateHz);
   };
   source.connect(worklet);
 

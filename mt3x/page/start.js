@@ -1,5 +1,6 @@
 // How recordings come in: dropped, picked, recorded, or the example.
 import { Icon } from "./icons.js";
+import { LiveNotes, LiveRoll } from "./live.js";
 import { clock } from "./notes.js";
 import { startRecording } from "./recorder.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
@@ -107,11 +108,13 @@ function RecorderPanel({ onFile, onClose }) {
   const [recorder, setRecorder] = useState(null);
   const [isPaused, setPaused] = useState(false);
   const [heard, setHeard] = useState({ peak: 0, seconds: 0 });
+  const [live] = useState(() => new LiveNotes());
 
   useEffect(() => {
     let current = null;
     let isGone = false;
-    startRecording((peak, seconds) => {
+    startRecording((peak, seconds, samples, rateHz) => {
+      live.push(samples, rateHz);
       setHeard((before) => ({ peak: Math.max(peak, before.peak * 0.85), seconds }));
     }).then(
       (started) => {
@@ -123,6 +126,7 @@ function RecorderPanel({ onFile, onClose }) {
     );
     return () => {
       isGone = true;
+      live.close();
       current?.cancel().catch(() => {}); // it may have stopped already
     };
   }, []);
@@ -151,6 +155,7 @@ function RecorderPanel({ onFile, onClose }) {
       value=${level}
       aria-label="Microphone level"
     ></meter>
+    ${live.works && html`<${LiveRoll} live=${live} seconds=${heard.seconds} />`}
     <div class="buttons">
       <button type="button" class="primary" disabled=${!recorder} onClick=${stop}>
         <${Icon} name="stop" /><span>Stop and transcribe</span>

@@ -74,6 +74,9 @@ def test_takes_what_only_the_server_reads(page, tmp_path):
 def test_records(page, clip_notes):
     page.get_by_role("button", name="Record", exact=True).click()
     page.locator(".lamp strong", has_text="0:05").wait_for()
+    # Live notes come up while it records.
+    heard = page.get_attribute(".live", "aria-label")
+    assert int(heard.split()[0]) > 5
     assert page.eval_on_selector(".recorder meter", "meter => meter.value") > 0.3
     page.get_by_role("button", name="Pause", exact=True).click()
     page.get_by_text("Paused").wait_for()

@@ -1,6 +1,7 @@
 // The engine behind `mt3x serve`: jobs over HTTP, events by server-sent events.
 
 const TOKEN_KEY = "mt3x-token";
+const MOST_BUFFERED = 4e6; // bytes
 
 // The token comes with the link that `mt3x serve` prints; reloading keeps it.
 function readToken() {
@@ -90,7 +91,36 @@ export async function createEngine() {
     };
   }
 
-  return { info: () => known, transcribe };
+  // Hears a microphone: returns {push(samples), close()} and calls `onEvent` with
+  // {type: "notes", notes, sounding, seconds}, or {type: "error", message}.
+  function listen(rateHz, onEvent) {
+    const url = address("live", { rate: rateHz, ...(token ? { token } : {}) });
+    url.protocol = url.protocol.replace("http", "ws");
+    const socket = new WebSocket(url);
+    const early = []; // before the server answers
+    const send = (samples) =>
+      socket.send(Int16Array.from(samples, (x) => 32767 * Math.max(-1, Math.min(1, x))));
+    socket.addEventListener("open", () => early.splice(0).forEach(send));
+    socket.addEventListener("message", ({ data }) => onEvent(JSON.parse(data)));
+    socket.addEventListener("close", () =>
+      onEvent({ type: "error", message: "the server hears no more" }),
+    );
+    return {
+      push(samples) {
+        if (socket.readyState === WebSocket.CONNECTING) early.push(samples);
+        // What the server is too slow for would fill the memory.
+        else if (socket.bufferedAmount > MOST_BUFFERED) socket.close();
+        else if (socket.readyState === WebSocket.OPEN) send(samples);
+      },
+      close: () => socket.close(),
+    };
+  }
+
+  return {
+    info: () => known,
+    transcribe,
+    listen: known.limits.microphones > 0 ? listen : null,
+  };
 }
 
 // The one line with which a server refuses.
