@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # A port that other programs see, instead of one that is there.
 VIRTUAL = "virtual"
+# Notes in many small arrays take much memory.
+MOST_PARTS = 1000
 
 
 @click.command()
@@ -171,6 +173,8 @@ class _Take:
         if not len(ended):
             return
         self._notes.append(ended)
+        if len(self._notes) > MOST_PARTS:
+            self._notes = [Notes.concatenate(self._notes)]
         if not self._quiet:
             columns = ended.onset_s, ended.offset_s, ended.pitch, ended.velocity
             for onset_s, offset_s, pitch, velocity in zip(*columns, strict=True):

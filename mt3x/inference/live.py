@@ -267,5 +267,5 @@ class KeyEvents:
                 if not is_open:
                     events.append(KeyEvent(offset_s, pitch, 0))
                     del self._down_s[pitch]
-        # A key goes up before it goes down again.
-        return sorted(events, key=lambda event: (event.time_s, event.velocity > 0))
+        # Those of one key are in order: it goes up before it goes down again.
+        return sorted(events, key=lambda event: event.time_s)

@@ -102,6 +102,23 @@ def test_short_windows_find_what_whole_recordings_have(trained):
     assert note_scores(trained(samples_S, RATE), notes).note.f1 > 0.95
 
 
+def test_the_mirror_image_stands_for_what_was_before(transcriber, monkeypatch):
+    live = LiveTranscriber(transcriber, window=SHORT)
+    predict, windows = live._model.predict, []
+
+    def kept(window):
+        windows.append(window)
+        return predict(window)
+
+    monkeypatch.setattr(live._model, "predict", kept)
+    samples_S = music(2.0)[: 60 * 320]
+    live.push(samples_S)
+    assert [window.first_frame for window in windows] == [28 - 64, 44 - 64, 60 - 64]
+    *_, last = windows
+    assert np.array_equal(last.samples_S[4 * 320 :], samples_S)
+    assert np.array_equal(last.samples_S[: 4 * 320], samples_S[4 * 320 : 0 : -1])
+
+
 @pytest.mark.parametrize(("level", "most"), [(0.0, 0), (1e-5, 0), (1e-3, 1)])
 def test_silence_and_noise_have_no_notes(trained, level, most):
     noise_S = np.random.default_rng(0).standard_normal(3 * RATE).astype(np.float32)
@@ -110,7 +127,7 @@ def test_silence_and_noise_have_no_notes(trained, level, most):
     assert len(notes) <= most
 
 
-@pytest.mark.parametrize("num_samples", [0, 1, 319, 321, 28 * 320, 64 * 320 + 1])
+@pytest.mark.parametrize("num_samples", [0, 1, 319, 321, 28 * 320, 76 * 320])
 def test_recordings_may_end_at_any_sample(transcriber, num_samples):
     samples_S = music(2.0)[:num_samples]
     notes = listen(transcriber, [[], samples_S, np.zeros((0, 2), np.float32)])
