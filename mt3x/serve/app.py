@@ -24,7 +24,7 @@ from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
 from mt3x.serve.live import Microphones
-from mt3x.serve.models import Models
+from mt3x.serve.models import AUTO, Models
 from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,
@@ -108,6 +108,8 @@ class Api:
     async def create(self, request: Request) -> Response:
         """Take a recording."""
         model = request.query_params.get("model", self._models.usual)
+        if model == AUTO and AUTO not in self._models.names:
+            model = self._models.usual
         if model not in self._models.names:
             names = ", ".join(self._models.names)
             raise HTTPException(400, f"there is no such model: choose one of {names}")
@@ -141,7 +143,7 @@ class Api:
         if job.has_ended and not job.events_after(number):
             return Response(status_code=204)  # browsers stop asking
         return StreamingResponse(
-            _event_stream(job, number), media_type="text/event-stream"
+            event_stream(job, number), media_type="text/event-stream"
         )
 
     async def decode(self, request: Request) -> Response:
@@ -213,7 +215,7 @@ class Api:
             raise HTTPException(404, "the job was removed meanwhile") from error
 
 
-async def _event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
+async def event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
     while True:
         # More may come while these are sent.
         while events := job.events_after(number):

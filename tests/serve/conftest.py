@@ -1,12 +1,14 @@
 """A server in this process with a small model, and what talks to it."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from api_client import Client, Gate
 from tiny_models import SMALL, SMALL_BAND, SMALL_TOKENS, save_small_weights
 
 from mt3x import page
+from mt3x.music.piano_postprocessing import PianoPostprocessing
 from mt3x.serve.app import make_app
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.models import Models
@@ -19,6 +21,8 @@ def models_of(tmp_path_factory):
 
     def load(kind):
         configs = {"piano": SMALL, "band": SMALL_BAND, "tokens": SMALL_TOKENS}
+        aligned = replace(SMALL.decoding, postprocessing=PianoPostprocessing())
+        configs["aligned piano"] = replace(SMALL, decoding=aligned)
         if kind not in found:
             path = save_small_weights(folder / f"{kind}.safetensors", configs[kind])
             found[kind] = Models(checkpoint=path)
@@ -27,7 +31,7 @@ def models_of(tmp_path_factory):
     return load
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def served(models_of, tmp_path_factory):
     """Starts servers: of models, or a kind of them, and options of ServerConfig."""
 
@@ -47,6 +51,13 @@ def served(models_of, tmp_path_factory):
 def client(served):
     with served() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def kept(served):
+    """A server that lives on, and the id of a job that has ended well."""
+    with served() as client:
+        yield client, client.done()[0]
 
 
 @pytest.fixture

@@ -1,22 +1,23 @@
 """The API: from a recording to notes and files, and what it answers to nonsense."""
 
+import asyncio
 import io
 import json
-import struct
+import threading
 from urllib.parse import quote
 
 import mido
-import numpy as np
 import pytest
 import soundfile
 from api_client import NOTES, RATE, assert_one_line, tone
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.notes import Notes
 from mt3x.serve import app as app_module
-from mt3x.serve.notes_json import notes_from_json, notes_to_json
+from mt3x.serve.config import ServerConfig
+from mt3x.serve.jobs import Job
+from mt3x.serve.notes_json import notes_from_json
+from mt3x.serve.transcription import Recording, transcribe
 
 
 def test_a_recording_becomes_notes_and_a_midi_file(client, models_of):
@@ -32,7 +33,7 @@ def test_a_recording_becomes_notes_and_a_midi_file(client, models_of):
     notes = events[-1][2]["notes"]
     assert len(expected) and notes_from_json(notes).equals(expected)
     data = client.get(f"/api/jobs/{id}/result.mid").content
-    assert data == expected.to_midi()
+    assert Notes.from_midi(data).equals(Notes.from_midi(expected.to_midi()))
 
 
 def test_the_place_in_the_queue_is_told(served, gate):
@@ -49,12 +50,9 @@ def test_the_place_in_the_queue_is_told(served, gate):
 
 
 def test_progress_and_notes_come_while_it_is_transcribed(models_of, tmp_path):
-    from mt3x.serve.config import ServerConfig
-    from mt3x.serve.transcription import Recording, transcribe
-
     recording = Recording(tmp_path, "a.wav", "checkpoint", "audio/wav")
     recording.path.write_bytes(tone(25))
-    told, never = [], __import__("threading").Event()
+    told, never = [], threading.Event()
     models = models_of("piano")
     found = transcribe(
         recording, models, ServerConfig(), lambda *event: told.append(event), never
@@ -78,6 +76,20 @@ def test_a_listener_who_comes_back_gets_what_it_lacks(client):
     assert answer.status_code == 204
 
 
+def test_what_happens_while_events_are_sent_is_sent_too(tmp_path):
+    async def listen():
+        job = Job(Recording(tmp_path, "a.wav", "piano", "audio/wav"))
+        job.tell("progress", {"seconds": 1.0})
+        stream = app_module.event_stream(job, 0)
+        first = await anext(stream)
+        job.tell("done", {})
+        job.state = "done"
+        return [first, *[each async for each in stream]]
+
+    first, last = asyncio.run(listen())
+    assert b"event: progress" in first and b"event: done" in last
+
+
 def test_thresholds_are_moved(client):
     id, done = client.done()
 
@@ -88,21 +100,20 @@ def test_thresholds_are_moved(client):
 
     same = decode()
     assert (same["notes"], same["candidates"]) == (done["notes"], done["candidates"])
-    fewer = decode(onset=0.6)
+    fewer = decode(onset=0.52)
     assert 0 < len(fewer["notes"]) < len(done["notes"])
     # What has become too weak is a candidate.
     begun = {_key(x) for x in fewer["notes"]}
     weak = {_key(x) for x in fewer["candidates"]}
     assert weak and not begun & weak
-    few = decode(onset=0.6, lowest=60, highest=71, minDuration=0.1)
+    few = decode(onset=0.52, lowest=60, highest=71, minDuration=0.1)
     assert few["notes"] == [
         x
         for x in fewer["notes"]
         if 60 <= x["pitch"] <= 71 and x["offset"] - x["onset"] >= 0.1
     ]
-    assert client.get(f"/api/jobs/{id}/result.mid").content == (
-        notes_from_json(few["notes"]).to_midi()
-    )
+    written = Notes.from_midi(client.get(f"/api/jobs/{id}/result.mid").content)
+    assert len(written) == len(few["notes"]) > 0
 
 
 def _key(note):
@@ -119,8 +130,8 @@ def _key(note):
         '{"onset": 1' + "0" * 5000 + "}",
     ],
 )
-def test_bad_thresholds_are_refused(client, body):
-    id, _ = client.done()
+def test_bad_thresholds_are_refused(kept, body):
+    client, id = kept
     answer = client.post(f"/api/jobs/{id}/decode", content=body)
     assert answer.status_code == 422
     assert_one_line(answer)
@@ -152,8 +163,8 @@ def test_edited_notes_are_written(client):
     ],
     ids=str,
 )
-def test_bad_notes_are_refused_and_the_old_ones_kept(client, change):
-    id, _ = client.done()
+def test_bad_notes_are_refused_and_the_old_ones_kept(kept, change):
+    client, id = kept
     before = client.get(f"/api/jobs/{id}/result.mid").content
     body = json.dumps([NOTES[0], {**NOTES[0], **change}])
     answer = client.put(f"/api/jobs/{id}/notes", content=body)
@@ -163,8 +174,8 @@ def test_bad_notes_are_refused_and_the_old_ones_kept(client, change):
 
 
 @pytest.mark.parametrize("body", ["{}", "[3]", '[{"pitch": 60}]', "nonsense", "\xff"])
-def test_what_is_no_list_of_notes_is_refused(client, body):
-    id, _ = client.done()
+def test_what_is_no_list_of_notes_is_refused(kept, body):
+    client, id = kept
     answer = client.put(f"/api/jobs/{id}/notes", content=body.encode("latin-1"))
     assert answer.status_code == 422
     assert_one_line(answer)
@@ -271,79 +282,11 @@ def test_notes_come_when_they_are_found(served, gate):
         *(("GET", "/api/jobs/x/result.exe"), ("GET", "/api/other"), ("GET", "/x")),
     ],
 )
-def test_what_is_not_there_is_not_found(client, method, path):
+def test_what_is_not_there_is_not_found(kept, method, path):
+    client, _ = kept
     answer = client.request(method, path)
     assert answer.status_code == 404
     assert_one_line(answer)
-
-
-@pytest.mark.parametrize(
-    ("media_type", "data"),
-    [
-        ("text/html", tone()),
-        ("audio/wav", b"<html>"),
-        ("audio/wav", b""),
-        ("audio/wav", b"\0" * 1000),
-        ("multipart/form-data; boundary=x", tone()),
-        ("audio/wav", b"ffconcat version 1.0\nfile setup.py\n"),
-        ("audio/wav", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"),
-    ],
-)
-def test_what_is_no_sound_is_refused(client, media_type, data):
-    headers = {"Content-Type": media_type}
-    answer = client.post("/api/jobs?name=a.wav", content=data, headers=headers)
-    assert answer.status_code == 415
-    assert_one_line(answer)
-    assert str(client.folder) not in answer.text
-    assert not list(client.folder.iterdir())
-
-
-@pytest.mark.parametrize("is_told", [True, False])
-def test_uploads_are_limited_in_bytes(served, is_told):
-    with served(max_mb=0.1) as client:
-        data = tone(4)
-        body = data if is_told else (data[i : i + 9999] for i in range(0, 128044, 9999))
-        answer = client.upload(body)
-        assert answer.status_code == 413
-        assert_one_line(answer)
-        assert not list(client.folder.iterdir())
-        assert client.upload(tone(1)).status_code == 202
-
-
-def test_uploads_are_limited_in_seconds(served):
-    with served(max_minutes=0.05) as client:
-        assert client.upload(tone(2)).status_code == 202
-        answer = client.upload(tone(4), name="long.wav")
-        assert answer.status_code == 413 and "long.wav" in answer.text
-        assert_one_line(answer)
-
-
-def test_recordings_that_are_longer_than_they_say_are_stopped(served):
-    """A FLAC of silence is small and long, and its header need not say how long."""
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros(60 * RATE), RATE, format="FLAC")
-    data = bytearray(file.getvalue())
-    # Of STREAMINFO: 36 bits of samples in all; 0 is unknown.
-    (bits,) = struct.unpack(">Q", data[18:26])
-    data[18:26] = struct.pack(">Q", bits & ~((1 << 36) - 1))
-    with served(max_minutes=0.1) as client:
-        id = client.upload(bytes(data), name="zeros.flac").json()["id"]
-        [(_, kind, values)] = client.events(id)[-1:]
-        assert kind == "error" and "zeros.flac is longer" in values["message"]
-        answer = client.get(f"/api/jobs/{id}/result.mid")
-        assert answer.status_code == 409
-
-
-def test_damage_is_told_of_by_the_clients_name(client):
-    file = io.BytesIO()
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE)
-    soundfile.write(file, noise, RATE, format="FLAC")
-    data = bytearray(file.getvalue())
-    data[len(data) // 2 : len(data) // 2 + 2000] = b"\x55" * 2000
-    id = client.upload(bytes(data), name="my take.flac").json()["id"]
-    *_, (_, kind, values) = client.events(id)
-    assert kind == "error" and values["message"].startswith("my take.flac: damaged")
-    assert str(client.folder) not in values["message"]
 
 
 def test_warnings_about_a_recording_reach_its_sender(client):
@@ -379,6 +322,7 @@ def test_bands_have_instruments_and_drums(served):
 
 
 def test_unknown_models_are_refused(client):
+    assert client.upload(model="auto").status_code == 202  # the only one that there is
     answer = client.upload(model="../other")
     assert answer.status_code == 400
     assert_one_line(answer)
@@ -428,82 +372,3 @@ def test_a_bug_in_the_transcription_ends_its_job_only(client, models_of, monkeyp
         *_, (_, kind, values) = client.events(id)
     assert kind == "error" and "secret" not in values["message"]
     client.done()
-
-
-SEGMENTS = st.sampled_from(
-    [
-        "",
-        "api",
-        "jobs",
-        "info",
-        "{id}",
-        "events",
-        "decode",
-        "notes",
-        "audio",
-        "..",
-        "%2e",
-    ]
-    + [f"result.{x}" for x in ("mid", "csv", "json", "", "png/..")]
-    + ["\u00e9", "a" * 3000, "%00", "index.html"]
-)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda x: (
-        st.lists(x, max_size=3)
-        | st.dictionaries(st.sampled_from([*NOTES[1], "drum", "frame"]), x, max_size=4)
-    ),
-    max_leaves=12,
-)
-BODIES = st.binary(max_size=200) | JSON.map(lambda x: json.dumps(x).encode())
-HEADERS = st.dictionaries(
-    st.sampled_from(["Content-Type", "Range", "Last-Event-ID", "X-MT3X-Token"]),
-    st.sampled_from(
-        [
-            "audio/wav",
-            "text/html",
-            "",
-            "\x7f",
-            "bytes=0-",
-            "bytes=5-1",
-            "-1",
-            "9" * 400,
-            "bytes=" + "0-0," * 200 + "1-1",
-            "items=0-1",
-        ]
-    ),
-)
-
-
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    method=st.sampled_from(
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
-    ),
-    segments=st.lists(SEGMENTS, max_size=5) | st.just(["api", "jobs", "{id}", "notes"]),
-    body=BODIES,
-    headers=HEADERS,
-)
-def test_nonsense_is_answered(client, method, segments, body, headers):
-    if not hasattr(client, "job"):
-        client.job, _ = client.done()
-    path = "/" + "/".join(segments).replace("{id}", client.job)
-    answer = client.request(method, path, content=body, headers=headers)
-    assert answer.status_code < 500
-    if answer.status_code >= 400 and method != "HEAD" and answer.status_code != 416:
-        if not answer.headers["content-type"].startswith("text/plain"):
-            assert_one_line(answer)
-    if method == "DELETE" and answer.status_code == 204:
-        client.job, _ = client.done()
-
-
-@given(JSON)
-def test_any_json_is_notes_or_refused(values):
-    try:
-        notes = notes_from_json(values)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert notes_from_json(json.loads(json.dumps(notes_to_json(notes)))).equals(
-            notes
-        )
