@@ -1,9 +1,10 @@
 // The microphone as PCM: MediaRecorder's WebM is lossy, and few programs read it.
-import { toWav } from "./audio.js";
+import { SECURE_ONLY, toWav } from "./audio.js";
 
 // Starts listening. `onBlock(peak, seconds)` is called some twenty times a second.
 // Throws a DOMException where there is no microphone or no leave to use it.
 export async function startRecording(onBlock) {
+  if (!navigator.mediaDevices) throw new Error(SECURE_ONLY);
   // What makes speech clear spoils music.
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { autoGainControl: false, echoCancellation: false, noiseSuppression: false },
