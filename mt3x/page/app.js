@@ -41,6 +41,9 @@ function App({ engine }) {
     setCurrent(added[0]);
   };
 
+  // What plays would be recorded.
+  const pause = () => player?.pause();
+
   const spoken = useRef(new Map());
   function changed(recording) {
     redraw({});
@@ -89,7 +92,7 @@ function App({ engine }) {
                 />`;
               })}
             </nav>
-            <${Sources} onFiles=${add} isSmall />
+            <${Sources} onFiles=${add} onRecord=${pause} isSmall />
             <${ModelChoice} ...${choice} isSmall />`}
       <${ThemeButton} />
     </header>
@@ -124,6 +127,7 @@ function Start({ add, choice, info }) {
     <div class="card">
       <${Sources}
         onFiles=${add}
+        onRecord=${() => {}}
         formatsHint="Any sound or video the browser plays, up to ${maxMinutes} minutes"
       />
       <${ModelChoice} ...${choice} />

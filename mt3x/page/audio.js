@@ -1,6 +1,8 @@
 // Sound files to samples, and samples to WAV.
 
 export const MODEL_RATE_HZ = 16000;
+// What browsers keep from pages that come by plain HTTP from another machine.
+export const SECURE_ONLY = "browsers allow this over HTTPS or on this computer only";
 // Longer ones are listened to as the model hears them, which takes a sixth of the memory.
 const FULL_QUALITY_S = 900;
 

@@ -109,5 +109,12 @@ export function describe(chosen) {
   if (chosen.length > 1) return `${chosen.length} notes`;
   const [note] = chosen;
   const length = `${(note.offset - note.onset).toFixed(2)} s`;
-  return `${noteName(note)}, ${note.onset.toFixed(2)} s, ${length} long, ${partName(partOf(note))}`;
+  const facts = [
+    noteName(note),
+    `${note.onset.toFixed(2)} s`,
+    `${length} long`,
+    `velocity ${note.velocity}`,
+    partName(partOf(note)),
+  ];
+  return facts.join(", ");
 }

@@ -30,8 +30,8 @@ export const CLASSES = [
 ];
 // Hues in degrees (OKLCH), neighbours of an ensemble far apart.
 const HUES = [
-  285, 255, 95, 320, 345, 60, 205, 15, 145, 30, 170, 115, 230, 75, 45, 20, 85, 190, 135,
-  160, 215, 0, 300, 240,
+  285, 310, 110, 335, 350, 55, 190, 10, 250, 25, 0, 120, 235, 75, 45, 40, 95, 180, 135,
+  165, 215, 330, 270, 200,
 ];
 
 const CLASS_OF_PROGRAM = new Uint8Array(128);

@@ -21,6 +21,7 @@ export class Player {
   #ringing = []; // notes that sound: {note, offset}
   #lastNoteAt = 0; // time of the context up to which the synthesizer has notes
 
+  ready = null; // the synthesizer, once it is there
   playing = false;
   error = "";
   speed = 1;
@@ -39,6 +40,8 @@ export class Player {
     this.analyser.connect(this.context.destination);
     this.original = this.#strip();
     this.transcription = this.#strip();
+    this.gate = new GainNode(this.context); // shut while notes are left over
+    this.gate.connect(this.transcription.gain);
     this.applyBalance();
   }
 
@@ -96,8 +99,7 @@ export class Player {
 
   async #makeSynth() {
     const level = new GainNode(this.context, { gain: SYNTH_GAIN });
-    this.gate = new GainNode(this.context); // shut while notes are left over
-    level.connect(this.gate).connect(this.transcription.gain);
+    level.connect(this.gate);
     const synth = await Synth.create(this.context, level);
     this.ready = synth;
     return synth;
@@ -119,15 +121,15 @@ export class Player {
     this.from = this.at >= this.duration - 0.01 ? 0 : this.at;
     this.startedAt = Infinity; // until it starts, it stands
     this.#changed();
+    await this.context.resume();
     try {
-      await this.context.resume();
       await this.#prepared();
       this.error = "";
-      if (this.playing && this.startedAt === Infinity) this.#start();
     } catch (error) {
-      this.error = error.message;
-      this.pause();
+      // The original plays without them.
+      this.error = `The notes make no sound: ${error.message}`;
     }
+    if (this.playing && this.startedAt === Infinity) this.#start();
   }
 
   #start() {
@@ -135,9 +137,8 @@ export class Player {
     const soon = Math.max(context.currentTime + 0.05, this.#lastNoteAt + 0.02);
     // On a sample, so that chunks of sound join without a click.
     this.startedAt = Math.ceil(soon * context.sampleRate) / context.sampleRate;
-    this.ready.silence(this.startedAt - 0.01);
-    this.gate.gain.cancelScheduledValues(0);
-    this.gate.gain.setValueAtTime(1, this.startedAt - 0.005);
+    this.ready?.silence(this.startedAt - 0.01);
+    this.#openGate(this.startedAt - 0.005);
     this.scheduledTo = this.from;
     this.#ringing = [];
     this.stretcher = null;
@@ -167,7 +168,7 @@ export class Player {
       this.#playBuffer(this.stretcher.next(CHUNK_HOPS), this.chunkAt, 0);
       this.chunkAt += CHUNK_HOPS * hopSeconds(this.sound);
     }
-    this.#scheduleNotes(this.#pieceTime(horizon));
+    if (this.ready) this.#scheduleNotes(this.#pieceTime(horizon));
     if (this.position >= this.duration) {
       this.pause();
       this.at = this.duration;
@@ -211,11 +212,14 @@ export class Player {
     clearInterval(this.#timer);
     for (const source of this.#sources) source.stop();
     this.#sources.clear();
-    if (this.startedAt !== Infinity) {
-      this.gate.gain.cancelScheduledValues(0);
-      this.gate.gain.setTargetAtTime(0, this.context.currentTime, 0.01);
-    }
+    this.gate.gain.cancelScheduledValues(0);
+    this.gate.gain.setTargetAtTime(0, this.context.currentTime, 0.01);
     this.#changed();
+  }
+
+  #openGate(time) {
+    this.gate.gain.cancelScheduledValues(0);
+    this.gate.gain.setValueAtTime(1, time);
   }
 
   seek(time) {
@@ -259,10 +263,10 @@ export class Player {
   async preview(note) {
     if (this.playing) return;
     await this.context.resume();
-    const synth = await this.#prepared();
+    const synth = await this.#prepared().catch(() => null); // playing tells why
+    if (!synth) return;
     const now = Math.max(this.context.currentTime, this.#lastNoteAt) + 0.01;
-    this.gate.gain.cancelScheduledValues(0);
-    this.gate.gain.setValueAtTime(1, now);
+    this.#openGate(now);
     synth.noteOn(note, now);
     synth.noteOff(note, now + 0.35);
   }

@@ -1,5 +1,5 @@
 // The microphone as PCM: MediaRecorder's WebM is lossy, and few programs read it.
-import { toWav } from "./audio.js";
+import { SECURE_ONLY, toWav } from "./audio.js";
 
 const NOTHING = new Float32Array(0);
 
@@ -7,6 +7,7 @@ const NOTHING = new Float32Array(0);
 // a second; without samples while the recorder pauses.
 // Throws a DOMException where there is no microphone or no leave to use it.
 export async function startRecording(onBlock) {
+  if (!navigator.mediaDevices) throw new Error(SECURE_ONLY);
   // What makes speech clear spoils music.
   const stream = await navigator.mediaDevices.getUserMedia({
     audio: { autoGainControl: false, echoCancellation: false, noiseSuppression: false },

@@ -23,7 +23,7 @@ export function RollView({ recording, player, selected, options, actions, childr
     redraw: () => (now.isStale = true),
     moved: () => {
       now.isStale = true;
-      actions.setOption("follow", false);
+      if (now.player.playing) actions.setOption("follow", false);
     },
     isEditing: () => now.options.editing,
     addAt: (onset) => {
@@ -130,7 +130,10 @@ export function RollView({ recording, player, selected, options, actions, childr
       <canvas ref=${overview} class="overview" aria-hidden="true"></canvas>
       <${ZoomButtons} now=${state} />
     </div>
-    <details class="help" id="roll-help">
+    <p class="hidden" id="roll-help">
+      N and P go from note to note, the space bar plays. More below.
+    </p>
+    <details class="help">
       <summary>Keys and gestures</summary>
       <dl>
         ${HELP.map(

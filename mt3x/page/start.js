@@ -45,7 +45,7 @@ export function ModelChoice({ models, model, setModel, isSmall }) {
   </fieldset>`;
 }
 
-export function Sources({ onFiles, isSmall, formatsHint }) {
+export function Sources({ onFiles, onRecord, isSmall, formatsHint }) {
   const input = useRef();
   const [isRecording, setRecording] = useState(false);
   const [error, setError] = useState("");
@@ -90,6 +90,7 @@ export function Sources({ onFiles, isSmall, formatsHint }) {
       <button
         type="button"
         onClick=${() => {
+          onRecord();
           setError("");
           setRecording(true);
         }}

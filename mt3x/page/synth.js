@@ -1,4 +1,5 @@
 // The sound of the transcription: spessasynth with two sound banks.
+import { SECURE_ONLY } from "./audio.js";
 import { partOf, soundingProgram } from "./instruments.js";
 import { WorkletSynthesizer } from "./vendor/spessasynth.js";
 
@@ -11,6 +12,7 @@ const here = (path) => new URL(path, import.meta.url);
 
 export class Synth {
   static async create(context, destination) {
+    if (!context.audioWorklet) throw new Error(SECURE_ONLY);
     await context.audioWorklet.addModule(here("./vendor/spessasynth_processor.js"));
     const synthesizer = new WorkletSynthesizer(context);
     synthesizer.connect(destination);
