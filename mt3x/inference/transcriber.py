@@ -115,7 +115,7 @@ class Transcriber:
                 f"tuning is {tuning!r}: give cents from -{MAX_TUNING} to {MAX_TUNING}, "
                 "or 'auto'"
             )
-        self._tuning = tuning
+        self._tuning: float | Literal["auto"] = tuning
         if checkpoint is not None and model is not None:
             raise ValueError(
                 f"checkpoint {checkpoint} and model {model!r} are both given: "
