@@ -36,8 +36,9 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
+    "live": ["python-rtmidi>=1.5", "sounddevice>=0.5"],
     "plot": ["matplotlib>=3.8"],
-    "serve": ["starlette>=1.10", "uvicorn>=0.54"],
+    "serve": ["starlette>=1.10", "uvicorn>=0.54", "websockets>=14"],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",

@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mt3x.inference.live import LiveTranscriber
     from mt3x.inference.transcriber import Transcriber
     from mt3x.music.band_rolls import BandRolls
     from mt3x.music.metrics import note_scores
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BandRolls",
+    "LiveTranscriber",
     "Notes",
     "Rolls",
     "Transcriber",
@@ -28,6 +30,7 @@ __all__ = [
 
 _MODULES = {
     "BandRolls": "mt3x.music.band_rolls",
+    "LiveTranscriber": "mt3x.inference.live",
     "Notes": "mt3x.music.notes",
     "Rolls": "mt3x.music.rolls",
     "Transcriber": "mt3x.inference.transcriber",

@@ -26,6 +26,7 @@ from mt3x.files import one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
+    "listen": "Tell the notes of a microphone while it is played.",
     "serve": "Open a page that turns recordings into notes.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
@@ -48,8 +49,9 @@ EXTRAS: Mapping[str, Collection[str]] = {
         *("apache_beam", "note_seq", "pyloudnorm", "seqio", "tensorflow"),
         *("tensorflow_datasets", "yaml"),
     ),
+    "live": ("rtmidi", "sounddevice"),
     "plot": ("matplotlib",),
-    "serve": ("starlette", "uvicorn"),
+    "serve": ("starlette", "uvicorn", "websockets"),
     "av": ("av",),
     "watch": ("watchfiles",),
 }

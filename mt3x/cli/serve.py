@@ -80,6 +80,13 @@ class Duration(click.ParamType):
     "are kept.",
 )
 @click.option(
+    "--microphones",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Visitors whose microphones are heard at once, while they play.",
+)
+@click.option(
     "--keep",
     type=Duration(),
     default="1h",
@@ -101,6 +108,7 @@ def command(
     max_minutes: float,
     max_mb: float,
     jobs: int,
+    microphones: int,
     keep: float,
     token: str | None,
     open_page: bool,
@@ -115,7 +123,9 @@ def command(
 
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
-    config = ServerConfig(host, port, token, max_minutes, max_mb, jobs, keep)
+    config = ServerConfig(
+        host, port, token, max_minutes, max_mb, jobs, keep, microphones
+    )
     if checkpoint is not None and model is not None:
         raise click.UsageError("give --model or --checkpoint, not both")
     # Here, so that wrong options and --help do not wait for JAX.

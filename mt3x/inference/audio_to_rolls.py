@@ -92,6 +92,12 @@ class AudioToArrays:
         parts = (stitcher.push(window, arrays) for window, arrays in predicted)
         yield from cuts.restored(parts, rows)
 
+    def predict(self, window: Window) -> dict[str, np.ndarray]:
+        """Return the arrays by name of one window, all of its rows."""
+        if _is_silent(window):
+            window = window._replace(samples_S=np.zeros_like(window.samples_S))
+        return {name: array[0] for name, array in self._compute([window]).items()}
+
     def _heard(self, windows: Iterable[Window]) -> Iterator[Window]:
         """Pass windows on; warn where all that there was is too quiet."""
         loudest = 0.0

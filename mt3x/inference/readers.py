@@ -147,11 +147,11 @@ class PianoReader(RollReader):
 
     def __init__(self, model: Model, options: PianoOptions) -> None:
         super().__init__(model, model.config.decoding, options)
-        self._model = AudioToRolls(*model, options.window)
-        self.spectrogram = model.config.features, self._model.window
+        self.model = AudioToRolls(*model, options.window)
+        self.spectrogram = model.config.features, self.model.window
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
-        return self._model(blocks)
+        return self.model(blocks)
 
 
 class BandReader(RollReader):

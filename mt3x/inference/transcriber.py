@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mt3x.inference import spectrogram
-from mt3x.inference.readers import Model, make_reader
+from mt3x.inference.audio_to_rolls import AudioToRolls
+from mt3x.inference.readers import Model, PianoReader, make_reader
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
 from mt3x.models.objectives import config_from_dict, make_objective
@@ -116,7 +117,7 @@ class Transcriber:
                 f"tuning is {tuning!r}: give cents from -{MAX_TUNING} to {MAX_TUNING}, "
                 "or 'auto'"
             )
-        self._tuning = tuning
+        self._tuning: float | Literal["auto"] = tuning
         if checkpoint is not None and model is not None:
             raise ValueError(
                 f"checkpoint {checkpoint} and model {model!r} are both given: "
@@ -165,6 +166,25 @@ class Transcriber:
     def roll_decoding(self) -> RollDecodingConfig | None:
         """How the model's rolls become notes; None where it has none."""
         return self._reader.roll_decoding
+
+    @property
+    def tuning(self) -> float | Literal["auto"]:
+        """Cents that recordings are above 440 Hz, or `auto`."""
+        return self._tuning
+
+    @property
+    def piano_model(self) -> AudioToRolls:
+        """The piano model on its device.
+
+        Raises:
+          ValueError: the model is of another kind.
+        """
+        if not isinstance(self._reader, PianoReader):
+            raise ValueError(
+                f"live input needs a piano model, and this is a {self.kind}: leave out "
+                "the checkpoint, or give a piano model's"
+            )
+        return self._reader.model
 
     @property
     def has_rolls(self) -> bool:

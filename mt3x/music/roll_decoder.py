@@ -193,6 +193,13 @@ class RollDecoder:
         key_N = np.flatnonzero(~np.isnan(self._onset_P))
         return key_N, self._first_P[key_N]
 
+    def sounding_notes(self) -> Notes:
+        """Return the notes that sound after `num_done` frames, as if they ended there.
+
+        Their onsets, pitches and velocities are final.
+        """
+        return self._find_sounding().notes()
+
     def find(self, rolls: Rolls) -> FoundNotes:
         """Do as `push`."""
         if rolls.frame_rate_hz != self._frame_rate_hz:
@@ -223,21 +230,22 @@ class RollDecoder:
                 found.append(self._decode(self._pending, has_left, has_right=False))
             self.num_done += num_new
             self._pending = None
-        key_N, first_N = self.sounding()
-        last_N = np.full(key_N.shape, self.num_done)
-        found.append(
-            self._found(
-                key_N,
-                self._onset_P[key_N],
-                last_N.astype(float),
-                self._velocity_P[key_N],
-                self._peak_P[key_N],
-                first_N,
-                last_N,
-            )
-        )
+        found.append(self._find_sounding())
         self._onset_P[:] = np.nan
         return FoundNotes.concatenate(found)
+
+    def _find_sounding(self) -> FoundNotes:
+        key_N, first_N = self.sounding()
+        last_N = np.full(key_N.shape, self.num_done)
+        return self._found(
+            key_N,
+            self._onset_P[key_N],
+            last_N.astype(float),
+            self._velocity_P[key_N],
+            self._peak_P[key_N],
+            first_N,
+            last_N,
+        )
 
     def _decode(self, rolls: Rolls, has_left: bool, has_right: bool) -> FoundNotes:
         """Decode the rows that have both neighbours; the others only serve as such."""

@@ -33,12 +33,13 @@ def is_samples(audio: Any) -> bool:
     return isinstance(audio, list | tuple) or hasattr(audio, "__array__")
 
 
-def as_samples(audio: Any) -> np.ndarray:
+def as_samples(audio: Any, time_first: bool = False) -> np.ndarray:
     """Return an array as floats samples_SxC in -1..1.
 
     Args:
       audio: samples_S, or samples_SxC or samples_CxS: the longer axis is time. A list,
         or an array of NumPy, JAX, PyTorch and the like; floats, int16, int32 or uint8.
+      time_first: the first axis is time, however short it is.
 
     Raises:
       ValueError: it has another type or shape.
@@ -67,7 +68,8 @@ def as_samples(audio: Any) -> np.ndarray:
     if samples.ndim == 1:
         return samples[:, np.newaxis]
     # Librosa and PyTorch have channels first.
-    return samples.T if len(samples) < samples.shape[1] else samples
+    is_first = time_first or len(samples) >= samples.shape[1]
+    return samples if is_first else samples.T
 
 
 def check_rate(rate_hz: Any, name: str) -> float:

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from mt3x.files import one_line
@@ -23,6 +23,7 @@ from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
+from mt3x.serve.live import Microphones
 from mt3x.serve.models import AUTO, Models
 from mt3x.serve.notes_json import (
     JsonError,
@@ -55,15 +56,17 @@ class Api:
     ) -> None:
         self.jobs = Jobs(models, config, folder)
         self._models, self._config = models, config
+        self._microphones = Microphones(models, config)
         self._static = static_files(files)
         # Work for clients beside the transcription, one piece at a time.
         self._turn = anyio.CapacityLimiter(1)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """Return all addresses."""
         job, write = "/api/jobs/{id}", ["POST"]
         return [
             Route("/api/info", self.info),
+            WebSocketRoute("/api/live", self._microphones.hear),
             Route("/api/jobs", self.create, methods=write),
             Route(job, self.delete, methods=["DELETE"]),
             Route(f"{job}/events", self.events),
@@ -94,6 +97,7 @@ class Api:
                     "maxMinutes": config.max_minutes,
                     "maxMb": config.max_mb,
                     "jobs": config.jobs,
+                    "microphones": config.microphones,
                     "keepSeconds": config.keep_s,
                 },
                 "formats": list(result_formats()),

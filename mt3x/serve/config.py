@@ -26,6 +26,8 @@ class ServerConfig:
     jobs: int = 8
     # How long a job is kept after it was last used.
     keep_s: float = 3600.0
+    # Microphones that are heard at once, each for `max_minutes`.
+    microphones: int = 2
 
     def __post_init__(self) -> None:
         check_fields(
@@ -34,6 +36,7 @@ class ServerConfig:
             max_minutes=(0.01, 100_000),
             max_mb=(0.001, 100_000),
             jobs=(1, 1000),
+            microphones=(0, 100),
             keep_s=(0.01, 1e7),
         )
         if not self.is_local and self.token is None:

@@ -63,6 +63,12 @@ class Guard:
             self._hosts |= {name, f"{name}.local", socket.getfqdn().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            if self._refused(scope) is None:
+                await self._app(scope, receive, send)
+            else:  # of which a browser tells a page nothing but that it failed
+                await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -91,7 +97,8 @@ class Guard:
             return refusal(
                 403, "this name does not belong to the server: use its address"
             )
-        if scope["method"] not in _READS:
+        # Any page may open a WebSocket to anywhere, and read it.
+        if scope["type"] == "websocket" or scope["method"] not in _READS:
             origin = headers.get("origin")
             site = headers.get("sec-fetch-site", "none")
             is_foreign = origin is not None and _netloc(origin) != host.lower()

@@ -13,6 +13,7 @@ from mt3x import page
 from mt3x.serve.app import make_app
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.jobs import Jobs
+from mt3x.serve.live import MAX_MESSAGE_BYTES
 from mt3x.serve.models import Models
 
 # So many connections at once; further ones are told to come back.
@@ -71,7 +72,8 @@ def serve(
             log_level="warning",
             server_header=False,
             proxy_headers=False,
-            ws="none",
+            ws="websockets-sansio",
+            ws_max_size=MAX_MESSAGE_BYTES,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=10,
         )

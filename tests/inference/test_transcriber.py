@@ -101,7 +101,7 @@ def test_windows_that_hold_silence_have_no_notes(weights):
 
 def test_silent_windows_are_not_computed(weights, monkeypatch):
     transcriber = Transcriber(weights, window=SHORT)
-    model = cast(Any, transcriber)._reader._model
+    model = cast(Any, transcriber)._reader.model
     predict, computed = model._predict, []
 
     def counted(params, samples_BxS, *rest):

@@ -1,0 +1,231 @@
+// The page: the engine, the recordings, and the one that is looked at.
+import { IconButton } from "./icons.js";
+import { LiveNotes } from "./live.js";
+import { Player } from "./player.js";
+import { Recording } from "./recording.js";
+import { ModelChoice, Sources } from "./start.js";
+import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
+import { Workspace, statusText } from "./workspace.js";
+
+const kind = document.querySelector('meta[name="mt3x-engine"]').content;
+
+// A context of sound made before the first gesture would have to be woken.
+let player = null;
+const thePlayer = () => (player ??= new Player());
+
+// One recording is read after another: they arrive in order, and memory lasts.
+let reading = Promise.resolve();
+
+function App({ engine }) {
+  const info = engine.info();
+  const [recordings, setRecordings] = useState([]);
+  const [current, setCurrent] = useState(null);
+  const [model, setModel] = useState(info.model ?? info.models[0]);
+  const [isOver, setOver] = useState(false);
+  const [, redraw] = useState(0);
+  const said = useRef();
+  const say = (text) => (said.current.textContent = text);
+
+  const start = (recording) => {
+    const rateHz = thePlayer().context.sampleRate;
+    reading = reading.then(() => recording.start(engine, rateHz));
+  };
+  const add = (files) => {
+    const added = files.map((file) => {
+      const recording = new Recording(file, model, changed);
+      start(recording);
+      return recording;
+    });
+    if (added.length === 0) return;
+    setRecordings((before) => [...before, ...added]);
+    setCurrent(added[0]);
+  };
+
+  // What plays would be recorded.
+  const pause = () => player?.pause();
+
+  const spoken = useRef(new Map());
+  function changed(recording) {
+    redraw({});
+    // Percentages would drown everything else.
+    const text = statusText(recording).replace(/\d+ %, .*/, "");
+    if (spoken.current.get(recording) !== text) say(`${recording.name}: ${text}`);
+    spoken.current.set(recording, text);
+  }
+
+  const remove = (recording) => {
+    recording.close().catch(() => {}); // the engine forgets it by itself, too
+    const left = recordings.filter((each) => each !== recording);
+    setRecordings(left);
+    if (current === recording) {
+      thePlayer().pause();
+      setCurrent(left.at(-1) ?? null);
+    }
+  };
+  const retry = (recording) => {
+    const again = new Recording(recording.file, recording.model, changed);
+    start(again);
+    setRecordings(recordings.map((each) => (each === recording ? again : each)));
+    setCurrent(again);
+  };
+
+  useEffect(() => (player ? player.subscribe(() => redraw({})) : undefined), [player]);
+  useEffect(() => listenToPage({ add, setOver, current, recordings }));
+
+  const isEmpty = recordings.length === 0;
+  const choice = { models: info.models, model, setModel };
+  return html`
+    <header class="top">
+      <a class="brand" href=${location.pathname} aria-label="mt3x, start page">
+        <img src="icon.svg" alt="" width="28" height="28" />
+        <span>mt3x</span>
+      </a>
+      ${isEmpty
+        ? html`<span class="space"></span>`
+        : html`<nav class="recordings" aria-label="Recordings">
+              ${recordings.map((recording) => {
+                const isCurrent = recording === current;
+                return html`<${Tab}
+                  key=${recording}
+                  ...${{ recording, isCurrent, remove, retry }}
+                  choose=${() => setCurrent(recording)}
+                />`;
+              })}
+            </nav>
+            <${Sources} onFiles=${add} onRecord=${pause} isSmall />
+            <${ModelChoice} ...${choice} isSmall />`}
+      <${ThemeButton} />
+    </header>
+    ${isEmpty
+      ? html`<${Start} ...${{ add, choice, info }} />`
+      : html`${current?.status === "failed"
+            ? html`<main class="failed">
+                <p class="error" role="alert">${current.error}</p>
+                <button type="button" onClick=${() => retry(current)}>Try again</button>
+              </main>`
+            : current &&
+              html`<${Workspace}
+                key=${current}
+                recording=${current}
+                player=${thePlayer()}
+                formats=${info.formats}
+                say=${say}
+              />`}`}
+    <p class="hidden" role="status" aria-live="polite" ref=${said}></p>
+    ${isOver && html`<div class="drop-veil" aria-hidden="true">Drop to transcribe</div>`}
+  `;
+}
+
+function Start({ add, choice, info }) {
+  const { maxMinutes } = info.limits;
+  return html`<main class="start">
+    <h1>From sound to notes</h1>
+    <p class="lead">
+      Drop a recording of a piano or a band. See its notes appear, hear them, correct
+      them, and take them with you as MIDI.
+    </p>
+    <div class="card">
+      <${Sources}
+        onFiles=${add}
+        onRecord=${() => {}}
+        formatsHint="Any sound or video the browser plays, up to ${maxMinutes} minutes"
+      />
+      <${ModelChoice} ...${choice} />
+    </div>
+    <p class="privacy">${privacy()}</p>
+  </main>`;
+}
+
+function privacy() {
+  const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  if (kind === "browser" || isHere) return "Nothing leaves this computer.";
+  return `Recordings go to ${location.host} and nowhere else.`;
+}
+
+function Tab({ recording, isCurrent, choose, remove, retry }) {
+  const { status, name } = recording;
+  return html`<div class="tab ${status} ${isCurrent ? "current" : ""}">
+    <button
+      type="button"
+      class="tab-name"
+      aria-current=${isCurrent ? "true" : undefined}
+      onClick=${choose}
+    >
+      <span class="name">${name}</span>
+      <small>${status === "failed" ? "failed" : statusText(recording)}</small>
+    </button>
+    ${status === "failed" &&
+    html`<${IconButton} name="retry" label="Try ${name} again" onClick=${() => retry(recording)} />`}
+    <${IconButton} name="close" label="Remove ${name}" onClick=${() => remove(recording)} />
+  </div>`;
+}
+
+function ThemeButton() {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const [theme, setTheme] = useState(root.dataset.theme ?? system);
+  const other = theme === "dark" ? "light" : "dark";
+  const change = () => {
+    root.dataset.theme = other;
+    localStorage.setItem("mt3x-theme", other);
+    setTheme(other);
+  };
+  const name = other === "dark" ? "moon" : "sun";
+  return html`<${IconButton} name=${name} label="Use the ${other} theme" onClick=${change} />`;
+}
+
+const USES_SPACE = "a, button, input:not([type=range]), select, summary";
+
+// Drops and keys that are meant for the whole page.
+function listenToPage({ add, setOver, current, recordings }) {
+  const holdsFiles = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
+  const handlers = {
+    dragover(event) {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      setOver(true);
+    },
+    dragleave({ relatedTarget }) {
+      if (!relatedTarget) setOver(false);
+    },
+    drop(event) {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      setOver(false);
+      add([...event.dataTransfer.files]);
+    },
+    keydown(event) {
+      if (!current || event.defaultPrevented) return;
+      if (event.key === " " && !event.target.closest(USES_SPACE)) {
+        event.preventDefault();
+        if (player?.playing) player.pause();
+        else player?.play();
+      }
+      if (!(event.ctrlKey || event.metaKey)) return;
+      const key = event.key.toLowerCase();
+      if (key === "y" || (key === "z" && event.shiftKey)) current.redo();
+      else if (key === "z") current.undo();
+      else return;
+      event.preventDefault();
+    },
+    beforeunload(event) {
+      if (recordings.some(({ canUndo }) => canUndo)) event.preventDefault();
+    },
+  };
+  for (const [type, handler] of Object.entries(handlers))
+    addEventListener(type, handler);
+  return () => {
+    for (const [type, handler] of Object.entries(handlers))
+      removeEventListener(type, handler);
+  };
+}
+
+const root = document.getElementById("app");
+try {
+  const { createEngine } = await import(`./engines/${kind}.js`);
+  const engine = await createEngine({});
+  LiveNotes.listen = engine.listen;
+  render(html`<${App} engine=${engine} />`, root);
+} catch (error) {
+  render(html`<main class="failed"><p class="error" role="alert">${error.message}</p></main>`, root);
+}

@@ -1,0 +1,184 @@
+// A recording on the page: from the file to the corrected notes.
+import { decode, toWav, MODEL_RATE_HZ } from "./audio.js";
+import { NO_EDITS, bare, corrected, received, withChange, without } from "./notes.js";
+
+export class Recording {
+  // reading -> sending -> queued -> working -> done, or failed
+  status = "reading";
+  error = "";
+  warnings = [];
+  place = 0;
+  seconds = 0;
+  duration = 0;
+  samples = null; // 16 kHz mono
+  sound = null; // AudioBuffer
+  thresholds = null; // those in use; null where the model has none
+  defaults = null;
+  #decoded = [];
+  #candidates = [];
+  #edits = NO_EDITS;
+  #past = [];
+  #future = [];
+  #job = null;
+  #closed = false;
+  #usual = null; // thresholds of an engine that names none for a recording
+  #decoding = null;
+  #written = []; // the notes as engines take them ...
+  #writtenFor = null; // ... made of these
+
+  constructor(file, model, changed) {
+    this.file = file;
+    this.name = file.name;
+    this.model = model;
+    this.changed = () => {
+      if (!this.#closed) changed(this);
+    };
+    this.notes = [];
+    this.candidates = [];
+  }
+
+  #apply() {
+    this.notes = corrected(this.#decoded, this.#edits);
+    this.candidates = without(this.#candidates, this.#edits.added);
+    this.changed();
+  }
+
+  #become(status) {
+    this.status = status;
+    this.changed();
+  }
+
+  // Reads the file and gives it to the engine. Never throws: it fails as a status.
+  async start(engine, listeningRateHz) {
+    if (this.#closed) return;
+    try {
+      const { limits, defaults } = engine.info();
+      const { maxMb, maxMinutes } = limits;
+      this.#usual = defaults ?? null;
+      if (this.file.size > maxMb * 1e6)
+        throw new Error(`${this.name} is larger than ${maxMb} MB`);
+      let wav = this.file;
+      try {
+        const { samples, sound } = await decode(this.file, listeningRateHz);
+        this.samples = samples;
+        this.sound = sound;
+        this.duration = samples.length / MODEL_RATE_HZ;
+        wav = toWav(samples, MODEL_RATE_HZ);
+      } catch (error) {
+        if (!(error instanceof DOMException)) throw error;
+        // Perhaps the engine knows more formats than the browser.
+      }
+      if (this.duration > maxMinutes * 60)
+        throw new Error(`${this.name} is longer than ${maxMinutes} minutes`);
+      if (this.#closed) return;
+      this.#become("sending");
+      const asked = { wav, samples: this.samples, name: this.name };
+      const options = { model: this.model };
+      const job = await engine.transcribe({ ...asked, options }, (event) =>
+        this.#heard(event),
+      );
+      this.#job = job;
+      if (this.#closed) await job.close();
+    } catch (error) {
+      this.#fail(error.message);
+    }
+  }
+
+  #fail(message) {
+    this.error = message;
+    this.#become("failed");
+  }
+
+  #heard(event) {
+    if (event.type === "queued") {
+      this.place = event.place;
+      this.#become("queued");
+    } else if (event.type === "progress") {
+      this.seconds = event.seconds;
+      this.duration ||= event.duration ?? 0;
+      this.#become("working");
+    } else if (event.type === "notes") {
+      const known = new Set(this.#decoded.map(({ id }) => id));
+      const arrived = received(event.notes).filter(({ id }) => !known.has(id));
+      this.#decoded = [...this.#decoded, ...arrived];
+      this.#apply();
+    } else if (event.type === "done") {
+      this.#decoded = received(event.notes);
+      this.#candidates = received(event.candidates);
+      this.defaults = "defaults" in event ? event.defaults : this.#usual;
+      this.thresholds = this.defaults && { ...this.defaults };
+      this.warnings = event.warnings ?? [];
+      this.status = "done";
+      this.#apply();
+    } else if (event.type === "error") this.#fail(event.message);
+  }
+
+  // Decodes anew with some thresholds changed. While one decoding runs, only the newest
+  // wish waits.
+  async choose(changes) {
+    this.thresholds = { ...this.thresholds, ...changes };
+    this.changed();
+    if (this.#decoding) return;
+    try {
+      while (this.#decoding !== this.thresholds) {
+        this.#decoding = this.thresholds;
+        const { notes, candidates } = await this.#job.decode(this.#decoding);
+        this.#decoded = received(notes);
+        this.#candidates = received(candidates);
+        this.#apply();
+      }
+      this.error = "";
+    } catch (error) {
+      this.error = error.message;
+    }
+    this.#decoding = null;
+    this.changed();
+  }
+
+  // Puts notes (without ids) in the place of others. Returns the new ones.
+  edit(replaced, put) {
+    const before = new Set(this.#edits.added);
+    this.#past.push(this.#edits);
+    this.#future = [];
+    this.#edits = withChange(this.#edits, replaced, put);
+    this.#apply();
+    return this.#edits.added.filter((note) => !before.has(note));
+  }
+
+  get canUndo() {
+    return this.#past.length > 0;
+  }
+
+  get canRedo() {
+    return this.#future.length > 0;
+  }
+
+  undo() {
+    this.#step(this.#past, this.#future);
+  }
+
+  redo() {
+    this.#step(this.#future, this.#past);
+  }
+
+  #step(from, to) {
+    if (from.length === 0) return;
+    to.push(this.#edits);
+    this.#edits = from.pop();
+    this.#apply();
+  }
+
+  // Returns a file in one of the engine's formats.
+  async result(format) {
+    if (this.#writtenFor !== this.notes) {
+      this.#written = this.notes.map(bare);
+      this.#writtenFor = this.notes;
+    }
+    return this.#job.result(format, this.#written);
+  }
+
+  async close() {
+    this.#closed = true;
+    await this.#job?.close();
+  }
+}
