@@ -50,6 +50,7 @@ HEAVY = "tensorflow seqio gin t5x note_seq torch optax orbax tensorstore tensorb
         ("mt3x.evaluation.transcriptions", HEAVY + " jax"),
         ("mt3x.inference.transcriber", HEAVY + " apache_beam matplotlib"),
         ("mt3x.cli.transcribe", HEAVY + " jax"),
+        ("mt3x.cli.serve", HEAVY + " jax starlette uvicorn"),
         (
             "mt3x.training.train",
             "tensorflow gin torch soundfile soxr mido mir_eval matplotlib",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mt3x.models.hppnet import SIZES, HPPNetConfig
-from mt3x.models.weights_file import first_line
+from mt3x.models.orbax_items import first_line
 
 # Far above what a model of HPPNet's kind and its optimizer need: files of strangers are
 # to be refused before they take memory or time.

@@ -22,14 +22,16 @@ import numpy as np
 from mt3x.files import write_whole
 from mt3x.models import batch_norm
 from mt3x.models.objectives import TokensConfig
-from mt3x.models.seq2seq import Seq2SeqConfig
-from mt3x.models.weights_file import (
-    check_finite,
+from mt3x.models.orbax_items import (
     check_unpacked,
-    flatten,
     num_bytes,
     read_object,
     restore_arrays,
+)
+from mt3x.models.seq2seq import Seq2SeqConfig
+from mt3x.models.weights_file import (
+    check_finite,
+    flatten,
     storable,
     unflatten,
 )

@@ -13,13 +13,10 @@ single sample gives an empty array; what that means is the caller's decision.
 import contextlib
 import errno
 import io
-import itertools
 import os
 import stat
 import sys
-import warnings
-from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,16 +26,16 @@ import soundfile
 import soxr
 
 from mt3x.files import write_whole
-from mt3x.music.containers import (
-    CHUNKED,
-    MANY_BYTES,
-    Part,
-    next_flac,
-    rest_of,
-    sound_parts,
-    unread,
-    without_length,
+from mt3x.music.audio_decoders import (
+    UNKNOWN_LENGTH,
+    SoundReader,
+    av_duration_s,
+    decoded,
+    named_errors,
+    open_av,
+    short_reason,
 )
+from mt3x.music.containers import sound_parts
 from mt3x.music.samples import Mixer, as_samples, check_rate, is_samples, resample
 
 __all__ = [
@@ -55,18 +52,6 @@ __all__ = [
 ]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
-
-READ_FRAMES = 1 << 13
-"""Samples of all channels together that are decoded at a time.
-
-A block at whose end the file is cut off is lost.
-"""
-
-_UNKNOWN_LENGTH = 1 << 40
-"""More frames than this stand for a header that does not tell."""
-
-_FEW_BYTES = 1 << 11
-"""Fewer after the end of the sound are not looked at."""
 
 
 class AudioInfo(NamedTuple):
@@ -219,13 +204,13 @@ def audio_info(source: Source) -> AudioInfo:
     with _opened(source) as (name, file):
         parts = sound_parts(file, lambda text: None)
         try:
-            sounds = [_Sound(part) for part in parts]
+            sounds = [SoundReader(part) for part in parts]
         except soundfile.LibsndfileError:
-            with _open_av(name, file) as container, _named_errors(name):
+            with open_av(name, file) as container, named_errors(name):
                 stream = container.streams.audio[0]
-                duration_s = _av_duration_s(container)
+                duration_s = av_duration_s(container)
                 return AudioInfo(duration_s, stream.rate, stream.channels)
-        known = all(0 <= sound.frames < _UNKNOWN_LENGTH for sound in sounds)
+        known = all(0 <= sound.frames < UNKNOWN_LENGTH for sound in sounds)
         duration_s = sum(sound.frames / sound.samplerate for sound in sounds)
         first = sounds[0]
         info = AudioInfo(
@@ -299,7 +284,7 @@ def open_sound(
         ) as sound:
             yield sound
     except soundfile.LibsndfileError as error:
-        reason = f"the disk is full or has another fault ({_reason(error)})"
+        reason = f"the disk is full or has another fault ({short_reason(error)})"
         raise OSError(errno.EIO, reason) from error
 
 
@@ -338,199 +323,8 @@ def _mono(source: Source, start_s: float) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (rate, mean of the channels) of each decoded block, all finite."""
     with _opened(source) as (name, file):
         mixer = Mixer(name, start_s)
-        for rate_hz, samples_SxC in _decoded(name, file, start_s):
+        for rate_hz, samples_SxC in decoded(name, file, start_s):
             yield rate_hz, mixer(samples_SxC, check_rate(rate_hz, name))
-
-
-class _Sound(soundfile.SoundFile):
-    """A sound file that is read on and on.
-
-    soundfile seeks after each read, and reads no more than the header tells of, unless
-    it takes the file for one that cannot seek.
-    """
-
-    def __init__(self, file: Part) -> None:
-        """Open a file, at its beginning."""
-        file.seek(0)
-        super().__init__(file)  # pyright: ignore[reportArgumentType]
-
-    def seekable(self) -> bool:
-        return False
-
-    def blocks_SxC(self) -> Iterator[np.ndarray]:
-        """Yield consecutive blocks of samples to the end."""
-        size, left = max(READ_FRAMES // self.channels, 1), self.frames - self.tell()
-        while left > 0:
-            # No more than there is: decoders stumble over what follows.
-            frames = min(size, left)
-            block_SxC = self.read(frames=frames, dtype="float32", always_2d=True)
-            left = left - frames if len(block_SxC) == frames else 0
-            if len(block_SxC):
-                yield block_SxC
-
-
-Blocks = Generator[tuple[int, np.ndarray], None, Any]
-"""Rate and samples_SxC of consecutive blocks."""
-
-
-def _decoded(name: str, file: Any, start_s: float) -> Blocks:
-    """Yield the blocks of a file, by libsndfile or else PyAV."""
-    said: list[str] = []
-    parts = deque(sound_parts(file, said.append))
-    for number in itertools.count():
-        if not parts:
-            return
-        part = parts.popleft()
-        try:
-            sound = _Sound(part)
-        except soundfile.LibsndfileError as error:
-            if not number:
-                yield from _decoded_by_av(name, file, start_s)
-                return
-            _warn(name, f"has a part that is not read: {_reason(error)}")
-            continue
-        while said:
-            _warn(name, said.pop())
-        with sound, _named_errors(name):
-            skipped = min(round(start_s * sound.samplerate), sound.frames)
-            if skipped > 0:
-                sound.seek(skipped)
-                start_s -= skipped / sound.samplerate
-            follower = yield from _all_blocks(name, part, sound, skipped)
-        if follower is not None:
-            parts.appendleft(follower)
-
-
-def _all_blocks(name: str, file: Part, sound: _Sound, skipped: int) -> Blocks:
-    """Yield a sound file's blocks, and those after the end that its header tells of.
-
-    Returns the sound file that follows, if there is one.
-    """
-    num_frames, follower = skipped, None
-    try:
-        for block_SxC in sound.blocks_SxC():
-            num_frames += len(block_SxC)
-            yield sound.samplerate, block_SxC
-        end = file.tell()
-    except soundfile.LibsndfileError:
-        # In the middle it is damage; at the end the file is cut off.
-        end = file.tell()
-        follower = next_flac(file, end)
-        if end < file.size and follower is None:
-            raise
-        if sound.frames >= _UNKNOWN_LENGTH and follower is None:
-            _warn(name, "is cut off; what there is is read")
-    if num_frames < sound.frames < _UNKNOWN_LENGTH:
-        part = num_frames / sound.frames
-        _warn(
-            name,
-            f"is cut off or damaged: {part:.1%} of what its header says is there; only "
-            "that is read",
-        )
-        return follower
-    if sound.format in CHUNKED or rest_of(file, end) < _FEW_BYTES:
-        return follower
-    if (follower := follower or next_flac(file, end)) is not None:
-        return follower
-    if (unlimited := without_length(file)) is not None:
-        yield from _blocks_from(unlimited, num_frames)
-        end = max(end, file.tell())
-    if (rest := rest_of(file, end)) > MANY_BYTES:
-        _warn(name, unread(rest))
-    return None
-
-
-def _blocks_from(file: Part, start_frames: int) -> Blocks:
-    """Yield a sound file's blocks from a sample on, until no more can be decoded."""
-    with contextlib.suppress(soundfile.LibsndfileError), _Sound(file) as sound:
-        for block_SxC in sound.blocks_SxC():
-            if len(block_SxC) > start_frames:
-                yield sound.samplerate, block_SxC[start_frames:]
-            start_frames = max(start_frames - len(block_SxC), 0)
-
-
-def _warn(name: str, text: str) -> None:
-    warnings.warn(f"{name} {text}", stacklevel=2)
-
-
-def _decoded_by_av(name: str, file: Any, start_s: float) -> Blocks:
-    with _open_av(name, file) as container, _named_errors(name):
-        import av.error
-
-        if start_s > 0:
-            container.seek(int(start_s * 1e6))  # in microseconds
-        to_float, form, done_s = None, None, start_s
-        for frame in container.decode(audio=0):
-            # A stream may change on the way.
-            if to_float is None or form != (frame.sample_rate, frame.layout.name):
-                to_float = av.AudioResampler(format="fltp")
-                form = frame.sample_rate, frame.layout.name
-            for part in to_float.resample(frame):
-                done_s += part.samples / part.sample_rate
-                yield part.sample_rate, part.to_ndarray().T
-        said_s = _av_duration_s(container)
-        if said_s is not None and done_s < 0.97 * said_s - 0.5:
-            _warn(
-                name,
-                f"is cut off or damaged: {done_s / said_s:.1%} of what its header says "
-                "is there; only that is read",
-            )
-
-
-def _av_duration_s(container: Any) -> float | None:
-    stream = container.streams.audio[0]
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration and container.duration / 1e6  # in microseconds
-
-
-@contextlib.contextmanager
-def _open_av(name: str, file: Any) -> Iterator[Any]:
-    try:
-        import av.error
-    except ImportError as error:
-        raise ValueError(
-            f"{name}: not a sound file that libsndfile can read; if it is another "
-            "audio format (M4A, AAC, WMA, video), run pip install 'mt3x[av]'"
-        ) from error
-    # A part can seek wherever a damaged file sends it.
-    part = Part(file, 0, file.seek(0, io.SEEK_END))
-    part.name = name
-    try:
-        # Lists of files and of streams are formats, too: what they name is not opened.
-        container = av.open(part, options={"protocol_whitelist": "none"})
-    except (av.error.FFmpegError, ValueError) as error:
-        raise ValueError(
-            f"{name}: not a readable audio file ({_reason(error)}); "
-            "check it or convert it to WAV"
-        ) from error
-    with container:
-        if not container.streams.audio:
-            raise ValueError(f"{name}: has no audio track; give a sound file")
-        if container.streams.audio[0].codec_context is None:
-            raise ValueError(
-                f"{name}: PyAV has no decoder for its sound; convert it to WAV"
-            )
-        yield container
-
-
-@contextlib.contextmanager
-def _named_errors(name: str) -> Iterator[None]:
-    """Turn a decoder's errors into a ValueError that names the file."""
-    decoder_errors: tuple[type[Exception], ...] = (soundfile.LibsndfileError,)
-    if "av.error" in sys.modules:
-        decoder_errors += (sys.modules["av.error"].FFmpegError,)
-    try:
-        yield
-    except decoder_errors as error:
-        raise ValueError(
-            f"{name}: damaged audio ({_reason(error)}); copy or convert it again"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None)
-    return " ".join((text or str(error) or type(error).__name__).split()).rstrip(".")
 
 
 @contextlib.contextmanager

@@ -82,14 +82,17 @@ class BandDecoder:
         num_new = self._notes.num_done - begin
         cells_TxPxC = self._waiting_TxPxC[:num_new]
         self._waiting_TxPxC = self._waiting_TxPxC[num_new:].copy()
-        # Sums of all frames before each one.
-        before_TxPxC = np.zeros((num_new + 1, *cells_TxPxC.shape[1:]))
-        np.cumsum(cells_TxPxC, axis=0, out=before_TxPxC[1:])
+        sounding_N, sounding_first_N = self._notes.sounding()
+        # Sums of all frames before each one, of the keys that have notes.
+        key_K = np.union1d(found.pitch - LOWEST_PITCH, sounding_N)
+        before_TxKxC = np.zeros((num_new + 1, len(key_K), cells_TxPxC.shape[2]))
+        np.cumsum(cells_TxPxC[:, key_K], axis=0, out=before_TxKxC[1:])
 
         def sums(key_N, first_N, end_N) -> np.ndarray:
             end_N = np.minimum(end_N, first_N + MAX_FRAMES)
             first, end = (np.clip(x - begin, 0, num_new) for x in (first_N, end_N))
-            new_NxC = before_TxPxC[end, key_N] - before_TxPxC[first, key_N]
+            k_N = np.searchsorted(key_K, key_N)
+            new_NxC = before_TxKxC[end, k_N] - before_TxKxC[first, k_N]
             return new_NxC + (first_N < begin)[:, None] * self._begun_PxC[key_N]
 
         key_N = found.pitch - LOWEST_PITCH
@@ -97,9 +100,8 @@ class BandDecoder:
         self._sums.append(
             sums(key_N, found.first_frame, found.end_frame).astype(np.float32)
         )
-        key_N, first_N = self._notes.sounding()
-        begun_PxC = np.zeros_like(before_TxPxC[0])
-        begun_PxC[key_N] = sums(key_N, first_N, self._notes.num_done)
+        begun_PxC = np.zeros(cells_TxPxC.shape[1:])
+        begun_PxC[sounding_N] = sums(sounding_N, sounding_first_N, self._notes.num_done)
         self._begun_PxC = begun_PxC
 
 

@@ -23,7 +23,7 @@ from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
-from mt3x.serve.models import Models
+from mt3x.serve.models import AUTO, Models
 from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,
@@ -104,6 +104,8 @@ class Api:
     async def create(self, request: Request) -> Response:
         """Take a recording."""
         model = request.query_params.get("model", self._models.usual)
+        if model == AUTO and AUTO not in self._models.names:
+            model = self._models.usual
         if model not in self._models.names:
             names = ", ".join(self._models.names)
             raise HTTPException(400, f"there is no such model: choose one of {names}")
@@ -126,7 +128,7 @@ class Api:
                 {"Retry-After": "60"},
             ) from error
         except RecordingError as error:
-            raise HTTPException(415, str(error)) from error
+            raise HTTPException(error.status, str(error)) from error
         return OneLine({"id": job.id, "place": self.jobs.place(job)}, 202)
 
     async def events(self, request: Request) -> Response:
@@ -137,7 +139,7 @@ class Api:
         if job.has_ended and not job.events_after(number):
             return Response(status_code=204)  # browsers stop asking
         return StreamingResponse(
-            _event_stream(job, number), media_type="text/event-stream"
+            event_stream(job, number), media_type="text/event-stream"
         )
 
     async def decode(self, request: Request) -> Response:
@@ -209,11 +211,13 @@ class Api:
             raise HTTPException(404, "the job was removed meanwhile") from error
 
 
-async def _event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
+async def event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
     while True:
-        for event in job.events_after(number):
-            yield event.encode()
-            number = event.number
+        # More may come while these are sent.
+        while events := job.events_after(number):
+            for event in events:
+                yield event.encode()
+                number = event.number
         job.use()
         if job.has_ended:
             return

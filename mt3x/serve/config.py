@@ -34,7 +34,7 @@ class ServerConfig:
             max_minutes=(0.01, 100_000),
             max_mb=(0.001, 100_000),
             jobs=(1, 1000),
-            keep_s=(1, 1e7),
+            keep_s=(0.01, 1e7),
         )
         if not self.is_local and self.token is None:
             raise ValueError(

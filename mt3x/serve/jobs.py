@@ -171,7 +171,7 @@ class Jobs:
         was_running = job.state == "running"
         job.state = "removed"
         job.cancelled.set()
-        job.wake()
+        job.tell("error", {"message": "the recording was removed"})
         self._tell_places()
         if not was_running:  # or else the worker does it
             _remove(job.recording.folder)

@@ -23,14 +23,12 @@ MEDIA_TYPES = {
 
 def result_formats() -> Mapping[str, str]:
     """Return the endings of the files that there are, and their formats' names."""
-    found = {
-        format.suffix.rpartition(".")[2]: name
-        for name, format in FORMATS.items()
-        if name != "rolls"
+    has_pictures = find_spec("matplotlib") is not None
+    return {
+        form.suffix.rpartition(".")[2]: name
+        for name, form in FORMATS.items()
+        if name != "rolls" and (has_pictures or not name.endswith("plot"))
     }
-    if find_spec("matplotlib") is None:
-        del found["png"]
-    return found
 
 
 def write_result(

@@ -1,9 +1,11 @@
 """A server in this process, until it is interrupted."""
 
+import asyncio
 import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -15,6 +17,8 @@ from mt3x.serve.models import Models
 
 # So many connections at once; further ones are told to come back.
 MAX_CONNECTIONS = 200
+# How long a connection may go on when the server stops.
+GRACE_S = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -32,7 +36,15 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._jobs.end_streams()
+        asyncio.get_running_loop().call_later(GRACE_S, self._cut)
         await super().shutdown(sockets)
+
+    def _cut(self) -> None:
+        """Leave those who still send or fetch."""
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
 
 
 def serve(
@@ -61,7 +73,7 @@ def serve(
             proxy_headers=False,
             ws="none",
             limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=10,
         )
         address = _address(config, listener.getsockname()[1])
         _Server(options, jobs, lambda: on_ready(address)).run([listener])

@@ -28,6 +28,10 @@ class Cancelled(Exception):
 class RecordingError(ValueError):
     """What is wrong with a recording, in one line for whoever sent it."""
 
+    def __init__(self, message: str, status: int = 415) -> None:
+        super().__init__(message)
+        self.status = status  # of HTTP
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -162,5 +166,6 @@ def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
 def _too_long(recording: Recording, config: ServerConfig) -> RecordingError:
     return RecordingError(
         f"{recording.title} is longer than {config.max_minutes:g} minutes: cut it, or "
-        "start the server with a larger --max-minutes"
+        "start the server with a larger --max-minutes",
+        status=413,
     )

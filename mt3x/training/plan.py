@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.objectives import ModelConfig, make_objective
-from mt3x.models.weights_file import first_line
+from mt3x.models.orbax_items import first_line
 from mt3x.training import partitioning
 from mt3x.training.step import make_sharded_step
 from mt3x.training.throughput import matmul_flops, peak_flops

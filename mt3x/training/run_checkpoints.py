@@ -18,7 +18,8 @@ from typing import Any
 
 from mt3x.files import from_json
 from mt3x.models import checksums
-from mt3x.models.weights_file import Source, first_line, hush_closed_loops
+from mt3x.models.orbax_items import first_line, hush_closed_loops
+from mt3x.models.weights_file import Source
 from mt3x.training import processes
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mt3x.files import locked, write_whole
-from mt3x.models.weights_file import flatten, read_object
+from mt3x.models.orbax_items import read_object
+from mt3x.models.weights_file import flatten
 from mt3x.training.run_log import RunLog, read_curve
 
 if TYPE_CHECKING:

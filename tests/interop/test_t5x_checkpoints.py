@@ -23,7 +23,7 @@ from mt3x.interop.t5x_checkpoints import (
     write_config,
     write_t5x,
 )
-from mt3x.models import weights_file
+from mt3x.models import orbax_items, weights_file
 from mt3x.models.objectives import TokensConfig, TokensObjective, config_from_dict
 from mt3x.models.seq2seq import SIZES, Seq2Seq, Seq2SeqConfig
 
@@ -259,8 +259,8 @@ def test_a_damaged_config_is_told_by_its_file(tmp_path, text):
 
 
 def test_arrays_that_unpack_to_far_more_than_their_files(folder, monkeypatch):
-    monkeypatch.setattr(weights_file, "_UNPACKED_BYTES", 0)
-    monkeypatch.setattr(weights_file, "_UNPACKED_RATIO", 0.001)
+    monkeypatch.setattr(orbax_items, "_UNPACKED_BYTES", 0)
+    monkeypatch.setattr(orbax_items, "_UNPACKED_RATIO", 0.001)
     with pytest.raises(ValueError, match=r"checkpoint_4321: its arrays would take"):
         read_t5x(folder)
 

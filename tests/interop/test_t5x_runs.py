@@ -22,7 +22,7 @@ from tiny_models import SMALL, assert_params_equal, random_params
 from mt3x import config
 from mt3x.cli import import_
 from mt3x.interop.t5x_checkpoints import read_t5x, write_t5x
-from mt3x.models import batch_norm, weights_file
+from mt3x.models import batch_norm, orbax_items, weights_file
 from mt3x.models.features import LogMelConfig
 from mt3x.models.objectives import TokensConfig, config_from_dict
 from mt3x.models.seq2seq import Seq2SeqConfig
@@ -217,7 +217,7 @@ def runs(tmp_path_factory):
 
 def state_of(checkpoint):
     """All of it: parameters, running statistics, Adafactor's averages and the step."""
-    return weights_file.flatten(weights_file.restore_arrays(checkpoint / "state"))
+    return weights_file.flatten(orbax_items.restore_arrays(checkpoint / "state"))
 
 
 def test_killed_and_resumed(runs):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_objective import ToyBatches, ToyConfig
 
-from mt3x.models import batch_norm, weights_file
+from mt3x.models import batch_norm, orbax_items
 from mt3x.models.losses import LossSums
 from mt3x.models.stem import CNN
 from mt3x.training.optimizers import OptimizerConfig
@@ -118,7 +118,7 @@ def test_resumed_run_has_the_same_losses_and_statistics(tmp_path):
     whole, parts = (
         (
             [row["loss"] for row in read_curve(folder / "learning_curve.csv")],
-            weights_file.restore_arrays(folder / "checkpoints" / "4" / "weights"),
+            orbax_items.restore_arrays(folder / "checkpoints" / "4" / "weights"),
         )
         for folder in (tmp_path / "whole", tmp_path / "parts")
     )

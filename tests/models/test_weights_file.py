@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toy_objective import ToyBatches, ToyObjective
 
-from mt3x.models import weights_file
+from mt3x.models import orbax_items, weights_file
 from mt3x.training.run_checkpoints import RunCheckpoints
 from mt3x.training.train import TrainConfig, train
 
@@ -189,7 +189,7 @@ def test_run_folder_gives_the_best_step(run_dir):
     assert not np.array_equal(
         best.params["out"]["kernel"], newest.params["out"]["kernel"]
     )
-    both = weights_file.restore_arrays(run_dir / "checkpoints" / "3" / "weights")
+    both = orbax_items.restore_arrays(run_dir / "checkpoints" / "3" / "weights")
     np.testing.assert_array_equal(
         newest.params["out"]["kernel"], both["ema"]["out"]["kernel"]
     )
@@ -263,7 +263,7 @@ def test_arrays_that_unpack_to_far_more_than_their_files(tmp_path, monkeypatch):
     zeros = {"a": np.zeros(2**20, np.float32)}
     weights_file.save_checkpoint(tmp_path / "model", zeros, {})
     weights_file.load(tmp_path / "model")
-    monkeypatch.setattr(weights_file, "_UNPACKED_BYTES", 2**20)
+    monkeypatch.setattr(orbax_items, "_UNPACKED_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"model: damaged .*would take 0\.00419 GB"):
         weights_file.load(tmp_path / "model")
 

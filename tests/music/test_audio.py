@@ -103,6 +103,24 @@ def test_m4a_by_av(m4a, tmp_path):
     assert abs(info.duration_s - 2) < 0.05
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile a.wav\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=audio 0 RTP/AVP 0\n",
+    ],
+    ids=["files", "streams"],
+)
+def test_what_a_list_names_is_not_opened(text, tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").write_bytes(wav_bytes(sine()))
+    for read in (audio_info, load_audio):
+        with pytest.raises(ValueError, match="not a readable audio file"):
+            read(text.encode())
+
+
 def test_message_without_av(m4a, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.m4a").write_bytes(m4a)

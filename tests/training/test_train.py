@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from toy_objective import ToyBatches, ToyConfig, ToyObjective
 
-from mt3x.models import weights_file
+from mt3x.models import orbax_items, weights_file
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.run_log import RunLog, read_curve
 from mt3x.training.train import TrainConfig, train
@@ -92,7 +92,7 @@ def test_resume_after_a_kill_is_exact(tmp_path):
     for name in ("params", "ema"):
         whole, killed = (
             weights_file.flatten(
-                weights_file.restore_arrays(
+                orbax_items.restore_arrays(
                     tmp_path / run / "checkpoints" / "6" / "weights"
                 )[name]
             )
