@@ -36,6 +36,7 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
+    "onnx": ["onnx>=1.16"],
     "plot": ["matplotlib>=3.8"],
     "serve": ["starlette>=1.10", "uvicorn>=0.54"],
     "train": [
@@ -57,12 +58,14 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     *EXTRAS["data"],
+    *EXTRAS["onnx"],
     *EXTRAS["serve"],
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "httpx2>=2.16",  # for Starlette's test client
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "onnxruntime>=1.18",  # runs exported models
     "playwright>=1.50",
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",
