@@ -1,4 +1,4 @@
-// Notes as files: the same bytes as `Notes.to_midi`, `to_csv` and `to_json` write.
+// Notes as files: the bytes that `Notes.to_midi`, `to_csv` and `to_json` write.
 import { byOnset, rounded } from "./roll_decoder.js";
 
 const DRUM_CHANNEL = 9;
@@ -15,28 +15,45 @@ export const WRITERS = {
   json: { type: "application/json", write: toJson },
 };
 
-const FIELDS = ["onset_s", "offset_s", "pitch", "velocity", "program", "is_drum"];
+// Returns the columns of a table: names and texts; that of confidence only where one is
+// known. How seconds and truth are written differs.
+function rows(notes, seconds, truth, unknown) {
+  const isKnown = notes.some(({ confidence }) => confidence != null);
+  return [...notes].sort(byOnset).map((note) => ({
+    onset_s: seconds(note.onset),
+    offset_s: seconds(note.offset),
+    pitch: note.pitch,
+    velocity: note.velocity,
+    program: note.program,
+    is_drum: truth(note.drum),
+    ...(isKnown && {
+      confidence:
+        note.confidence == null ? unknown : asPython(note.confidence, 4),
+    }),
+  }));
+}
 
 function toCsv(notes) {
-  const lines = [...notes].sort(byOnset).map(({ onset, offset, ...note }) => {
-    const numbers = [note.pitch, note.velocity, note.program, note.drum ? 1 : 0];
-    return [onset.toFixed(6), offset.toFixed(6), ...numbers].join(",");
-  });
-  return [FIELDS.join(","), ...lines, ""].join("\n");
+  const found = rows(notes, (s) => s.toFixed(6), Number, "");
+  const head = found.length
+    ? Object.keys(found[0])
+    : ["onset_s", "offset_s", "pitch", "velocity", "program", "is_drum"];
+  const lines = [head, ...found.map(Object.values)].map((cells) => cells.join(","));
+  return `${lines.join("\n")}\n`;
 }
 
 function toJson(notes) {
-  const lines = [...notes].sort(byOnset).map(({ onset, offset, ...note }) => {
-    const times = [onset, offset].map(asPython);
-    const values = [...times, note.pitch, note.velocity, note.program, note.drum];
-    return `{${FIELDS.map((field, i) => `"${field}": ${values[i]}`).join(", ")}}`;
+  const found = rows(notes, (s) => asPython(s, 6), Boolean, "null");
+  const lines = found.map((row) => {
+    const members = Object.entries(row).map(([name, text]) => `"${name}": ${text}`);
+    return `{${members.join(", ")}}`;
   });
   return lines.length ? `{"notes": [\n${lines.join(",\n")}\n]}\n` : '{"notes": []}\n';
 }
 
-// Writes seconds with 6 decimals at most, whole ones and small ones as Python does.
-function asPython(seconds) {
-  const value = Number(seconds.toFixed(6));
+// Writes a number with so many decimals at most, whole and small ones as Python does.
+function asPython(number, digits) {
+  const value = Number(number.toFixed(digits));
   if (Number.isInteger(value)) return `${value}.0`;
   if (Math.abs(value) >= 1e-4) return String(value);
   return value.toExponential().replace(/e-(\d)$/, "e-0$1");
@@ -47,7 +64,8 @@ function toMidi(notes, programNames) {
   const parts = new Map();
   for (const note of [...notes].sort(byOnset)) {
     const key = note.drum ? 128 + note.program : note.program;
-    parts.set(key, [...(parts.get(key) ?? []), note]);
+    if (!parts.has(key)) parts.set(key, []);
+    parts.get(key).push(note);
   }
   const keys = [...parts.keys()].sort((a, b) => a - b);
   const tracks = keys.map((key, index) => {

@@ -100,9 +100,9 @@ function evenKeys(notes, config) {
   const pitches = [...new Set(notes.map(({ pitch }) => pitch))].sort((a, b) => a - b);
   const numKeys = pitches.length;
   const keys = notes.map(({ pitch }) => pitches.indexOf(pitch));
-  const first = Math.min(...notes.slice(0, 1).map(({ onset }) => onset));
+  const first = notes[0].onset;
   const steps = notes.map(({ onset }) => Math.floor((onset - first) / STEP_S));
-  const numSteps = Math.max(0, steps.at(-1)) + 1;
+  const numSteps = steps.at(-1) + 1;
 
   // Counts and sums of velocities on a grid, smoothed over time.
   const counts = new Float64Array(numSteps * numKeys);

@@ -59,6 +59,7 @@ function transcribe(id, samples, name) {
 }
 
 async function run(job, tell) {
+  if (job.isClosed) return;
   try {
     const duration = job.samples.length / transcriber.sampleRateHz;
     if (duration === 0) throw new Error(`${job.name} holds no sound`);

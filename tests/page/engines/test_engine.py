@@ -1,6 +1,7 @@
 """The browser engine's modules: what they compute is what Python computes."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -278,3 +279,23 @@ def test_files_are_those_of_python(run_node, notes):
     assert found["mid"] == notes.to_midi().hex()
     assert found["csv"] == notes.to_csv()
     assert found["json"] == notes.to_json()
+
+
+def test_tables_say_how_sure_the_model_is(run_node):
+    notes = as_objects(Notes([0.5, 1.0], [1.0, 2.0], [60, 62]))
+    notes[0]["confidence"], notes[1]["confidence"] = 0.75006, None
+    found = run_node(
+        """
+        import { WRITERS } from "./engines/note_files.js";
+        const write = (form) => WRITERS[form].write(values.notes, []);
+        console.log(JSON.stringify([write("csv"), write("json")]));
+        """,
+        notes=notes,
+    )
+    assert found[0].splitlines() == [
+        "onset_s,offset_s,pitch,velocity,program,is_drum,confidence",
+        "0.500000,1.000000,60,100,0,0,0.7501",
+        "1.000000,2.000000,62,100,0,0,",
+    ]
+    records = json.loads(found[1])["notes"]
+    assert [record["confidence"] for record in records] == [0.7501, None]
