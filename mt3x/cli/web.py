@@ -101,6 +101,7 @@ def _page_config(weights: Any, source: Path) -> dict[str, Any]:
         "kind": config.kind,
         "features": dataclasses.asdict(config.features),
         "decoding": dataclasses.asdict(config.decoding),
+        "time_pool": max(subnet.time_pool for subnet in config.model.subnets),
         "window": dataclasses.asdict(WindowConfig()),
         "program_names": list(PROGRAM_NAMES),
     }

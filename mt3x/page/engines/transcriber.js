@@ -1,7 +1,7 @@
 // Samples in, rolls and notes out, as mt3x/inference/audio_to_rolls.py has it. Knows no
 // browser: the network comes as a function.
 import { LogCqt } from "./log_cqt.js";
-import { leaveOutQuiet, Restorer, withNoise } from "./quiet.js";
+import { leaveOutQuiet, mapRolls, Restorer, withNoise } from "./quiet.js";
 import { candidateNotes, NUM_PITCHES, rollsToNotes } from "./roll_decoder.js";
 import { cutWindows, Stitcher } from "./windows.js";
 
@@ -20,7 +20,8 @@ export function defaults({ decoding }) {
 
 export class Transcriber {
   // config: {features, decoding, window}, the fields of `CQTConfig`,
-  //   `RollDecodingConfig` and `WindowConfig`.
+  //   `RollDecodingConfig` and `WindowConfig`, and time_pool, frames that the network
+  //   takes together.
   // noise: for what is silent (Int8Array).
   // predict: an async function from features (Float32Array TxF) and T to rolls, by name.
   constructor(config, noise, predict) {
@@ -59,9 +60,12 @@ export class Transcriber {
     }
     const heard = withNoise(samples, hop, numFrames, this.noise);
     const features = this.cqt.features(heard);
-    const numBins = this.config.features.num_bins;
-    // Padding was heard by the features only.
-    return this.predict(features.subarray(0, numFrames * numBins), numFrames);
+    const { features: { num_bins: numBins }, time_pool: pool } = this.config;
+    // Padding was heard by the features only, and fills the last group of frames where
+    // the network pools them.
+    const numGiven = Math.ceil(numFrames / pool) * pool;
+    const rolls = await this.predict(features.subarray(0, numGiven * numBins), numGiven);
+    return mapRolls(rolls, (roll) => roll.subarray(0, numFrames * NUM_PITCHES));
   }
 
   // Returns {notes, candidates} of rolls. choice: as `defaults`, or some of it.

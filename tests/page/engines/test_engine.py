@@ -39,6 +39,9 @@ def rolls(seed: int = 0, num_frames: int = 400) -> Rolls:
         name: np.clip(0.9 * part + rng.normal(0, 0.12, shape), 0, 1).astype(np.float32)
         for name, part in parts.items()
     }
+    # As high as the threshold of tests in float32 is no onset.
+    doubtful["onset"][100:103, 80] = 0, 0.55, 0
+    doubtful["frame"][100:103, 80] = 0
     return Rolls.from_names(doubtful, 50.0)
 
 
@@ -249,6 +252,40 @@ def test_noise_fills_what_is_silent_and_nothing_else(run_node):
     is_loud_S = samples_S != 0
     found_S = np.array(found, np.float32)
     np.testing.assert_array_equal(found_S[is_loud_S], samples_S[is_loud_S])
+
+
+@pytest.mark.parametrize(("time_pool", "given"), [(1, 45), (2, 46)])
+def test_samples_become_the_rolls_of_windows(run_node, time_pool, given):
+    samples_S = loudness_steps([0.1, 0.2, 0.1], 15 * HOP)
+    config = {
+        "features": dataclasses.asdict(CQTConfig()),
+        "window": dataclasses.asdict(WindowConfig(short_frames=(64,))),
+        "time_pool": time_pool,
+    }
+    found = run_node(
+        """
+        import { Transcriber } from "./engines/transcriber.js";
+        const given = [];
+        const predict = async (features, numFrames) => {
+          given.push(numFrames, features.length / 352);
+          return { onset: Float32Array.from({ length: 88 * numFrames }, (_, i) => i) };
+        };
+        const noise = new Int8Array(64 * 320);
+        const { config } = values;
+        const transcriber = new Transcriber(config, noise, predict);
+        const rows = [];
+        for (const loudness of [1, 1e-5]) {
+          const samples = floats("samples").map((sample) => sample * loudness);
+          for await (const { onset } of transcriber.rolls(samples)) rows.push(...onset);
+        }
+        console.log(JSON.stringify({ given, rows }));
+        """,
+        samples=samples_S,
+        config=config,
+    )
+    assert found["given"] == [given, given]
+    # Of what is silent the network is not asked.
+    assert found["rows"] == [*range(45 * 88), *[0] * 45 * 88]
 
 
 BAND = Notes(
