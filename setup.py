@@ -37,6 +37,7 @@ EXTRAS = {
         "tensorflow-datasets>=4.9",
     ],
     "live": ["python-rtmidi>=1.5", "sounddevice>=0.5"],
+    "onnx": ["onnx>=1.16"],
     "plot": ["matplotlib>=3.8"],
     "serve": ["starlette>=1.10", "uvicorn>=0.54", "websockets>=14"],
     "train": [
@@ -60,6 +61,7 @@ EXTRAS["dev"] = [
     *EXTRAS["av"],
     *EXTRAS["data"],
     *EXTRAS["watch"],
+    *EXTRAS["onnx"],
     *EXTRAS["serve"],
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "httpx2>=2.16",  # for Starlette's test client
@@ -70,6 +72,7 @@ EXTRAS["dev"] = [
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
     "nbclient>=0.10",
     "nbformat>=5.10",
+    "onnxruntime>=1.18",  # runs exported models
     "playwright>=1.50",
     "pre-commit>=4",
     "psutil>=5.9",

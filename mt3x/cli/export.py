@@ -9,7 +9,8 @@ import click
 
 @click.command(
     help="Write the best weights of a run folder (or of one step folder "
-    "RUN/checkpoints/STEP) to one .safetensors file with its config inside, or for T5X."
+    "RUN/checkpoints/STEP) to one .safetensors file with its config inside, or for "
+    "other programs."
 )
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
@@ -32,10 +33,11 @@ import click
 @click.option(
     "--format",
     "form",
-    type=click.Choice(("safetensors", "t5x")),
+    type=click.Choice(("safetensors", "onnx", "t5x")),
     default="safetensors",
     show_default=True,
-    help="t5x: OUT is a folder, and OUT/checkpoint_STEP in it what T5X begins with.",
+    help="onnx: a piano model's network, from log CQT to rolls. t5x: OUT is a folder, "
+    "and OUT/checkpoint_STEP in it what T5X begins with.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def command(
@@ -56,7 +58,7 @@ def command(
         name: _json_or_text(text)
         for name, text in _pairs(changes, "--decoding").items()
     }
-    if form == "safetensors":
+    if form != "t5x":
         check_writable(out, overwrite=overwrite)
     elif notes or changes:
         raise ValueError("--format t5x has no room for --note and --decoding")
@@ -92,9 +94,15 @@ def command(
             config = config_from_dict(config).to_dict()
         except ValueError as error:
             raise ValueError(f"--decoding: {error}") from error
-    weights_file.save_weights(
-        out, weights.params, config, metadata, overwrite=overwrite
-    )
+    if form == "onnx":
+        from mt3x.models import onnx_export
+
+        changed = weights_file.Weights(weights.params, config, metadata)
+        onnx_export.export(out, changed, run_dir, overwrite=overwrite)
+    else:
+        weights_file.save_weights(
+            out, weights.params, config, metadata, overwrite=overwrite
+        )
     click.echo(f"{out}: step {metadata.get('step', '?')} of {run_dir}", err=True)
 
 

@@ -44,15 +44,14 @@ def with_noise(samples_S: np.ndarray, hop_samples: int, num_frames: int) -> np.n
     level = float(np.abs(samples_S).max()) * 10 ** (NOISE_DB / 20)
     frames_TxS = samples_S.reshape(-1, hop_samples)
     quiet_T = np.sqrt(np.mean(np.square(frames_TxS), axis=1)) < level
-    noise_TxS = _noise(num_frames * hop_samples, len(samples_S)).reshape(
-        -1, hop_samples
-    )
+    noise_TxS = noise(num_frames * hop_samples, len(samples_S)).reshape(-1, hop_samples)
     filled_TxS = frames_TxS + np.float32(level) * noise_TxS * quiet_T[:, np.newaxis]
     return filled_TxS.reshape(-1)
 
 
 @functools.lru_cache(maxsize=4)
-def _noise(size: int, padded_size: int) -> np.ndarray:
+def noise(size: int, padded_size: int) -> np.ndarray:
+    """Return noise of variance 1, always the same; after `size` its mirror image."""
     noise_S = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
     return np.pad(noise_S, (0, padded_size - size), mode="reflect")
 

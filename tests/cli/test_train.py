@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from tiny_models import (
@@ -177,6 +178,21 @@ def test_export(run_dir, tmp_path):
     newest = tmp_path / "newest.safetensors"
     assert not invoke(export_command, run_dir / "checkpoints" / "2", newest).exit_code
     assert weights_file.load(newest).metadata["step"] == "2"
+
+
+def test_export_as_onnx(tmp_path):
+    trained = save_small_weights(tmp_path / "small.safetensors")
+    out = tmp_path / "w.onnx"
+    arguments = trained, out, "--format", "onnx", "--decoding", "latency_s=0.01"
+    assert invoke(export_command, *arguments, "--note", "by=me").exit_code == 0
+    properties = onnx.load(out).metadata_props
+    found = {each.key: json.loads(each.value) for each in properties}
+    assert found["metadata"] == {"by": "me"}
+    assert found["config"]["decoding"]["latency_s"] == 0.01
+    assert isinstance(invoke(export_command, *arguments).exception, FileExistsError)
+    band = save_small_weights(tmp_path / "band.safetensors", SMALL_BAND)
+    result = invoke(export_command, band, tmp_path / "b.onnx", "--format", "onnx")
+    assert "is a band model: give a piano model" in str(result.exception)
 
 
 def test_export_keeps_what_is_there(run_dir, tmp_path):

@@ -1,7 +1,8 @@
 // Writes the bundles of this folder and their manifest:
 //
 //     npm install --ignore-scripts esbuild@0.28.2 preact@11.2.0 htm@3.1.1 \
-//         fft.js@4.0.4 spessasynth_lib@4.3.14 spessasynth_core@4.3.22
+//         fft.js@4.0.4 spessasynth_lib@4.3.14 spessasynth_core@4.3.22 \
+//         onnxruntime-web@1.30.0
 //     node make_vendor.mjs
 //
 // Run it from the folder that holds node_modules. The page itself needs no build.
@@ -9,6 +10,7 @@ import { createHash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const modules = `${process.cwd()}/node_modules`;
@@ -50,18 +52,32 @@ for (const [file, { source }] of Object.entries(BUNDLES)) {
     legalComments: "none",
   });
 }
-// Without the last line, which names a source map that is not here.
-writeFileSync(
-  `${here}spessasynth_processor.js`,
-  readFileSync(
-    `${modules}/spessasynth_lib/dist/spessasynth_processor.min.js`,
-    "utf-8",
-  ).replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n"),
+// What is bundled already comes without its last line, which names a source map that is
+// not here.
+const BUNDLED = {
+  "spessasynth_processor.js": {
+    packages: SYNTHESIZER,
+    source: "spessasynth_lib/dist/spessasynth_processor.min.js",
+  },
+  "ort.js": {
+    packages: ["onnxruntime-web"],
+    source: "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
+  },
+};
+for (const [file, { source }] of Object.entries(BUNDLED)) {
+  const text = readFileSync(`${modules}/${source}`, "utf-8");
+  writeFileSync(here + file, text.replace(/\n\/\/# sourceMappingURL=.*\s*$/, "\n"));
+}
+// Only `mt3x web` needs it, and unpacks it.
+const wasm = readFileSync(
+  `${modules}/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm`,
 );
+writeFileSync(`${here}ort.wasm.gz`, gzipSync(wasm, { level: 9 }));
 
 const files = {
   ...BUNDLES,
-  "spessasynth_processor.js": { packages: SYNTHESIZER },
+  ...BUNDLED,
+  "ort.wasm.gz": { packages: ["onnxruntime-web"] },
 };
 const manifest = Object.entries(files).map(([file, { packages }]) => {
   const bytes = readFileSync(here + file);
@@ -69,6 +85,35 @@ const manifest = Object.entries(files).map(([file, { packages }]) => {
   return { file, sha256, bytes: bytes.length, packages: packages.map(described) };
 });
 writeFileSync(`${here}manifest.json`, `${JSON.stringify(manifest, null, 2)}\n`);
+
+// npm's package has no licence text; this is its repository's.
+const ORT_LICENSE = `onnxruntime-web
+
+MIT License
+
+Copyright (c) Microsoft Corporation
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+
+The notices of the software that it contains:
+https://github.com/microsoft/onnxruntime/blob/v1.30.0/ThirdPartyNotices.txt
+`;
 
 const names = [...new Set(Object.values(files).flatMap(({ packages }) => packages))];
 const texts = names.map((name) => {
@@ -79,6 +124,7 @@ const texts = names.map((name) => {
       if (error.code !== "ENOENT") throw error;
     }
   }
+  if (name === "onnxruntime-web") return ORT_LICENSE;
   // fft.js prints its licence in its README only.
   const readme = readFileSync(`${modules}/${name}/README.md`, "utf-8");
   return `${name}\n\n${readme.slice(readme.indexOf("LICENSE")).trim()}\n`;
