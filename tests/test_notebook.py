@@ -6,7 +6,6 @@ import http.server
 import io
 import os
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from programs import find_program
 from tiny_models import save_small_weights
 
 from mt3x import notebook
@@ -94,7 +94,7 @@ def test_record_in_colab_takes_what_the_browser_sends(colab):
 def test_record_in_a_browser(colab, folder, is_allowed):
     """Its microphone plays a file: a tone comes back as a WAV of the asked length."""
     playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("Chromium is not installed")
+    chromium = find_program("Chromium")
     tone_S = 0.5 * np.sin(2 * np.pi * 440 * np.arange(10 * 48000) / 48000)
     Path("tone.wav").write_bytes(wav_bytes(tone_S, 48000))
     flags = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]

@@ -5,11 +5,11 @@ import html
 import io
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
 import soundfile
+from programs import find_program
 
 from mt3x.music import player
 from mt3x.music.notes import Notes
@@ -98,7 +98,7 @@ def test_a_minute_is_small():
 def test_plays_in_a_browser(tmp_path):
     """Both sounds, in step with each other, and a roll that follows."""
     playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("Chromium is not installed")
+    chromium = find_program("Chromium")
     samples_S = np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
     page = tmp_path / "page.html"
     page.write_text("<!doctype html>" + player_html(NOTES, samples_S, SAMPLE_RATE_HZ))

@@ -1,8 +1,6 @@
 """A server, a browser and a microphone for the tests of the page."""
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from programs import find_program
 
 import mt3x
 from mt3x.music.audio import stream_audio
@@ -30,12 +29,6 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 ]
-
-
-def _missing(what):
-    if os.environ.get("MT3X_REQUIRE_CHROMIUM") == "1":
-        pytest.fail(f"{what}, and MT3X_REQUIRE_CHROMIUM=1 asks for it")
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +53,7 @@ def clip_notes(transcriber, clip_wav):
 @pytest.fixture(scope="session")
 def server():
     """The address of `mt3x serve`, which allows a minute and 3 MB."""
-    if not Path(shutil.which("chromium") or "").is_file():
-        _missing("there is no Chromium")
+    find_program("Chromium")
     command = ["-m", "mt3x", "serve", "--port", "0", "--model", "piano"]
     limits = ["--max-minutes", "1", "--max-mb", "3"]
     process = subprocess.Popen(
@@ -81,9 +73,7 @@ def server():
 def browser(clip_wav):
     """Chromium; its microphone hears the clip, once."""
     playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        _missing("there is no Chromium")
+    chromium = find_program("Chromium")
     microphone = f"--use-file-for-fake-audio-capture={clip_wav}%noloop"
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(

@@ -1,7 +1,6 @@
 """The page in a browser, from the recording to the corrected notes.
 
-Where there is no Chromium, these tests are skipped; MT3X_REQUIRE_CHROMIUM=1 fails
-instead. MT3X_PAGE_PICTURE=FILE writes the picture of the README.
+MT3X_PAGE_PICTURE=FILE writes the picture of the README.
 """
 
 import io

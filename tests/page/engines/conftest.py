@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from programs import find_program
 
 import mt3x.page
 from mt3x.cli import web
@@ -30,8 +31,7 @@ const values = JSON.parse(readFileSync("values.json", "utf-8"));
 @pytest.fixture(scope="session")
 def modules(tmp_path_factory) -> Path:
     """Return a folder with the engine's modules, as Node takes them."""
-    if shutil.which("node") is None:
-        pytest.skip("Node is not installed")
+    find_program("Node")
     folder = tmp_path_factory.mktemp("page")
     (folder / "package.json").write_text('{"type": "module"}')
     for name in ("engines", "vendor"):
