@@ -297,6 +297,7 @@ def test_not_audio(tmp_path, monkeypatch, name, has_av):
         (b"\x89PNG\r\n", "is a picture"),
         (NOT_AUDIO["header.ogg"], "damaged, cut off|not a readable audio file"),
     ],
+    ids=["midi", "html", "archive", "pdf", "picture", "cut off"],
 )
 def test_first_bytes_tell_what_a_file_is(tmp_path, monkeypatch, data, reason, has_av):
     if not has_av:
