@@ -1,7 +1,6 @@
 """The browser engine's modules: what they compute is what Python computes."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from mt3x.music.notes import Notes
 from mt3x.music.piano_postprocessing import PianoPostprocessing
 from mt3x.music.roll_decoder import RollDecodingConfig, rolls_to_notes
 from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig, Rolls, notes_to_rolls
+from mt3x.serve.notes_json import notes_to_json
 
 RATE_HZ, HOP = 16000, 320
 
@@ -43,21 +43,6 @@ def rolls(seed: int = 0, num_frames: int = 400) -> Rolls:
     doubtful["onset"][100:103, 80] = 0, 0.55, 0
     doubtful["frame"][100:103, 80] = 0
     return Rolls.from_names(doubtful, 50.0)
-
-
-def as_objects(notes: Notes) -> list[dict]:
-    """Return notes as the page has them."""
-    return [
-        {
-            "onset": onset,
-            "offset": offset,
-            "pitch": pitch,
-            "velocity": velocity,
-            "program": program,
-            "drum": is_drum,
-        }
-        for onset, offset, pitch, velocity, program, is_drum in notes._rows()
-    ]
 
 
 def assert_same(found: list[dict], notes: Notes) -> None:
@@ -295,6 +280,7 @@ BAND = Notes(
     [1, 90, 91, 64, 127, 100, 30],
     [0, 0, 0, 33, 0, 0, 0],
     [False, False, False, False, False, True, False],
+    [1.0, 0.75006, 0.5, 0.00001, np.nan, 0.0, 0.3],
 )
 MANY = Notes(np.arange(20) / 3, np.arange(20) / 3 + 0.2, [60] * 20, program=range(20))
 
@@ -310,29 +296,9 @@ def test_files_are_those_of_python(run_node, notes):
         const mid = Buffer.from(write("mid")).toString("hex");
         console.log(JSON.stringify({ mid, csv: write("csv"), json: write("json") }));
         """,
-        notes=as_objects(notes),
+        notes=notes_to_json(notes),
         names=list(PROGRAM_NAMES),
     )
     assert found["mid"] == notes.to_midi().hex()
     assert found["csv"] == notes.to_csv()
     assert found["json"] == notes.to_json()
-
-
-def test_tables_say_how_sure_the_model_is(run_node):
-    notes = as_objects(Notes([0.5, 1.0], [1.0, 2.0], [60, 62]))
-    notes[0]["confidence"], notes[1]["confidence"] = 0.75006, None
-    found = run_node(
-        """
-        import { WRITERS } from "./engines/note_files.js";
-        const write = (form) => WRITERS[form].write(values.notes, []);
-        console.log(JSON.stringify([write("csv"), write("json")]));
-        """,
-        notes=notes,
-    )
-    assert found[0].splitlines() == [
-        "onset_s,offset_s,pitch,velocity,program,is_drum,confidence",
-        "0.500000,1.000000,60,100,0,0,0.7501",
-        "1.000000,2.000000,62,100,0,0,",
-    ]
-    records = json.loads(found[1])["notes"]
-    assert [record["confidence"] for record in records] == [0.7501, None]
