@@ -28,11 +28,20 @@ def _saved(page, name):
     return Path(started.value.path()).read_bytes()
 
 
+def assert_same_notes(midi: bytes, notes: Notes) -> None:
+    """A MIDI file has these notes, as near as its ticks are."""
+    found = Notes.from_midi(midi)
+    np.testing.assert_array_equal(found.pitch, notes.pitch)
+    np.testing.assert_array_equal(found.velocity, notes.velocity)
+    np.testing.assert_allclose(found.onset_s, notes.onset_s, atol=1e-3)
+    np.testing.assert_allclose(found.offset_s, notes.offset_s, atol=1e-3)
+
+
 def test_gives_the_notes_of_transcribe(done, transcriber, clip_notes):
     assert done.count() == len(clip_notes) == 69
     midi = done.download("MIDI")
     assert midi.name == "clip.mid"
-    assert midi.data == clip_notes.to_midi(names=transcriber.instrument_names)
+    assert_same_notes(midi.data, clip_notes)
 
 
 def test_shows_the_example(open_page):
@@ -200,7 +209,7 @@ def test_edits_by_the_keyboard(done, clip_notes):
         page.keyboard.press("Control+z")
     done.wait_for_count(69)
     assert page.get_by_label("Undo", exact=True).is_disabled()
-    assert done.download("MIDI").data == clip_notes.to_midi(names={})
+    assert_same_notes(done.download("MIDI").data, clip_notes)
     page.keyboard.press("Control+Shift+Z")
     assert page.get_by_label("Undo", exact=True).is_enabled()
 
