@@ -1,10 +1,13 @@
 """All tests run on the CPU, with JAX's strict rules for mixed dtypes."""
 
+import functools
 import os
 import subprocess
 import sys
 
+import pytest
 from hypothesis import settings
+from programs import find_program
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
@@ -39,3 +42,12 @@ def pytest_configure(config):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session")
+def launch_chromium():
+    """Starts browsers; one Playwright serves all tests of a process."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = find_program("Chromium")
+    with playwright.sync_playwright() as started:
+        yield functools.partial(started.chromium.launch, executable_path=path)

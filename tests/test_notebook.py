@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from programs import find_program
 from tiny_models import save_small_weights
 
 from mt3x import notebook
@@ -91,18 +90,15 @@ def test_record_in_colab_takes_what_the_browser_sends(colab):
 
 
 @pytest.mark.parametrize("is_allowed", [True, False])
-def test_record_in_a_browser(colab, folder, is_allowed):
+def test_record_in_a_browser(launch_chromium, colab, folder, is_allowed):
     """Its microphone plays a file: a tone comes back as a WAV of the asked length."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = find_program("Chromium")
     tone_S = 0.5 * np.sin(2 * np.pi * 440 * np.arange(10 * 48000) / 48000)
     Path("tone.wav").write_bytes(wav_bytes(tone_S, 48000))
     flags = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
     flags += [f"--use-file-for-fake-audio-capture={folder / 'tone.wav'}"]
     if is_allowed:
         flags.append("--use-fake-ui-for-media-stream")
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=flags)
+    with launch_chromium(args=flags) as browser:
         page = browser.new_context().new_page()
         # Microphones are for secure pages, as those of this machine are.
         page.route("**/*", lambda route: route.fulfill(body="<body>"))
@@ -119,7 +115,6 @@ def test_record_in_a_browser(colab, folder, is_allowed):
         else:
             with pytest.raises(OSError, match="NotAllowedError"):
                 notebook.record(1.0)
-        browser.close()
 
 
 def test_record_elsewhere(monkeypatch):

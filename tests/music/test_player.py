@@ -7,9 +7,7 @@ import json
 import re
 
 import numpy as np
-import pytest
 import soundfile
-from programs import find_program
 
 from mt3x.music import player
 from mt3x.music.notes import Notes
@@ -95,18 +93,15 @@ def test_a_minute_is_small():
     assert len(notes._repr_html_()) < 800_000
 
 
-def test_plays_in_a_browser(tmp_path):
+def test_plays_in_a_browser(launch_chromium, tmp_path):
     """Both sounds, in step with each other, and a roll that follows."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = find_program("Chromium")
     samples_S = np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
     page = tmp_path / "page.html"
     page.write_text("<!doctype html>" + player_html(NOTES, samples_S, SAMPLE_RATE_HZ))
     flags = ["--no-sandbox", "--disable-gpu"]
     flags += ["--autoplay-policy=no-user-gesture-required"]
     said = []
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=chromium, args=flags)
+    with launch_chromium(args=flags) as browser:
         tab = browser.new_page()
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))

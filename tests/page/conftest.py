@@ -70,17 +70,11 @@ def server():
 
 
 @pytest.fixture(scope="session")
-def browser(clip_wav):
+def browser(launch_chromium, clip_wav):
     """Chromium; its microphone hears the clip, once."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = find_program("Chromium")
     microphone = f"--use-file-for-fake-audio-capture={clip_wav}%noloop"
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium, args=[*FLAGS, microphone]
-        )
+    with launch_chromium(args=[*FLAGS, microphone]) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import mido
@@ -87,7 +88,9 @@ def test_what_happens_while_events_are_sent_is_sent_too(tmp_path):
         job.state = "done"
         return [first, *[each async for each in stream]]
 
-    first, last = asyncio.run(listen())
+    # In a thread: Playwright's tests leave this one with an event loop.
+    with ThreadPoolExecutor(1) as threads:
+        first, last = threads.submit(lambda: asyncio.run(listen())).result()
     assert b"event: progress" in first and b"event: done" in last
 
 
@@ -331,9 +334,10 @@ def test_unknown_models_are_refused(client):
 
 
 def test_info_says_what_there_is(served):
-    with served(max_minutes=5, max_mb=7, jobs=3) as client:
+    with served(max_minutes=5, max_mb=7, jobs=3, microphones=4) as client:
         info = client.get("/api/info").json()
     limits = {"maxMinutes": 5, "maxMb": 7, "jobs": 3, "keepSeconds": 3600}
+    limits["microphones"] = 4
     assert info["limits"] == limits
     assert info["models"] == ["checkpoint"] and info["model"] == "checkpoint"
     assert {"mid", "csv", "json", "png", "wav"} <= set(info["formats"])
