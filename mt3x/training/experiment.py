@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mt3x.data.batches import BatchConfig, CorpusBatches
+from mt3x.data.beat_batches import BeatDataConfig
 from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
 from mt3x.data.stem_batches import MixConfig, StemBatches
@@ -308,11 +309,12 @@ class Experiment:
     """All that makes a run, except for the folder it runs in.
 
     A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a band
-    model on corpora of stems, a token model on a task of tokens (`TaskConfig`).
+    model on corpora of stems, a token model on a task of tokens (`TaskConfig`), a beat
+    model on pieces with beats (`BeatDataConfig`).
     """
 
     objective: ModelConfig = field(default_factory=PianoConfig)
-    data: DataConfig | TaskConfig = field(default_factory=DataConfig)
+    data: DataConfig | TaskConfig | BeatDataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
@@ -412,7 +414,11 @@ class Experiment:
                     raise FieldError(f"{name} has no settings")
             data = dict(config["data"])
             validation = data.pop("validation")
-            kind = TaskConfig if "task" in data else DataConfig
+            kind = DataConfig
+            if "task" in data:
+                kind = TaskConfig
+            elif "pieces" in data:
+                kind = BeatDataConfig
             return cls(
                 objective=config_from_dict(config["objective"]),
                 data=from_json(kind, data),
