@@ -76,7 +76,10 @@ def asap(folder: Path, part: str) -> Iterator[Piece]:
 
 
 def partitura_beats(notes: Notes) -> Beats:
-    """Return the beats of partitura's estimate, whose bars begin with the first beat."""
+    """Return the beats of partitura's estimate, whose bars begin with the first beat.
+
+    Where it finds none, they are even.
+    """
     from partitura.musicanalysis import estimate_time
 
     kinds = [("onset_sec", float), ("duration_sec", float), ("pitch", int)]
@@ -87,6 +90,8 @@ def partitura_beats(notes: Notes) -> Beats:
     found = estimate_time(array)
     per_bar = int(found["meter_numerator"])
     beat_s = np.unique(found["beats"])
+    if len(beat_s) < 2:
+        return Beats.from_bpm(120, notes.onset_s[0], notes.onset_s[-1])
     return Beats(beat_s, np.arange(len(beat_s)) % per_bar + 1, per_bar)
 
 

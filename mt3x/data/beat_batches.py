@@ -22,7 +22,7 @@ from mt3x.music.beat_frames import (
 __all__ = ["HELD_OUT", "BeatBatches", "BeatDataConfig", "is_held_out"]
 
 HELD_OUT = 22
-"""Of each file of pieces, every 22nd is for tests, and one in between for validation."""
+"""Of each file, every 22nd piece is for tests, and one in between for validation."""
 
 
 def is_held_out(index: int) -> bool:
@@ -42,9 +42,9 @@ class BeatDataConfig:
     pieces: tuple[str, ...] = ()
     # How often each is drawn from, relative to the others; None: all equally often.
     weights: tuple[float, ...] | None = None
-    batch_size: int = 16
+    batch_size: int = 8
     clip_frames: int = 1536  # even
-    # How often pieces of four beats a bar get drums, if there are pieces of drums alone.
+    # How often pieces in 4/4 get drums, where there are pieces of drums alone.
     drums_prob: float = 0.2
     seed: int = 0
     # Processes that make batches; 0: a thread of the training process does.
@@ -91,7 +91,7 @@ class BeatDataConfig:
     def validation_batches(
         self, objective: Any = None, corpus: str | os.PathLike[str] | None = None
     ) -> "BeatBatches":
-        """Return batches of the pieces that are for validation, in all runs the same."""
+        """Return batches of the pieces for validation, in all runs the same."""
         files = [read_pieces(path) for path in self.pieces]
         return BeatBatches(files, replace(self, seed=0), validation=True)
 

@@ -1,8 +1,8 @@
 """Pieces whose beats are known, in one file: what beat models are trained on."""
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mt3x.music.notes import Notes
 
 __all__ = ["BeatPiece", "read_pieces", "write_pieces"]
 
-_NOTES = tuple(field.name for field in fields(Notes))
+_NOTES = ("onset_s", "offset_s", "pitch", "velocity", "program", "is_drum")
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,13 @@ def read_pieces(path: str | os.PathLike[str]) -> list[BeatPiece]:
     try:
         with np.load(path) as file:
             found = {name: file[name] for name in file.files}
-        ends, beat_ends = np.cumsum(found["num_notes"]), np.cumsum(found["num_beats"])
-        notes = zip(*(np.split(found[f"notes/{n}"], ends[:-1]) for n in _NOTES))
-        times = np.split(found["time_s"], beat_ends[:-1])
-        positions = np.split(found["position"], beat_ends[:-1])
+        columns = _split(found, [f"notes/{name}" for name in _NOTES], "num_notes")
+        beats = _split(found, ["time_s", "position"], "num_beats")
+        meters = [(int(n), int(unit), bool(dot)) for n, unit, dot in found["meter"]]
         return [
-            BeatPiece(
-                str(name),
-                Notes(*columns),
-                Beats(time_s, position, int(per_bar), int(unit), bool(dotted)),
-                bool(is_score),
-            )
-            for name, is_score, (
-                per_bar,
-                unit,
-                dotted,
-            ), columns, time_s, position in zip(
-                found["name"],
-                found["is_score"],
-                found["meter"],
-                notes,
-                times,
-                positions,
+            BeatPiece(str(name), Notes(*notes), Beats(*beat, *meter), bool(is_score))
+            for name, is_score, notes, beat, meter in zip(
+                found["name"], found["is_score"], columns, beats, meters, strict=True
             )
         ]
     except (KeyError, ValueError) as error:
@@ -100,6 +85,14 @@ def read_pieces(path: str | os.PathLike[str]) -> list[BeatPiece]:
             f"{path}: not a file of pieces with beats ({error}); write one with "
             "`mt3x corpus beats`"
         ) from error
+
+
+def _split(
+    found: Mapping[str, np.ndarray], names: Sequence[str], counts: str
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the columns of each piece."""
+    ends = np.cumsum(found[counts])[:-1]
+    return zip(*(np.split(found[name], ends) for name in names), strict=True)
 
 
 def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -92,7 +92,8 @@ class BeatConfig:
 
     def summary(self) -> str:
         """Describe the model in a few words."""
-        return f"beat model of {self.model.width} channels in {self.model.num_blocks} blocks"
+        model = self.model
+        return f"beat model of {model.width} channels in {model.num_blocks} blocks"
 
     def batch_spec(
         self, batch_size: int, num_frames: int
@@ -137,7 +138,7 @@ class BeatNet(nn.Module):
         """Return logits_BxTx2; T must be even."""
         config = self.config
         batch, frames, _ = frames_BxTxF.shape
-        x_BxTxD = nn.gelu(nn.Dense(config.stem_width, name="stem")(frames_BxTxF))
+        x_BxTxD = nn.relu(nn.Dense(config.stem_width, name="stem")(frames_BxTxF))
         x_BxUxD = x_BxTxD.reshape(batch, frames // _FOLD, -1)
         x_BxUxD = nn.Dense(config.width, name="fold")(x_BxUxD)
         for index in range(config.num_blocks):
@@ -145,7 +146,7 @@ class BeatNet(nn.Module):
                 self, f"taps_{index}", x_BxUxD, config.kernel, 2**index
             )
             y_BxUxD = nn.LayerNorm(epsilon=1e-3, name=f"norm_{index}")(y_BxUxD)
-            y_BxUxD = nn.gelu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
+            y_BxUxD = nn.relu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
             y_BxUxD = nn.Dense(config.width, name=f"down_{index}")(y_BxUxD)
             y_BxUxD = nn.Dropout(config.dropout, broadcast_dims=(1,))(
                 y_BxUxD, deterministic=not train

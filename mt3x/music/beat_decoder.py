@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mt3x.music.beats import Beats, most_common_bar, read_meter
 from mt3x.music.beat_frames import BEAT_RATE_HZ
+from mt3x.music.beats import Beats, most_common_bar, read_meter
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 
@@ -175,7 +175,7 @@ def _refined(odds_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
 def _positions(
     odds_N: np.ndarray, bars: Mapping[int, float], meter_cost: float
 ) -> np.ndarray:
-    """Return the positions of beats in bars, by the log odds that each is a downbeat."""
+    """Return the positions of beats in bars, by the log odds of each as a downbeat."""
     states = [(length, at) for length in bars for at in range(1, length + 1)]
     number = {state: i for i, state in enumerate(states)}
     ends = np.array([number[length, length] for length in bars])

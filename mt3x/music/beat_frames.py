@@ -76,7 +76,7 @@ def notes_to_frames(
 
 
 def loudness(velocity: np.ndarray) -> np.ndarray:
-    """Return how loud notes are among others of a piece: 1 in the middle, 0.3 to 1.7."""
+    """Return how loud notes are among those of a piece: 1 as most are, 0.3 to 1.7."""
     if not len(velocity):
         return np.zeros(0)
     deviation = max(float(velocity.std()), _LEAST_DEVIATION)

@@ -6,6 +6,7 @@
   notation write it. Beats are those of the time signatures, dotted in 6/8 and the like.
 """
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -65,6 +66,8 @@ def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
 
 def read_scores(folder: Path, on_error: Callable[[str], object]) -> Iterator[BeatPiece]:
     """Yield the scores of a folder: MusicXML that partitura can read, and MIDI."""
+    if importlib.util.find_spec("partitura") is None:
+        raise ModuleNotFoundError("scores need partitura: pip install partitura")
     for path in find_files(folder, {".mxl", ".musicxml", ".mid"}):
         try:
             if path.suffix.lower() == ".mid":
