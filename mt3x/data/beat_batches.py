@@ -11,7 +11,6 @@ import numpy as np
 from mt3x.data.batches import Batch, rows_of
 from mt3x.data.beat_pieces import BeatPiece, read_pieces
 from mt3x.data.synthesis.rubato import perform_clip
-from mt3x.data.workers import in_workers
 from mt3x.music.beat_frames import (
     BEAT_RATE_HZ,
     beat_targets,
@@ -47,8 +46,6 @@ class BeatDataConfig:
     # How often pieces in 4/4 get drums, where there are pieces of drums alone.
     drums_prob: float = 0.2
     seed: int = 0
-    # Processes that make batches; 0: a thread of the training process does.
-    workers: int = 0
 
     def __post_init__(self) -> None:
         # Gin and JSON give lists.
@@ -96,14 +93,9 @@ class BeatDataConfig:
         return BeatBatches(files, replace(self, seed=0), validation=True)
 
     @contextmanager
-    def opened(self, objective: Any, shard: tuple[int, int]) -> Iterator[Any]:
-        """Yield the batches of `make_batches`, made by workers where there are some."""
-        batches = self.make_batches(objective, shard)
-        if not self.workers:
-            yield batches
-            return
-        with in_workers(batches, self.workers) as made:
-            yield made
+    def opened(self, objective: Any, shard: tuple[int, int]) -> Iterator["BeatBatches"]:
+        """Yield the batches of `make_batches`."""
+        yield self.make_batches(objective, shard)
 
 
 class BeatBatches:

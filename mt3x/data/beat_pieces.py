@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def write_pieces(
     """
     with write_whole(path, overwrite) as file:
         pieces = list(pieces)
-        columns = {
+        columns: dict[str, Any] = {
             f"notes/{name}": _joined([getattr(p.notes, name) for p in pieces])
             for name in _NOTES
         }
@@ -71,13 +72,21 @@ def read_pieces(path: str | os.PathLike[str]) -> list[BeatPiece]:
     try:
         with np.load(path) as file:
             found = {name: file[name] for name in file.files}
-        columns = _split(found, [f"notes/{name}" for name in _NOTES], "num_notes")
+        notes = _split(found, [f"notes/{name}" for name in _NOTES], "num_notes")
         beats = _split(found, ["time_s", "position"], "num_beats")
-        meters = [(int(n), int(unit), bool(dot)) for n, unit, dot in found["meter"]]
         return [
-            BeatPiece(str(name), Notes(*notes), Beats(*beat, *meter), bool(is_score))
-            for name, is_score, notes, beat, meter in zip(
-                found["name"], found["is_score"], columns, beats, meters, strict=True
+            BeatPiece(
+                str(name),
+                Notes(*columns),
+                Beats(time_s, position, int(per_bar), int(unit), bool(is_dotted)),
+                bool(is_score),
+            )
+            for name, is_score, (per_bar, unit, is_dotted), columns, (
+                time_s,
+                position,
+            ) in zip(
+                *(found["name"], found["is_score"], found["meter"], notes, beats),
+                strict=True,
             )
         ]
     except (KeyError, ValueError) as error:

@@ -10,7 +10,11 @@ import numpy as np
 from mt3x.models import weights_file
 from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.platform import use_compilation_cache
-from mt3x.music.beat_decoder import BeatDecodingConfig, decode_beats
+from mt3x.music.beat_decoder import (
+    BeatDecodingConfig,
+    decode_beats,
+    decode_even_beats,
+)
 from mt3x.music.beat_frames import BEAT_RATE_HZ, loudness, notes_to_frames
 from mt3x.music.beats import Beats, read_meter
 from mt3x.music.notes import Notes
@@ -21,19 +25,20 @@ _WINDOW = 4096  # frames: 82 s
 DEFAULT_BPM = 120.0
 
 
-def beats(notes: Notes, meter: str | None = None) -> Beats:
+def beats(notes: Notes, meter: str | None = None, bpm: float | None = None) -> Beats:
     """Return where the beats and bars of transcribed or played notes fall.
 
-    Without notes, and where one onset alone is left, beats are even, 120 a minute.
+    Without notes, and where all begin at once, beats are even, 120 a minute.
 
     Args:
       notes: of one piece, drums included.
       meter: the time signature, such as 3/4, where it is known.
+      bpm: beats a minute, where they are known to be even.
 
     Raises:
-      ValueError: `meter` is none.
+      ValueError: `meter` or `bpm` is none.
     """
-    return _packaged()(notes, meter)
+    return _packaged()(notes, meter, bpm)
 
 
 class BeatTracker:
@@ -67,15 +72,21 @@ class BeatTracker:
         self._params = jax.device_put(weights.params, self._device)
         self._predict = jax.jit(BeatObjective(config).predict)
 
-    def __call__(self, notes: Notes, meter: str | None = None) -> Beats:
+    def __call__(
+        self, notes: Notes, meter: str | None = None, bpm: float | None = None
+    ) -> Beats:
         """Return the beats of a piece; see `beats`."""
         notes = notes[notes.onset_s >= 0]
         if not len(notes) or notes.onset_s[-1] == notes.onset_s[0]:
             start_s = float(notes.onset_s[0]) if len(notes) else 0.0
             end_s = float(notes.offset_s.max()) if len(notes) else 0.0
             of_meter = (4, 4, False) if meter is None else read_meter(meter)
-            return Beats.from_bpm(DEFAULT_BPM, start_s, end_s, *of_meter)
-        return decode_beats(self.probabilities(notes), notes, self._decoding, meter)
+            bpm = DEFAULT_BPM if bpm is None else bpm
+            return Beats.from_bpm(bpm, start_s, end_s, *of_meter)
+        found_Tx2 = self.probabilities(notes)
+        if bpm is not None:
+            return decode_even_beats(found_Tx2, notes, bpm, self._decoding, meter)
+        return decode_beats(found_Tx2, notes, self._decoding, meter)
 
     def probabilities(self, notes: Notes) -> np.ndarray:
         """Return the probabilities of beats and downbeats: T x 2, 50 frames a second.

@@ -284,12 +284,7 @@ def make_reader(
     Raises:
       ValueError: the model has no such decoder, or an option belongs to another.
     """
-    kind = model.config.kind
-    if type(model.config) not in READERS:
-        raise ValueError(
-            f"{source} is a {kind}, which reads notes and not audio: mt3x.beats uses it"
-        )
-    readers = READERS[type(model.config)]
+    kind, readers = model.config.kind, READERS[type(model.config)]
     usual, *_ = readers
     decoder = decoder or usual
     names = {name for each in READERS.values() for name in each}

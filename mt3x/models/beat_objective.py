@@ -35,7 +35,7 @@ class BeatNetConfig:
     # Blocks; the taps of block i lie 2^i folded frames apart.
     num_blocks: int = 8
     kernel: int = 5
-    dropout: float = 0.1
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -65,7 +65,7 @@ class BeatConfig:
     model: BeatNetConfig = field(default_factory=BeatNetConfig)
     decoding: BeatDecodingConfig = field(default_factory=BeatDecodingConfig)
     # Weight in the loss of downbeats against beats.
-    downbeat_weight: float = 1.0
+    downbeat_weight: float = 2.5
 
     def __post_init__(self) -> None:
         check_fields(self, downbeat_weight=(0.0, 1e6))
@@ -222,9 +222,10 @@ class BeatObjective:
                 - logit * target
                 + jnp.log1p(jnp.exp(-jnp.abs(logit)))
             )
-            soft = ((target > 0) & (target < 1)) * jnp.log(2.0)
+            soft = jnp.where((target > 0) & (target < 1), jnp.log(2.0), 0.0)
             parts[name] = (jnp.sum(known_BxT * (error - soft)), weight)
-            est, ref = known_BxT * (logit > 0), known_BxT * (target > 0.25)
+            est = jnp.where(logit > 0, known_BxT, 0.0)
+            ref = jnp.where(target > 0.25, known_BxT, 0.0)
             hits = jnp.sum(est * ref)
             all_cells = jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)
             parts[f"{name}_f1"] = (2 * hits, all_cells)

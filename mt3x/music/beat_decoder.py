@@ -17,7 +17,7 @@ from mt3x.music.beats import Beats, most_common_bar, read_meter
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 
-__all__ = ["BeatDecodingConfig", "decode_beats"]
+__all__ = ["BeatDecodingConfig", "decode_beats", "decode_even_beats"]
 
 _BLOCK = 6  # frames at once: no more than the shortest interval
 _FIRST = 255  # instead of an interval: no beat came before
@@ -36,8 +36,8 @@ class BeatDecodingConfig:
     typical_s: float = 0.55
     typical_cost: float = 0.1
     # Added to the log odds of beats, and of downbeats.
-    beat_bias: float = 0.5
-    downbeat_bias: float = 0.5
+    beat_bias: float = 1.5
+    downbeat_bias: float = 1.5
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -4.0
     # Cost of another number of beats in the next bar.
@@ -82,19 +82,61 @@ def decode_beats(
       ValueError: `meter` is none.
     """
     config = config or BeatDecodingConfig()
-    chosen = None if meter is None else read_meter(meter)
-    p_Tx2 = np.clip(probabilities_Tx2, 1e-4, 1 - 1e-4)
-    odds_T = np.log(p_Tx2[:, 0] / (1 - p_Tx2[:, 0]))
+    p_T = np.clip(probabilities_Tx2[:, 0], 1e-4, 1 - 1e-4)
+    odds_T = np.log(p_T / (1 - p_T))
     first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
     last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
     frame_N = _beat_frames(odds_T, first, last, config)
+    time_s = _refined(odds_T, frame_N) / BEAT_RATE_HZ
+    return _with_bars(time_s, probabilities_Tx2[:, 1], notes, config, meter)
+
+
+def decode_even_beats(
+    probabilities_Tx2: np.ndarray,
+    notes: Notes,
+    bpm: float,
+    config: BeatDecodingConfig | None = None,
+    meter: str | None = None,
+) -> Beats:
+    """Return even beats, where they fit the probabilities best.
+
+    Args:
+      probabilities_Tx2, notes, config, meter: as for `decode_beats`.
+      bpm: beats a minute, 1 to 1000.
+
+    Raises:
+      ValueError: `meter` or `bpm` is none.
+    """
+    even = Beats.from_bpm(bpm, 0.0, float(notes.onset_s[-1]))
+    frame_T = np.arange(len(probabilities_Tx2))
+    period = 60 * BEAT_RATE_HZ / bpm
+    shifts = np.arange(0.0, period, min(0.5, period / 8))
+    beat_N = even.time_s * BEAT_RATE_HZ
+    fits = [
+        np.interp(beat_N + shift, frame_T, probabilities_Tx2[:, 0], right=0.0).sum()
+        for shift in shifts
+    ]
+    time_s = even.time_s + shifts[int(np.argmax(fits))] / BEAT_RATE_HZ
+    config = config or BeatDecodingConfig()
+    return _with_bars(time_s, probabilities_Tx2[:, 1], notes, config, meter)
+
+
+def _with_bars(
+    time_s: np.ndarray,
+    down_T: np.ndarray,
+    notes: Notes,
+    config: BeatDecodingConfig,
+    meter: str | None,
+) -> Beats:
+    """Return beats with their positions, in a meter that is given or found."""
+    chosen = None if meter is None else read_meter(meter)
     # Targets are 1/2, 1, 1/2 around a downbeat.
-    down_N = np.convolve(p_Tx2[:, 1], np.full(5, 0.5), "same")
-    down_N = np.clip(down_N[np.minimum(frame_N, len(p_Tx2) - 1)], 1e-3, 1 - 1e-3)
+    down_T = np.convolve(down_T, np.full(5, 0.5), "same")
+    frame_N = np.clip(np.rint(time_s * BEAT_RATE_HZ).astype(int), 0, len(down_T) - 1)
+    down_N = np.clip(down_T[frame_N], 1e-3, 1 - 1e-3)
     odds_N = np.log(down_N / (1 - down_N)) + config.downbeat_bias
     bars = _BAR_COSTS if chosen is None else {chosen[0]: 0.0}
     position_N = _positions(odds_N, bars, config.meter_cost)
-    time_s = _refined(odds_T, frame_N) / BEAT_RATE_HZ
     if chosen is None:
         is_dotted = _is_dotted(notes.onset_s, time_s)
         chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
@@ -211,4 +253,4 @@ def _is_dotted(onset_s: np.ndarray, beat_s: np.ndarray) -> bool:
     halves = sum(
         np.count_nonzero(np.abs(phase - at) < 0.07) for at in (0.25, 0.5, 0.75)
     )
-    return thirds > halves
+    return bool(thirds > halves)

@@ -21,6 +21,7 @@ from mt3x.files import FieldError, from_json
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.objectives import (
     BandConfig,
+    BeatConfig,
     ModelConfig,
     ModelObjective,
     PianoConfig,
@@ -86,6 +87,11 @@ class DataConfig:
             raise ValueError(
                 f"a {objective.kind} cannot train on corpora (DataConfig): give it a "
                 "SeqIO task (TaskConfig)"
+            )
+        if isinstance(objective, BeatConfig):
+            raise ValueError(
+                "a beat model cannot train on corpora (DataConfig): give it pieces "
+                "with beats (BeatDataConfig)"
             )
         fields: dict[str, Any] = {
             "labels": objective.labels,
@@ -178,7 +184,7 @@ class TaskConfig:
         Raises:
           ValueError: the model cannot train on tasks.
         """
-        if isinstance(objective, BandConfig):
+        if isinstance(objective, BandConfig | BeatConfig):
             objective.train_options()
         return self
 
@@ -257,6 +263,8 @@ def check_task(task: str, module: str, objective: ModelConfig) -> None:
     """
     from mt3x.data import pipeline
 
+    if isinstance(objective, BeatConfig):
+        objective.train_options()
     if objective.tokens is not None:
         pipeline.check_tokens(task, module, objective.tokens)
         return
@@ -382,7 +390,7 @@ class Experiment:
         """
         found: list[Callable[[Any], Mapping[str, Any]]] = []
         config, chosen = objective.config, self.validation
-        if type(config) in NOTE_VALIDATIONS:
+        if not isinstance(config, BeatConfig) and type(config) in NOTE_VALIDATIONS:
             if clips := chosen.clips(config.features):
                 found.append(make_validation(objective, clips))
         if chosen.loss_batches:

@@ -197,4 +197,4 @@ def _score_beats(part: Any) -> Beats | None:
     if len(times) < _LEAST_BEATS:
         return None
     main = max(lengths, key=lambda meter: lengths[meter])
-    return Beats(np.array(times) * _QUARTER_S, positions, *main)
+    return Beats(np.array(times) * _QUARTER_S, np.array(positions), *main)

@@ -17,7 +17,7 @@ __all__ = ["perform_clip"]
 
 _CHORD_BEATS = 0.02  # what begins within this is one chord
 _GROUPS = (8, 16, 32)  # beats of phrases
-_TYPICAL_BEAT_S, _TYPICAL_RATE_HZ = 0.55, 5.0
+_TYPICAL_BEAT_S, _TYPICAL_RATE_HZ = 0.6, 4.5
 
 
 def perform_clip(
@@ -38,8 +38,9 @@ def perform_clip(
       Notes and beats that begin near 0; some lie before 0 or after the end.
     """
     notes, beats = piece.notes, piece.beats
-    if (notes.program == 0).any() and (notes.program != 0).any() and rng.random() < 0.6:
-        notes = notes[(notes.program == 0) | notes.is_drum]
+    is_piano = notes.program == 0
+    if is_piano.any() and not is_piano.all() and rng.random() < 0.75:
+        notes = notes[is_piano]
     onset_beat = beats.beat_at(notes.onset_s)
     offset_beat = beats.beat_at(notes.offset_s)
 
@@ -111,7 +112,7 @@ def _draw_period(
     num_onsets = len(np.unique(np.round(onset_beat, 2)))
     by_notes_s = max(num_onsets / len(piece.beats), 0.3) / _TYPICAL_RATE_HZ
     typical = 0.5 * np.log(by_notes_s) + 0.5 * np.log(_TYPICAL_BEAT_S)
-    drawn = np.exp(typical + rng.normal(0, 0.4))
+    drawn = np.exp(typical + rng.normal(0, 0.5))
     # Where the meter changes, so may the length of a beat, in quarter notes.
     return period_s / np.median(period_s) * float(np.clip(drawn, 0.18, 2.0))
 
@@ -121,8 +122,8 @@ def _tempo_curve(
 ) -> np.ndarray:
     """Return the logarithm of how much longer each beat is than on average."""
     num = len(position)
-    amount = rng.uniform(0, 1.6) if is_score else rng.uniform(0, 0.7)
-    if rng.random() < (0.15 if is_score else 0.5):
+    amount = rng.uniform(0.2, 2.4) if is_score else rng.uniform(0, 0.8)
+    if rng.random() < (0.1 if is_score else 0.4):
         amount = 0.0
     index = np.arange(num)
     curve = np.zeros(num)
@@ -133,7 +134,7 @@ def _tempo_curve(
         )
     phrase = (index + rng.integers(32)) % rng.choice(_GROUPS) / rng.choice(_GROUPS)
     curve += rng.uniform(0, 0.25) * np.clip(phrase, 0, 1) ** rng.uniform(2, 6)
-    curve += rng.uniform(0, 0.07) * rng.normal(0, 1, num)
+    curve += rng.uniform(0, 0.1) * rng.normal(0, 1, num)
     curve += rng.uniform(-0.04, 0.1) * (position == 1)
     slows = rng.random(num) < rng.uniform(0, 0.03)  # a ritardando, and a tempo
     for end in np.flatnonzero(slows):

@@ -1,0 +1,79 @@
+"""The beat network: what it sees, and its loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mt3x.models.beat_objective import BeatConfig, BeatNetConfig, BeatObjective
+from mt3x.models.objectives import config_from_dict
+from mt3x.music.beat_frames import NUM_INPUTS
+
+SMALL = BeatConfig(BeatNetConfig(stem_width=4, width=6, num_blocks=2, kernel=3))
+
+
+@pytest.fixture(scope="module")
+def objective():
+    return BeatObjective(SMALL)
+
+
+@pytest.fixture(scope="module")
+def params(objective):
+    return objective.init(jax.random.key(0))
+
+
+def batch(num_frames=32):
+    rng = np.random.default_rng(0)
+    frames = rng.random((2, num_frames, NUM_INPUTS), np.float32)
+    targets = rng.choice([0, 0.5, 1], (2, num_frames, 3)).astype(np.float32)
+    targets[..., 2] = 1
+    return {"frames": jnp.asarray(frames), "targets": jnp.asarray(targets)}
+
+
+def test_outputs_depend_on_frames_within_reach_alone(objective, params):
+    reach, num = SMALL.model.reach_frames, 64
+
+    def middle(frames_BxTxF):
+        return objective.predict(params, frames_BxTxF)[0, num // 2].sum()
+
+    frames = jax.random.normal(jax.random.key(1), (1, num, NUM_INPUTS))
+    seen_T = np.abs(jax.grad(middle)(frames)[0]).sum(axis=1) > 0
+    at = np.flatnonzero(seen_T)
+    assert at[0] >= num // 2 - reach
+    assert at[-1] <= num // 2 + reach
+    assert at[0] < num // 2 - reach // 2
+
+
+def test_probabilities_have_one_row_a_frame(objective, params):
+    found = objective.predict(params, batch()["frames"])
+    assert found.shape == (2, 32, 2)
+    assert ((found > 0) & (found < 1)).all()
+
+
+def test_perfect_predictions_cost_nothing(params):
+    given = batch()
+    p = jnp.clip(given["targets"][..., :2], 1e-6, 1 - 1e-6)
+    logits = jnp.log(p / (1 - p))
+    monkeypatch.setattr(
+        objective.model, "apply", lambda *_, **__: logits, raising=False
+    )
+    total, weight, parts, _ = objective.loss(params, given)
+    assert float(total / weight) == pytest.approx(0, abs=1e-3)
+    assert set(parts) == {"beat", "downbeat", "beat_f1", "downbeat_f1"}
+
+
+def test_what_is_not_known_does_not_count(objective, params):
+    given = batch()
+    given["targets"] = given["targets"].at[:, 16:, 2].set(0)
+    changed = given["targets"].at[:, 16:, :2].set(1)
+    losses = [
+        objective.loss(params, given | {"targets": targets}).total
+        for targets in (given["targets"], changed)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_configurations_survive_json():
+    assert config_from_dict(SMALL.to_dict()) == SMALL
+    with pytest.raises(ValueError, match="kernel=4 must be odd"):
+        BeatNetConfig(kernel=4)
