@@ -13,10 +13,16 @@ from mt3x.data.beat_pieces import BeatPiece, read_pieces
 from mt3x.data.synthesis.rubato import perform_clip
 from mt3x.music.beat_frames import (
     BEAT_RATE_HZ,
+    CLIP_BEATS,
+    NUM_INPUTS,
+    NUM_SLOTS,
     beat_targets,
     loudness,
     notes_to_frames,
+    notes_to_slots,
 )
+from mt3x.music.beats import Beats
+from mt3x.music.notes import Notes
 
 __all__ = ["HELD_OUT", "BeatBatches", "BeatDataConfig", "is_held_out"]
 
@@ -155,5 +161,47 @@ class BeatBatches:
         if wants_drums and is_four and self._grooves:
             groove = self._grooves[int(rng.integers(len(self._grooves)))]
         notes, beats = perform_clip(piece, rng, num_frames / BEAT_RATE_HZ, groove)
-        frames = notes_to_frames(notes, 0, num_frames, loudness(notes.velocity))
-        return {"frames": frames, "targets": beat_targets(beats, num_frames)}
+        loudness_N = loudness(notes.velocity)
+        slots, downbeats = _bars(notes, beats, loudness_N, num_frames, rng)
+        return {
+            "frames": notes_to_frames(notes, 0, num_frames, loudness_N),
+            "targets": beat_targets(beats, num_frames),
+            "slots": slots,
+            "downbeats": downbeats,
+        }
+
+
+def _bars(
+    notes: Notes,
+    beats: Beats,
+    loudness_N: np.ndarray,
+    num_frames: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return slots KxSxF and, Kx2, whether beats are downbeats and whether they exist.
+
+    Beats are not quite where they should be, and at times twice or half as many, as
+    beats that are tracked.
+    """
+    inside = (beats.time_s > 0) & (beats.time_s < num_frames / BEAT_RATE_HZ)
+    time_s, is_down = beats.time_s[inside], beats.position[inside] == 1
+    level = rng.random()
+    if level < 0.15 and len(time_s) > 1:
+        time_s = np.interp(
+            np.arange(2 * len(time_s) - 1) / 2, np.arange(len(time_s)), time_s
+        )
+        is_down = np.insert(is_down, np.arange(1, len(is_down)), False)
+    elif level < 0.3 and is_down.any() and beats.beats_per_bar % 2 == 0:
+        first = int(np.flatnonzero(is_down)[0]) % 2
+        time_s, is_down = time_s[first::2], is_down[first::2]
+    time_s, is_down = time_s[:CLIP_BEATS], is_down[:CLIP_BEATS]
+    slots_KxSxF = np.zeros((CLIP_BEATS, NUM_SLOTS, NUM_INPUTS), np.float32)
+    downbeats_Kx2 = np.zeros((CLIP_BEATS, 2), np.float32)
+    if len(time_s) < 2:
+        return slots_KxSxF, downbeats_Kx2
+    jitter_s = np.clip(0.01 * rng.normal(0, 1, len(time_s)), -0.03, 0.03)
+    time_s = np.maximum.accumulate(time_s + jitter_s + 1e-3 * np.arange(len(time_s)))
+    slots_KxSxF[: len(time_s)] = notes_to_slots(notes, time_s, loudness_N)
+    downbeats_Kx2[: len(time_s), 0] = is_down
+    downbeats_Kx2[: len(time_s), 1] = 1
+    return slots_KxSxF, downbeats_Kx2

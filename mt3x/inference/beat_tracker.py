@@ -12,10 +12,16 @@ from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.beat_decoder import (
     BeatDecodingConfig,
-    decode_beats,
-    decode_even_beats,
+    find_bars,
+    find_beats,
+    find_even_beats,
 )
-from mt3x.music.beat_frames import BEAT_RATE_HZ, loudness, notes_to_frames
+from mt3x.music.beat_frames import (
+    BEAT_RATE_HZ,
+    loudness,
+    notes_to_frames,
+    notes_to_slots,
+)
 from mt3x.music.beats import Beats, read_meter
 from mt3x.music.notes import Notes
 
@@ -70,7 +76,9 @@ class BeatTracker:
         self._reach = config.model.reach_frames
         self._device = jax.devices("cpu")[0]
         self._params = jax.device_put(weights.params, self._device)
-        self._predict = jax.jit(BeatObjective(config).predict)
+        objective = BeatObjective(config)
+        self._predict = jax.jit(objective.predict)
+        self._predict_bars = jax.jit(objective.predict_bars)
 
     def __call__(
         self, notes: Notes, meter: str | None = None, bpm: float | None = None
@@ -83,10 +91,13 @@ class BeatTracker:
             of_meter = (4, 4, False) if meter is None else read_meter(meter)
             bpm = DEFAULT_BPM if bpm is None else bpm
             return Beats.from_bpm(bpm, start_s, end_s, *of_meter)
-        found_Tx2 = self.probabilities(notes)
-        if bpm is not None:
-            return decode_even_beats(found_Tx2, notes, bpm, self._decoding, meter)
-        return decode_beats(found_Tx2, notes, self._decoding, meter)
+        p_T = self.probabilities(notes)[:, 0]
+        if bpm is None:
+            beat_s = find_beats(p_T, notes, self._decoding)
+        else:
+            beat_s = find_even_beats(p_T, notes, bpm)
+        p_N = self.downbeat_probabilities(notes, beat_s)
+        return find_bars(beat_s, p_N, notes, self._decoding, meter)
 
     def probabilities(self, notes: Notes) -> np.ndarray:
         """Return the probabilities of beats and downbeats: T x 2, 50 frames a second.
@@ -109,6 +120,15 @@ class BeatTracker:
             frames_TxF = notes_to_frames(notes[near], begin, _WINDOW, loud_N[near])
             found.append(self._run(frames_TxF)[context : context + step])
         return np.concatenate(found)[:num_frames]
+
+    def downbeat_probabilities(self, notes: Notes, beat_s: np.ndarray) -> np.ndarray:
+        """Return the probability of each of N beats that it is a downbeat."""
+        slots_NxSxF = notes_to_slots(notes, beat_s, loudness(notes.velocity))
+        # Few sizes: each is compiled.
+        size = max(1 << (len(beat_s) - 1).bit_length(), 128)
+        padding = [(0, size - len(beat_s)), (0, 0), (0, 0)]
+        slots: Any = jax.device_put(np.pad(slots_NxSxF, padding)[None], self._device)
+        return np.asarray(self._predict_bars(self._params, slots))[0, : len(beat_s)]
 
     def _run(self, frames_TxF: np.ndarray) -> np.ndarray:
         frames: Any = jax.device_put(frames_TxF[None], self._device)

@@ -1,6 +1,9 @@
-"""The beat network, and what it is trained for: beats and downbeats in frames of notes.
+"""The beat networks, and what they are trained for.
 
-Dilated convolutions over time, as in temporal convolutional networks for beats (Davies
+One finds beats in frames of notes. The other one says of beats, from the notes at them,
+which are downbeats: bars are much longer than the first one could follow.
+
+Both are dilated convolutions, as in temporal convolutional networks for beats (Davies
 and Böck 2019), each a block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545): depthwise
 over time, then two dense layers. Two frames of 20 ms are folded into one first.
 """
@@ -15,9 +18,9 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.files import FieldError, from_json
-from mt3x.models.losses import LossSums
+from mt3x.models.losses import LossSums, over_devices
 from mt3x.music.beat_decoder import BeatDecodingConfig
-from mt3x.music.beat_frames import NUM_INPUTS
+from mt3x.music.beat_frames import CLIP_BEATS, NUM_INPUTS, NUM_SLOTS
 from mt3x.music.options import check_fields
 from mt3x.music.vocabulary import TokenizerConfig
 
@@ -34,6 +37,8 @@ class BeatNetConfig:
     width: int = 40
     # Blocks; the taps of block i lie 2^i folded frames apart.
     num_blocks: int = 8
+    # The same of the network over beats, where they lie 2^i beats apart.
+    num_bar_blocks: int = 5
     kernel: int = 5
     dropout: float = 0.0
 
@@ -43,6 +48,7 @@ class BeatNetConfig:
             stem_width=(1, 4096),
             width=(1, 4096),
             num_blocks=(1, 12),
+            num_bar_blocks=(1, 12),
             kernel=(3, 31),
             dropout=(0.0, 0.9),
         )
@@ -64,11 +70,12 @@ class BeatConfig:
 
     model: BeatNetConfig = field(default_factory=BeatNetConfig)
     decoding: BeatDecodingConfig = field(default_factory=BeatDecodingConfig)
-    # Weight in the loss of downbeats against beats.
-    downbeat_weight: float = 2.5
+    # Weights in the loss, against beats: of downbeats among beats, and among frames.
+    bar_weight: float = 1.0
+    downbeat_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_fields(self, downbeat_weight=(0.0, 1e6))
+        check_fields(self, bar_weight=(0.0, 1e6), downbeat_weight=(0.0, 1e6))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -103,6 +110,10 @@ class BeatConfig:
         return {
             "frames": jax.ShapeDtypeStruct((*shape, NUM_INPUTS), jnp.float32),
             "targets": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
+            "slots": jax.ShapeDtypeStruct(
+                (batch_size, CLIP_BEATS, NUM_SLOTS, NUM_INPUTS), jnp.float32
+            ),
+            "downbeats": jax.ShapeDtypeStruct((batch_size, CLIP_BEATS, 2), jnp.float32),
         }
 
     def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
@@ -141,21 +152,41 @@ class BeatNet(nn.Module):
         x_BxTxD = nn.relu(nn.Dense(config.stem_width, name="stem")(frames_BxTxF))
         x_BxUxD = x_BxTxD.reshape(batch, frames // _FOLD, -1)
         x_BxUxD = nn.Dense(config.width, name="fold")(x_BxUxD)
-        for index in range(config.num_blocks):
-            y_BxUxD = _depthwise(
-                self, f"taps_{index}", x_BxUxD, config.kernel, 2**index
-            )
-            y_BxUxD = nn.LayerNorm(epsilon=1e-3, name=f"norm_{index}")(y_BxUxD)
-            y_BxUxD = nn.relu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
-            y_BxUxD = nn.Dense(config.width, name=f"down_{index}")(y_BxUxD)
-            y_BxUxD = nn.Dropout(config.dropout, broadcast_dims=(1,))(
-                y_BxUxD, deterministic=not train
-            )
-            x_BxUxD += y_BxUxD
-        x_BxUxD = nn.LayerNorm(epsilon=1e-3, name="norm")(x_BxUxD)
+        x_BxUxD = _blocks(self, x_BxUxD, config.num_blocks, train)
         start = nn.initializers.constant(-3.0)  # most frames have no beat
         x_BxUxD = nn.Dense(2 * _FOLD, bias_init=start, name="head")(x_BxUxD)
         return x_BxUxD.reshape(batch, frames, 2)
+
+
+class BarNet(nn.Module):
+    """Notes at beats to logits of downbeats."""
+
+    config: BeatNetConfig
+
+    @nn.compact
+    def __call__(self, slots_BxKxSxF: jax.Array, train: bool = False) -> jax.Array:
+        """Return logits_BxK."""
+        config = self.config
+        x_BxKxSxD = nn.relu(nn.Dense(config.stem_width, name="stem")(slots_BxKxSxF))
+        x_BxKxD = x_BxKxSxD.reshape(*x_BxKxSxD.shape[:2], -1)
+        x_BxKxD = nn.Dense(config.width, name="fold")(x_BxKxD)
+        x_BxKxD = _blocks(self, x_BxKxD, config.num_bar_blocks, train)
+        return nn.Dense(1, name="head")(x_BxKxD)[..., 0]
+
+
+def _blocks(
+    module: nn.Module, x_BxUxD: jax.Array, num_blocks: int, train: bool
+) -> jax.Array:
+    """Return activations after a network's blocks, normalised."""
+    config: BeatNetConfig = module.config
+    for index in range(num_blocks):
+        y_BxUxD = _depthwise(module, f"taps_{index}", x_BxUxD, config.kernel, 2**index)
+        y_BxUxD = nn.LayerNorm(epsilon=1e-3, name=f"norm_{index}")(y_BxUxD)
+        y_BxUxD = nn.relu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
+        y_BxUxD = nn.Dense(config.width, name=f"down_{index}")(y_BxUxD)
+        drop = nn.Dropout(config.dropout, broadcast_dims=(1,))
+        x_BxUxD += drop(y_BxUxD, deterministic=not train)
+    return nn.LayerNorm(epsilon=1e-3, name="norm")(x_BxUxD)
 
 
 def _depthwise(
@@ -182,14 +213,26 @@ class BeatObjective:
         self.config = config
         self.dtype = dtype
         self.model = BeatNet(config.model)
+        self.bar_model = BarNet(config.model)
 
-    def init(self, rng: jax.Array) -> Mapping[str, Any]:
+    def init(self, rng: jax.Array) -> dict[str, Any]:
         """Draw the parameters."""
-        return self.model.init(rng, jnp.zeros((1, _FOLD, NUM_INPUTS)))["params"]
+        beats, bars = jax.random.split(rng)
+        frames_BxTxF = jnp.zeros((1, _FOLD, NUM_INPUTS))
+        slots_BxKxSxF = jnp.zeros((1, 1, NUM_SLOTS, NUM_INPUTS))
+        return {
+            "beats": self.model.init(beats, frames_BxTxF)["params"],
+            "bars": self.bar_model.init(bars, slots_BxKxSxF)["params"],
+        }
 
     def predict(self, params: Any, frames_BxTxF: jax.Array) -> jax.Array:
         """Return probabilities BxTx2 of beats and downbeats."""
-        logits: Any = self.model.apply({"params": params}, frames_BxTxF)
+        logits: Any = self.model.apply({"params": params["beats"]}, frames_BxTxF)
+        return jax.nn.sigmoid(logits)
+
+    def predict_bars(self, params: Any, slots_BxKxSxF: jax.Array) -> jax.Array:
+        """Return probabilities BxK that beats are downbeats."""
+        logits: Any = self.bar_model.apply({"params": params["bars"]}, slots_BxKxSxF)
         return jax.nn.sigmoid(logits)
 
     def loss(self, params: Any, batch: Batch, rng: jax.Array | None = None) -> LossSums:
@@ -197,37 +240,62 @@ class BeatObjective:
 
         Args:
           params: as from `init`.
-          batch: `frames` and `targets` (see `mt3x.music.beat_frames`).
+          batch: `frames` and `targets`, `slots` (see `mt3x.music.beat_frames`) and
+            `downbeats` BxKx2: whether beats are downbeats, and whether that is known.
           rng: for dropout; None: without.
 
         Returns:
-          The sum with its weight, the known frames; the parts `beat` and `downbeat`;
-          and `beat_f1` and `downbeat_f1`, of frames.
+          The sum with its weight, the known frames; the parts `beat` and `downbeat` of
+          frames and `bar` of beats; `beat_f1`, of frames, and `bar_f1`, of beats.
         """
-        logits_BxTx2: Any = self.model.apply(
-            {"params": params},
-            batch["frames"].astype(self.dtype),
-            train=rng is not None,
-            rngs=None if rng is None else {"dropout": rng},
-        )
-        logits_BxTx2 = logits_BxTx2.astype(jnp.float32)
-        known_BxT = batch["targets"][..., 2]
-        weight = jnp.maximum(jnp.sum(known_BxT), 1.0)
-        parts: dict[str, tuple[jax.Array, jax.Array]] = {}
-        for index, name in enumerate(("beat", "downbeat")):
-            target, logit = batch["targets"][..., index], logits_BxTx2[..., index]
-            # Of soft targets, the entropy is taken off: a perfect prediction costs 0.
-            error = (
-                jnp.maximum(logit, 0)
-                - logit * target
-                + jnp.log1p(jnp.exp(-jnp.abs(logit)))
+        train, rngs = rng is not None, None
+        if rng is not None:
+            rngs = {"dropout": rng}
+
+        def apply(model: nn.Module, name: str, inputs: jax.Array) -> jax.Array:
+            inputs = inputs.astype(self.dtype)
+            logits: Any = model.apply(
+                {"params": params[name]}, inputs, train=train, rngs=rngs
             )
-            soft = jnp.where((target > 0) & (target < 1), jnp.log(2.0), 0.0)
-            parts[name] = (jnp.sum(known_BxT * (error - soft)), weight)
-            est = jnp.where(logit > 0, known_BxT, 0.0)
-            ref = jnp.where(target > 0.25, known_BxT, 0.0)
-            hits = jnp.sum(est * ref)
-            all_cells = jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)
-            parts[f"{name}_f1"] = (2 * hits, all_cells)
-        total = parts["beat"][0] + self.config.downbeat_weight * parts["downbeat"][0]
-        return LossSums(total, weight, parts)
+            return logits.astype(jnp.float32)
+
+        logits_BxTx2 = apply(self.model, "beats", batch["frames"])
+        logits_BxK = apply(self.bar_model, "bars", batch["slots"])
+        beat_BxT, down_BxT, known_BxT = jnp.moveaxis(batch["targets"], -1, 0)
+        down_BxK, known_BxK = jnp.moveaxis(batch["downbeats"], -1, 0)
+        of_frames = jnp.maximum(jnp.sum(known_BxT), 1.0)
+        of_beats = jnp.maximum(jnp.sum(known_BxK), 1.0)
+        parts = {
+            "beat": (_entropy(logits_BxTx2[..., 0], beat_BxT, known_BxT), of_frames),
+            "downbeat": (
+                _entropy(logits_BxTx2[..., 1], down_BxT, known_BxT),
+                of_frames,
+            ),
+            "bar": (_entropy(logits_BxK, down_BxK, known_BxK), of_beats),
+            "beat_f1": _f1(logits_BxTx2[..., 0], beat_BxT, known_BxT),
+            "bar_f1": _f1(logits_BxK, down_BxK, known_BxK),
+        }
+        whole_frames, whole_beats = over_devices(of_frames), over_devices(of_beats)
+        total = (
+            parts["beat"][0]
+            + self.config.downbeat_weight * parts["downbeat"][0]
+            + self.config.bar_weight * parts["bar"][0] * whole_frames / whole_beats
+        )
+        return LossSums(total, of_frames, parts)
+
+
+def _entropy(logits: jax.Array, targets: jax.Array, known: jax.Array) -> jax.Array:
+    """Sum cross-entropies, without the entropy of targets of one half."""
+    error = jnp.maximum(logits, 0) - logits * targets
+    error += jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    error -= jnp.where((targets > 0) & (targets < 1), jnp.log(2.0), 0.0)
+    return jnp.sum(known * error)
+
+
+def _f1(
+    logits: jax.Array, targets: jax.Array, known: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the F1 score of what is likely against targets, as (sum, weight)."""
+    est = jnp.where(logits > 0, known, 0.0)
+    ref = jnp.where(targets > 0.25, known, 0.0)
+    return 2 * jnp.sum(est * ref), jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)

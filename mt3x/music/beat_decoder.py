@@ -17,7 +17,7 @@ from mt3x.music.beats import Beats, most_common_bar, read_meter
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 
-__all__ = ["BeatDecodingConfig", "decode_beats", "decode_even_beats"]
+__all__ = ["BeatDecodingConfig", "find_bars", "find_beats", "find_even_beats"]
 
 _BLOCK = 6  # frames at once: no more than the shortest interval
 _FIRST = 255  # instead of an interval: no beat came before
@@ -37,7 +37,7 @@ class BeatDecodingConfig:
     typical_cost: float = 0.1
     # Added to the log odds of beats, and of downbeats.
     beat_bias: float = 1.5
-    downbeat_bias: float = 1.5
+    downbeat_bias: float = 0.0
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -4.0
     # Cost of another number of beats in the next bar.
@@ -62,19 +62,59 @@ _BAR_COSTS = {1: 6.0, 2: 0.0, 3: 0.0, 4: 0.0, 5: 2.0, 6: 1.0, 7: 2.0}
 """Cost of a bar by its number of beats."""
 
 
-def decode_beats(
-    probabilities_Tx2: np.ndarray,
-    notes: Notes,
-    config: BeatDecodingConfig | None = None,
-    meter: str | None = None,
-) -> Beats:
-    """Return the beats of a piece, from its first onset to its last.
+def find_beats(
+    p_T: np.ndarray, notes: Notes, config: BeatDecodingConfig | None = None
+) -> np.ndarray:
+    """Return the seconds of the beats of a piece, from its first onset to its last.
 
     Time grows with the length of a piece, and so does memory, by 100 bytes a frame.
 
     Args:
-      probabilities_Tx2: of beats and downbeats, 50 frames a second from time 0.
+      p_T: probabilities of beats, 50 frames a second from time 0.
       notes: what was played; at least one.
+      config: how to decode.
+    """
+    p_T = np.clip(p_T, 1e-4, 1 - 1e-4)
+    odds_T = np.log(p_T / (1 - p_T))
+    first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
+    last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
+    frame_N = _beat_frames(odds_T, first, last, config or BeatDecodingConfig())
+    return _refined(odds_T, frame_N) / BEAT_RATE_HZ
+
+
+def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:
+    """Return the seconds of even beats, where they fit the probabilities best.
+
+    Args:
+      p_T, notes: as for `find_beats`.
+      bpm: beats a minute, 1 to 1000.
+
+    Raises:
+      ValueError: `bpm` is something else.
+    """
+    even_s = Beats.from_bpm(bpm, 0.0, float(notes.onset_s[-1])).time_s
+    frame_T, period_s = np.arange(len(p_T)), 60 / bpm
+    shifts_s = np.arange(0.0, period_s, min(0.01, period_s / 8))
+    fits = [
+        np.interp((even_s + shift_s) * BEAT_RATE_HZ, frame_T, p_T, right=0.0).sum()
+        for shift_s in shifts_s
+    ]
+    return even_s + shifts_s[int(np.argmax(fits))]
+
+
+def find_bars(
+    beat_s: np.ndarray,
+    p_N: np.ndarray,
+    notes: Notes,
+    config: BeatDecodingConfig | None = None,
+    meter: str | None = None,
+) -> Beats:
+    """Return beats with their positions in bars, and the meter.
+
+    Args:
+      beat_s: N beats.
+      p_N: probabilities that they are downbeats.
+      notes: what was played.
       config: how to decode.
       meter: the time signature, where it is known.
 
@@ -82,65 +122,15 @@ def decode_beats(
       ValueError: `meter` is none.
     """
     config = config or BeatDecodingConfig()
-    p_T = np.clip(probabilities_Tx2[:, 0], 1e-4, 1 - 1e-4)
-    odds_T = np.log(p_T / (1 - p_T))
-    first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
-    last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
-    frame_N = _beat_frames(odds_T, first, last, config)
-    time_s = _refined(odds_T, frame_N) / BEAT_RATE_HZ
-    return _with_bars(time_s, probabilities_Tx2[:, 1], notes, config, meter)
-
-
-def decode_even_beats(
-    probabilities_Tx2: np.ndarray,
-    notes: Notes,
-    bpm: float,
-    config: BeatDecodingConfig | None = None,
-    meter: str | None = None,
-) -> Beats:
-    """Return even beats, where they fit the probabilities best.
-
-    Args:
-      probabilities_Tx2, notes, config, meter: as for `decode_beats`.
-      bpm: beats a minute, 1 to 1000.
-
-    Raises:
-      ValueError: `meter` or `bpm` is none.
-    """
-    even = Beats.from_bpm(bpm, 0.0, float(notes.onset_s[-1]))
-    frame_T = np.arange(len(probabilities_Tx2))
-    period = 60 * BEAT_RATE_HZ / bpm
-    shifts = np.arange(0.0, period, min(0.5, period / 8))
-    beat_N = even.time_s * BEAT_RATE_HZ
-    fits = [
-        np.interp(beat_N + shift, frame_T, probabilities_Tx2[:, 0], right=0.0).sum()
-        for shift in shifts
-    ]
-    time_s = even.time_s + shifts[int(np.argmax(fits))] / BEAT_RATE_HZ
-    config = config or BeatDecodingConfig()
-    return _with_bars(time_s, probabilities_Tx2[:, 1], notes, config, meter)
-
-
-def _with_bars(
-    time_s: np.ndarray,
-    down_T: np.ndarray,
-    notes: Notes,
-    config: BeatDecodingConfig,
-    meter: str | None,
-) -> Beats:
-    """Return beats with their positions, in a meter that is given or found."""
     chosen = None if meter is None else read_meter(meter)
-    # Targets are 1/2, 1, 1/2 around a downbeat.
-    down_T = np.convolve(down_T, np.full(5, 0.5), "same")
-    frame_N = np.clip(np.rint(time_s * BEAT_RATE_HZ).astype(int), 0, len(down_T) - 1)
-    down_N = np.clip(down_T[frame_N], 1e-3, 1 - 1e-3)
-    odds_N = np.log(down_N / (1 - down_N)) + config.downbeat_bias
+    p_N = np.clip(p_N, 1e-3, 1 - 1e-3)
+    odds_N = np.log(p_N / (1 - p_N)) + config.downbeat_bias
     bars = _BAR_COSTS if chosen is None else {chosen[0]: 0.0}
     position_N = _positions(odds_N, bars, config.meter_cost)
     if chosen is None:
-        is_dotted = _is_dotted(notes.onset_s, time_s)
+        is_dotted = _is_dotted(notes.onset_s, beat_s)
         chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
-    return Beats(time_s, position_N, *chosen)
+    return Beats(beat_s, position_N, *chosen)
 
 
 def _beat_frames(

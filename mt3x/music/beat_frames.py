@@ -9,15 +9,23 @@ from mt3x.music.rolls import LOWEST_PITCH, NUM_PITCHES
 
 __all__ = [
     "BEAT_RATE_HZ",
+    "CLIP_BEATS",
     "NUM_INPUTS",
+    "NUM_SLOTS",
     "beat_targets",
     "loudness",
     "notes_to_frames",
+    "notes_to_slots",
 ]
 
 BEAT_RATE_HZ = 50
 _NUM_DRUMS = len(DRUM_CLASSES)
 _NUM_SUMMARIES = 3
+_MIDDLE = 72  # pitch: what is lower is bass, the more the lower
+NUM_SLOTS = 4
+"""Parts of a beat."""
+CLIP_BEATS = 96
+"""Beats of a training clip; those of a quicker one are cut off."""
 NUM_INPUTS = 2 * NUM_PITCHES + _NUM_DRUMS + _NUM_SUMMARIES
 """Onsets of 88 keys, weighted by loudness; by length; drums; and three summaries."""
 
@@ -41,38 +49,58 @@ def notes_to_frames(
     frames_TxF = np.zeros((num_frames, NUM_INPUTS), np.float32)
     exact_N = notes.onset_s * BEAT_RATE_HZ - start_frame
     near_N = (exact_N > -1) & (exact_N < num_frames)
-    exact_N, loudness_N = exact_N[near_N], loudness_N[near_N]
-    pitch_N, is_drum_N = notes.pitch[near_N], notes.is_drum[near_N]
-    length_s = (notes.offset_s - notes.onset_s)[near_N]
-    long_N = np.log1p(np.minimum(length_s, 5.0) / _LENGTH_S)
+    exact_N, first_N = exact_N[near_N], np.floor(exact_N[near_N]).astype(int)
+    for column_N, value_N, used_N in _columns(notes[near_N], loudness_N[near_N]):
+        for frame_N in (first_N, first_N + 1):
+            used_in_N = used_N & (frame_N >= 0) & (frame_N < num_frames)
+            share_N = 1 - np.abs(exact_N - frame_N)
+            at = (frame_N[used_in_N], column_N[used_in_N])
+            np.add.at(frames_TxF, at, (share_N * value_N)[used_in_N])
+    return frames_TxF
+
+
+def notes_to_slots(
+    notes: Notes, beat_s: np.ndarray, loudness_N: np.ndarray
+) -> np.ndarray:
+    """Return what a beat model sees at each of K beats: K x `NUM_SLOTS` x `NUM_INPUTS`.
+
+    Slots are quarters of a beat; the first one is centred on the beat.
+
+    Args:
+      notes, loudness_N: as for `notes_to_frames`.
+      beat_s: K >= 2 beats.
+    """
+    slots_KxSxF = np.zeros((len(beat_s), NUM_SLOTS, NUM_INPUTS), np.float32)
+    beats = Beats(beat_s, np.ones(len(beat_s), int), 1)
+    slot_N = np.floor(NUM_SLOTS * beats.beat_at(notes.onset_s) + 0.5).astype(int)
+    inside_N = (slot_N >= 0) & (slot_N < NUM_SLOTS * len(beat_s))
+    beat_N, slot_N = np.divmod(slot_N[inside_N], NUM_SLOTS)
+    for column_N, value_N, used_N in _columns(notes[inside_N], loudness_N[inside_N]):
+        at = (beat_N[used_N], slot_N[used_N], column_N[used_N])
+        np.add.at(slots_KxSxF, at, value_N[used_N])
+    return slots_KxSxF
+
+
+def _columns(
+    notes: Notes, loudness_N: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return inputs, what each note adds to them, and whether it does."""
+    pitch_N, is_drum_N = notes.pitch, notes.is_drum
+    length_s = np.minimum(notes.offset_s - notes.onset_s, 5.0)
+    long_N = np.log1p(length_s / _LENGTH_S)
     key_N = np.clip(pitch_N - LOWEST_PITCH, 0, NUM_PITCHES - 1)
     drum_N = DRUM_CLASS_OF_KEY[pitch_N]
-    ones = np.ones(len(exact_N))
-    columns = [
+    all_N = np.ones(len(notes), bool)
+    summary_N = np.full(len(notes), 2 * NUM_PITCHES + _NUM_DRUMS)
+    low_N = (_MIDDLE - pitch_N) / 24
+    return [
         (key_N, loudness_N, ~is_drum_N),
         (NUM_PITCHES + key_N, long_N, ~is_drum_N),
         (2 * NUM_PITCHES + drum_N, loudness_N, is_drum_N & (drum_N >= 0)),
+        (summary_N, 0.3 * all_N, all_N),
+        (summary_N + 1, 0.3 * long_N, ~is_drum_N),
+        (summary_N + 2, low_N, ~is_drum_N & (low_N > 0)),
     ]
-    summary = 2 * NUM_PITCHES + _NUM_DRUMS
-    columns += [
-        (np.full(len(ones), summary), 0.3 * ones, ones > 0),
-        (np.full(len(ones), summary + 1), 0.3 * long_N, ~is_drum_N),
-        (
-            np.full(len(ones), summary + 2),
-            (72 - pitch_N) / 24,
-            ~is_drum_N & (pitch_N < 72),
-        ),
-    ]
-    first_N = np.floor(exact_N).astype(int)
-    for step in (0, 1):
-        frame_N = first_N + step
-        share_N = 1 - np.abs(exact_N - frame_N)
-        inside_N = (frame_N >= 0) & (frame_N < num_frames)
-        for column_N, value_N, used_N in columns:
-            used_N = used_N & inside_N
-            at = (frame_N[used_N], column_N[used_N])
-            np.add.at(frames_TxF, at, (share_N * value_N)[used_N])
-    return frames_TxF
 
 
 def loudness(velocity: np.ndarray) -> np.ndarray:

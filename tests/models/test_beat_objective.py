@@ -1,5 +1,7 @@
 """The beat network: what it sees, and its loss."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from mt3x.models.beat_objective import BeatConfig, BeatNetConfig, BeatObjective
 from mt3x.models.objectives import config_from_dict
-from mt3x.music.beat_frames import NUM_INPUTS
+from mt3x.music.beat_frames import NUM_INPUTS, NUM_SLOTS
 
 SMALL = BeatConfig(BeatNetConfig(stem_width=4, width=6, num_blocks=2, kernel=3))
 
@@ -27,7 +29,15 @@ def batch(num_frames=32):
     frames = rng.random((2, num_frames, NUM_INPUTS), np.float32)
     targets = rng.choice([0, 0.5, 1], (2, num_frames, 3)).astype(np.float32)
     targets[..., 2] = 1
-    return {"frames": jnp.asarray(frames), "targets": jnp.asarray(targets)}
+    downbeats = rng.choice([0, 1], (2, 5, 2)).astype(np.float32)
+    slots = rng.random((2, 5, NUM_SLOTS, NUM_INPUTS), np.float32)
+    arrays = {
+        "frames": frames,
+        "targets": targets,
+        "slots": slots,
+        "downbeats": downbeats,
+    }
+    return {name: jnp.asarray(array) for name, array in arrays.items()}
 
 
 def test_outputs_depend_on_frames_within_reach_alone(objective, params):
@@ -50,26 +60,39 @@ def test_probabilities_have_one_row_a_frame(objective, params):
     assert ((found > 0) & (found < 1)).all()
 
 
+def test_beats_have_a_probability_each(objective, params):
+    found = objective.predict_bars(params, batch()["slots"])
+    assert found.shape == (2, 5)
+    assert ((found > 0) & (found < 1)).all()
+
+
 def test_perfect_predictions_cost_nothing(params):
     given = batch()
-    p = jnp.clip(given["targets"][..., :2], 1e-6, 1 - 1e-6)
-    logits = jnp.log(p / (1 - p))
+
+    def answering(targets):
+        p = jnp.clip(targets, 1e-6, 1 - 1e-6)
+        return SimpleNamespace(apply=lambda *_, **__: jnp.log(p / (1 - p)))
+
     certain = BeatObjective(SMALL)
-    certain.model = SimpleNamespace(apply=lambda *_, **__: logits)
+    certain.model = answering(given["targets"][..., :2])
+    certain.bar_model = answering(given["downbeats"][..., 0])
     total, weight, parts, _ = certain.loss(params, given)
     assert float(total / weight) == pytest.approx(0, abs=1e-3)
-    assert set(parts) == {"beat", "downbeat", "beat_f1", "downbeat_f1"}
+    assert set(parts) == {"beat", "downbeat", "bar", "beat_f1", "bar_f1"}
+    right, all_downbeats = parts["bar_f1"]
+    assert float(right / all_downbeats) == 1
 
 
-def test_what_is_not_known_does_not_count(objective, params):
+@pytest.mark.parametrize("name", ["targets", "downbeats"])
+def test_what_is_not_known_does_not_count(objective, params, name):
     given = batch()
-    given["targets"] = given["targets"].at[:, 16:, 2].set(0)
-    changed = given["targets"].at[:, 16:, :2].set(1)
-    losses = [
-        objective.loss(params, given | {"targets": targets}).total
-        for targets in (given["targets"], changed)
-    ]
-    assert losses[0] == losses[1]
+    unknown = given[name].at[:, 2:, -1].set(0)
+    changed = unknown.at[:, 2:, :-1].set(1)
+    first, second = (
+        objective.loss(params, given | {name: array}).total
+        for array in (unknown, changed)
+    )
+    assert first == second
 
 
 def test_configurations_survive_json():

@@ -8,6 +8,7 @@ from mt3x.music.beat_frames import (
     beat_targets,
     loudness,
     notes_to_frames,
+    notes_to_slots,
 )
 from mt3x.music.beats import Beats
 from mt3x.music.notes import Notes
@@ -56,3 +57,19 @@ def test_targets_are_soft_and_known_from_the_first_beat_to_the_last():
     assert found[8:13, 0].tolist() == [0, 0.5, 1, 0.5, 0]
     assert np.flatnonzero(found[:, 1]).tolist() == [29, 30, 31]
     assert np.flatnonzero(found[:, 2]).tolist() == list(range(10, 51))
+
+
+def test_slots_are_quarters_of_beats():
+    beat_s = np.array([1.0, 1.8, 2.4])
+    onset_s = [0.95, 1.05, 1.4, 1.8, 2.24, 2.9, 9.0]
+    notes = Notes(onset_s, np.add(onset_s, 0.1), np.arange(60, 67))
+    found_KxS = notes_to_slots(notes, beat_s, np.ones(7))[..., 60 - 21 : 67 - 21]
+    beat, slot, note = np.nonzero(found_KxS)
+    assert sorted(zip(note.tolist(), beat.tolist(), slot.tolist(), strict=True)) == [
+        (0, 0, 0),
+        (1, 0, 0),
+        (2, 0, 2),
+        (3, 1, 0),
+        (4, 1, 3),
+        (5, 2, 3),
+    ]
