@@ -13,17 +13,18 @@ __all__ = ["left_hand"]
 
 _SPLITS = np.arange(40, 82)
 _MIDDLE_C = 60
+_BOTH = 5  # semitones around it that are in both halves
 
 
 @dataclass(frozen=True)
 class _Costs:
     """What makes a split expensive; fitted to piano parts of songs."""
 
-    stretch: float = 0.06  # a semitone by which a chord goes beyond an octave, squared
-    reach: float = 0.012  # the same of what is played within a beat
+    stretch: float = 1.0  # a semitone by which a chord goes beyond an octave, squared
+    reach: float = 0.044  # the same of what is played within a beat
     far: float = 0.05  # a semitone of a note in the other hand's half
     close: float = 0.5  # a note beside the split
-    move: float = 0.2  # of the split, by a semitone
+    move: float = 0.12  # of the split, by a semitone
 
 
 COSTS = _Costs()
@@ -51,7 +52,8 @@ def left_hand(tick: np.ndarray, pitch: np.ndarray, window: int) -> np.ndarray:
     best, came = cost[0], np.zeros(cost.shape, int)
     for i in range(1, len(onsets)):
         total = best[:, None] + move
-        came[i] = total.argmin(axis=0)
+        # Of equal ways, that which moves late.
+        came[i] = (total - 1e-6 * move).argmin(axis=0)
         best = total.min(axis=0) + cost[i]
     split = np.zeros(len(onsets), int)
     split[-1] = best.argmin()
@@ -72,6 +74,6 @@ def _cost(pitch: np.ndarray, stretch: float, with_place: bool) -> np.ndarray:
     cost = cost + stretch * np.clip(highs - right_low - 12, 0, 24) ** 2
     if with_place:
         away = np.where(is_left, pitch - _MIDDLE_C, _MIDDLE_C - pitch)
-        cost = cost + COSTS.far * np.clip(away, 0, 30).sum(axis=1)
+        cost = cost + COSTS.far * np.clip(away - _BOTH, 0, 30).sum(axis=1)
     distance = np.abs(pitch[None, :] + 0.5 - _SPLITS[:, None]).min(axis=1)
     return cost + COSTS.close * (distance < 1) * (1.0 if with_place else 0.3)

@@ -12,9 +12,10 @@ __all__ = ["set_durations"]
 _VALUES = np.array(
     [3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 72, 96, 144, 192, 288, 384]
 )
-_HELD = 0.85  # of its value is what a note is held, in the middle
-_FILL = 0.45  # octaves that a length may be off so that no rest is needed
-_OFF_BEAT = 0.15  # octaves that an end on a beat is worth, against one beside
+_HELD = 0.94  # of its value is what a note is held, in the middle
+_FILL = 0.48  # octaves that a length may be off so that no rest is needed
+_SYNCOPATED = 0.5  # octaves that it costs to be held over a beat and end beside one
+_OFF_BEAT = 0.19  # octaves that an end on a beat is worth, against one beside
 
 
 def set_durations(chords: Sequence[Chord], grid: Grid, end_tick: int) -> None:
@@ -40,6 +41,9 @@ def _duration(chord: Chord, then: int, grid: Grid) -> int:
     values, ends = values[on_line], ends[on_line]
     cost = np.abs(np.log2(values / held)) + _OFF_BEAT * (ends % grid.pulse_ticks > 0)
     full = abs(np.log2(room / held)) - _FILL
+    pulse = grid.pulse_ticks
+    if then % pulse and chord.tick // pulse != then // pulse:
+        full += _SYNCOPATED
     if not len(values) or full <= cost.min():
         return room
     return int(values[cost.argmin()])

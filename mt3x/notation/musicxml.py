@@ -51,7 +51,7 @@ def to_musicxml(score: Score) -> bytes:
     for number, part in enumerate(score.parts, start=1):
         channel = _MELODIC_CHANNELS[melodic % 15]
         melodic += not part.is_drum
-        _list_part(part_list, part, f"P{number}", channel)
+        _list_part(part_list, part, f"P{number}", channel, len(score.parts) == 1)
     for number, part in enumerate(score.parts, start=1):
         _write_part(_add(root, "part", id=f"P{number}"), part, score, number == 1)
     ET.indent(root)
@@ -70,9 +70,12 @@ def _printable(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable())
 
 
-def _list_part(part_list: ET.Element, part: Part, name: str, channel: int) -> None:
+def _list_part(
+    part_list: ET.Element, part: Part, name: str, channel: int, is_alone: bool
+) -> None:
     entry = _add(part_list, "score-part", id=name)
-    _add(entry, "part-name", _printable(part.name))
+    hidden = {"print-object": "no"} if is_alone else {}
+    _add(entry, "part-name", _printable(part.name), **hidden)
     if part.is_drum:
         drums = sorted(set(part.pitch.tolist()))
         for pitch in drums:

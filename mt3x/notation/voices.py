@@ -25,13 +25,14 @@ _QUARTER = float(TICKS_PER_QUARTER)
 class _Costs:
     """What makes voices expensive; fitted to piano parts of songs."""
 
-    cut: float = 1.0  # a quarter note of sound that is cut by the voice's next note
-    enter: float = 2.2  # a second voice begins
+    cut: float = 0.12  # a quarter note of sound that is cut by the voice's next note
+    snap: float = 1.5  # an octave by which that one is more than twice as long
+    enter: float = 6.0  # a second voice begins
     stay: float = 0.25  # an onset while both voices sound
-    rest: float = 0.25  # a quarter note of rest within a voice
-    leap: float = 0.05  # a semitone from one chord of a voice to the next
-    cross: float = 2.0  # the lower voice is above the upper one
-    uneven: float = 0.8  # a chord whose notes end apart, by a quarter note
+    rest: float = 0.7  # a quarter note of rest within a voice
+    leap: float = 0.067  # a semitone from one chord of a voice to the next
+    cross: float = 4.0  # the lower voice is above the upper one
+    uneven: float = 1.7  # a chord whose notes end apart, by a quarter note
 
 
 COSTS = _Costs()
@@ -154,6 +155,7 @@ def _extend(
         if line.end > at:
             covered = min(line.end, then, at + 4 * _QUARTER) - at
             cost += COSTS.cut * line.count * covered / _QUARTER
+            cost += COSTS.snap * max(np.log2(covered / (at - line.tick)) - 1, 0)
         elif line.count:
             cost += COSTS.rest * min((at - line.end) / _QUARTER, 4.0)
         if line.count:
