@@ -28,8 +28,8 @@ _DIVISIONS = (1, 2, 3, 4, 6, 8, 12)
 class _Costs:
     """What makes a grid expensive; fitted to pieces that tests and tables do not use."""
 
-    deviation_s: float = 0.025  # of an onset from its line, at the least
-    deviation: float = 0.04  # the same in beats
+    deviation_s: float = 0.015  # of an onset from its line, at the least
+    deviation: float = 0.03  # the same in beats
     furthest: float = 12.0  # what one onset costs at the most
     change: float = 0.4  # from a beat in two to one in three
     chord: float = 0.3  # a collision of onsets that are nearly together
@@ -38,7 +38,7 @@ class _Costs:
 
 COSTS = _Costs()
 # Of lines, by the number of ticks that divides their place.
-_OF_PLACE = {24: 0.0, 12: 0.3, 6: 0.8, 3: 2.6, 8: 1.6, 4: 2.8}
+_OF_PLACE = {24: 0.0, 12: 0.3, 6: 0.8, 3: 2.3, 8: 1.2, 4: 2.5}
 
 
 @dataclass(frozen=True)

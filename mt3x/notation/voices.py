@@ -26,10 +26,10 @@ class _Costs:
     """What makes voices expensive; fitted to piano parts of songs."""
 
     cut: float = 0.12  # a quarter note of sound that is cut by the voice's next note
-    snap: float = 1.5  # an octave by which that one is more than twice as long
-    enter: float = 6.0  # a second voice begins
+    snap: float = 1.2  # an octave by which that one is more than twice as long
+    enter: float = 7.0  # a second voice begins
     stay: float = 0.25  # an onset while both voices sound
-    rest: float = 0.7  # a quarter note of rest within a voice
+    rest: float = 1.2  # a quarter note of rest within a voice
     leap: float = 0.067  # a semitone from one chord of a voice to the next
     cross: float = 4.0  # the lower voice is above the upper one
     uneven: float = 1.7  # a chord whose notes end apart, by a quarter note
@@ -163,10 +163,9 @@ def _extend(
             cost += COSTS.leap * min(leap, 12.0)
         lines[voice] = part
     upper, lower = lines
-    if parts[0] is None and upper.end <= at:
-        # One line alone is the upper voice.
-        cost += COSTS.enter
-    if parts[1] is not None and state.lines[1].end < at - 2 * _QUARTER:
+    idle = min(state.lines[1].end, upper.end)
+    if parts[1] is not None and idle < at - 2 * _QUARTER:
+        # A lower voice begins, or is alone, which the upper one should be.
         cost += COSTS.enter
     if lower.count and upper.count and lower.end > at and upper.end > at:
         cost += COSTS.stay
