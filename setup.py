@@ -44,6 +44,7 @@ EXTRAS = {
         "orbax-checkpoint>=0.11",
         "tensorboardX>=2.6",
     ],
+    "watch": ["watchfiles>=1"],
 }
 EXTRAS["docs"] = [
     *EXTRAS["train"],  # imported for its docstrings
@@ -56,6 +57,7 @@ EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
     *EXTRAS["data"],
+    *EXTRAS["watch"],
     "hypothesis>=6.100",
     "import-linter>=2.17",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth

@@ -8,7 +8,7 @@ from hypothesis import settings
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
-os.environ["MT3X_CACHE"] = "off"
+os.environ["MT3X_CACHE"] = os.environ["MT3X_CONFIG"] = "off"
 # Tests compile much and compute little: without LLVM's optimization, and with XLA's
 # older and simpler code for fused operations where it still has it, they take a third
 # of the time. Flags that are given win.

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from mt3x.cli.help import WholeLinesGroup
 from mt3x.cli.progress import counted
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
 from mt3x.data.published.maestro import MAESTRO_SPLITS, find_maestro
@@ -50,7 +51,7 @@ _STRICT = click.option(
 )
 
 
-@click.group()
+@click.group(cls=WholeLinesGroup)
 def command() -> None:
     """Build training corpora: folders of audio with the notes played in it.
 

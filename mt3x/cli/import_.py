@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from mt3x.cli.help import WholeLinesGroup
+
 T5X_MODELS = ("mt3", "ismir2021")
 
 
-@click.group(short_help="Convert a published checkpoint into mt3x weights.")
+@click.group(cls=WholeLinesGroup)
 def command() -> None:
     """Convert a published checkpoint into mt3x weights."""
 
@@ -65,17 +67,9 @@ def t5x(
     .safetensors becomes one file, otherwise a folder; both are what `--checkpoint`
     takes.
     """
-    import jax
-
     from mt3x.files import check_writable
-    from mt3x.interop.t5x_checkpoints import (
-        guess_config,
-        read_config,
-        read_t5x,
-        tokens_config,
-    )
+    from mt3x.interop.published import read_published
     from mt3x.models import weights_file
-    from mt3x.models.objectives import config_from_dict, make_objective
 
     one_file = target.suffix == ".safetensors"
     check, save = (
@@ -84,17 +78,7 @@ def t5x(
         else (weights_file.check_replaceable, weights_file.save_checkpoint)
     )
     check(target, overwrite)
-    params, step = read_t5x(source)
-    try:
-        own = read_config(source)
-        if own is not None and model is None:
-            config = config_from_dict(own)
-        else:
-            config = tokens_config(guess_config(params, head_dim), model)
-    except ValueError as error:
-        raise ValueError(f"{source}: {error}") from error
-    expected = jax.eval_shape(make_objective(config).init, jax.random.key(0))
-    weights_file.check_params(params, expected, source)
+    params, config, step = read_published(source, model, head_dim)
     metadata = {"source": source, "step": str(step)}
     save(target, params, config.to_dict(), metadata, overwrite=overwrite)
     click.echo(f"{target}: {config.summary()}, step {step}", err=True)

@@ -5,6 +5,7 @@ Subcommand `NAME` is the click command `command` of `mt3x/cli/NAME.py`, so that
 """
 
 import atexit
+import difflib
 import errno
 import gc
 import importlib
@@ -37,6 +38,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "synth": "Render a set of multi-instrument songs in Slakh's layout.",
     "import": "Convert a published checkpoint into mt3x weights.",
     "info": "Print versions, devices, cache and optional parts.",
+    "completion": "Let a shell complete commands and options.",
 }
 
 EXTRAS: Mapping[str, Collection[str]] = {
@@ -47,6 +49,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     ),
     "plot": ("matplotlib",),
     "av": ("av",),
+    "watch": ("watchfiles",),
 }
 """The modules that each extra installs, of those that commands import."""
 
@@ -62,6 +65,23 @@ class LazyGroup(click.Group):
             return None
         module = "import_" if cmd_name == "import" else cmd_name
         return importlib.import_module(f"mt3x.cli.{module}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; where there is none, tell what may have been meant."""
+        if args and self.get_command(ctx, args[0]) is None:
+            name, rest = one_line(args[0]), " ".join(map(one_line, args[1:]))
+            near = difflib.get_close_matches(name, SUBCOMMANDS, n=1)
+            if near:
+                hint = f"did you mean `mt3x {near[0]}`?"
+            elif os.path.exists(args[0]) or "." in name or "://" in name:
+                hint = f"did you mean `mt3x transcribe {name} {rest}".rstrip() + "`?"
+            else:
+                hint = "`mt3x -h` lists them"
+            if not name.startswith("-"):
+                ctx.fail(f"there is no command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

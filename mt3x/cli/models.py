@@ -1,8 +1,11 @@
 """Models that `mt3x transcribe` knows by their names."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mt3x.cli.log import MEGABYTES, Log
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
@@ -31,7 +34,13 @@ class Models:
     """
 
     def __init__(
-        self, model: str | None, checkpoint: Path | None, options: Mapping[str, Any]
+        self,
+        model: str | None,
+        checkpoint: Path | None,
+        options: Mapping[str, Any],
+        *,
+        offline: bool,
+        log: Log,
     ) -> None:
         """Find the model.
 
@@ -40,18 +49,12 @@ class Models:
             package's model.
           checkpoint: None for the package's weights.
           options: of `Transcriber`.
+          offline: whether weights must be there already.
+          log: told when weights are fetched.
 
         Raises:
-          ValueError: the package does not bring the model's weights, or `auto` is given
-            with a checkpoint.
+          ValueError: `auto` is given with a checkpoint.
         """
-        address = MODELS[model].address if model in MODELS else None
-        if checkpoint is None and address is not None:
-            raise ValueError(
-                f"weights of {model} do not come with mt3x: get them with `mt3x import "
-                f"t5x {address} {model}.safetensors`, then add --checkpoint "
-                f"{model}.safetensors"
-            )
         if checkpoint is not None and model == AUTO:
             raise ValueError(
                 "--model auto chooses among the package's models: leave out "
@@ -59,6 +62,8 @@ class Models:
             )
         self._checkpoint = checkpoint
         self._options = options
+        self._offline = offline
+        self._log = log
         self._name = model if checkpoint is not None else model or _usual()
         if self._name == AUTO and _for_bands(options):
             self._name = "band"
@@ -98,11 +103,67 @@ class Models:
         from mt3x.inference.transcriber import Transcriber
 
         if name not in self._loaded:
-            packaged: Any = name if self._checkpoint is None else None
+            checkpoint = self._checkpoint
+            if checkpoint is None and name in MODELS:
+                checkpoint = self._fetched(name)
+            packaged: Any = name if checkpoint is None else None
             self._loaded[name] = Transcriber(
-                self._checkpoint, model=packaged, **self._options
+                checkpoint, model=packaged, **self._options
             )
         return self._loaded[name]
+
+    def _fetched(self, name: str) -> Path | None:
+        """Return the file of weights that do not come with the package.
+
+        They are fetched when they are first asked for; of the package's own it is None.
+        """
+        address = MODELS[name].address
+        if address is None:
+            return None
+        folder = _cache_folder(name)
+        target = folder / f"{name}.safetensors"
+        if target.is_file():
+            return target
+        if self._offline:
+            raise ValueError(
+                f"{target} is not there, and --offline fetches nothing: leave it out "
+                "once, or give --checkpoint"
+            )
+        import filelock
+
+        from mt3x.interop.published import fetch
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # Another process may be at it.
+        with filelock.FileLock(folder / f"{name}.lock"):
+            if not target.is_file():
+                about = {"model": name, "address": address, "target": str(target)}
+                line = f"fetching {name} from {address}, once, to {target}"
+                self._log.event("fetch", line, **about)
+                with self._log.bar(0.0, MEGABYTES) as bar:
+                    bar.begin(name)
+                    fetch(
+                        name,
+                        address,
+                        target,
+                        lambda done, total: bar.reach(done / 1e6, total / 1e6),
+                    )
+        return target
+
+
+def _cache_folder(name: str) -> Path:
+    """Return where fetched weights are kept."""
+    choice = os.environ.get("MT3X_CACHE", "")
+    if choice == "off":
+        raise ValueError(
+            f"weights of {name} are kept in the cache, and MT3X_CACHE is off: name a "
+            "folder, or give --checkpoint"
+        )
+    if choice:
+        return Path(choice) / "checkpoints"
+    import platformdirs
+
+    return platformdirs.user_cache_path("mt3x", appauthor=False) / "checkpoints"
 
 
 def _usual() -> str:

@@ -5,13 +5,14 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mt3x.files import find_files, name_key, one_line
-from mt3x.inference.outputs import FORMATS
+from mt3x.inference.outputs import ENDINGS, FORMATS
 
 # Files that are taken from a folder; a file that is named may be called anything.
 AUDIO_SUFFIXES = set(
@@ -60,7 +61,8 @@ def find_recordings(
       below the folder it was found in, or the bare name.
 
     Raises:
-      ValueError: a folder without recordings or a pattern that matches nothing.
+      ValueError: an address, a folder without recordings, or a pattern that matches
+        nothing.
       OSError: a folder cannot be read.
     """
     errors: list[OSError] = []
@@ -79,6 +81,8 @@ def find_recordings(
         on_error(error)
 
     for text in inputs:
+        if re.match(r"[a-z]+://", text, re.IGNORECASE):
+            raise ValueError(_about_address(text))
         path = _as_on_disk(Path(text))
         if text in ("-", "/dev/stdin"):
             found[None] = Path("stdin")
@@ -102,6 +106,29 @@ def find_recordings(
     return found
 
 
+def split_output(inputs: Sequence[str]) -> tuple[Sequence[str], str | None]:
+    """Return the inputs, and the output where `IN OUT` was meant as other tools do.
+
+    That is so of two arguments of which the second has the ending of an output that no
+    recording has. Whether it exists does not matter: nothing would be lost.
+    """
+    if len(inputs) == 2:
+        suffix = Path(inputs[1]).suffix.lower()
+        if suffix[1:] in ENDINGS and suffix not in AUDIO_SUFFIXES:
+            return inputs[:1], inputs[1]
+    return inputs, None
+
+
+def _about_address(text: str) -> str:
+    """Return what to do with an address."""
+    is_sound = Path(text.partition("?")[0]).suffix.lower() in AUDIO_SUFFIXES
+    fetch = "curl -L" if is_sound else "yt-dlp -f bestaudio -o -"
+    return (
+        f"{text} is an address, and links are not fetched: download it, or pipe it in "
+        f"by `{fetch} {shlex.quote(text)} | mt3x transcribe - -o out.mid`"
+    )
+
+
 def _as_on_disk(path: Path) -> Path:
     """Return the path of a file whose name is written in another form of Unicode."""
     if not os.path.lexists(path) and os.path.isdir(path.parent):
@@ -112,7 +139,7 @@ def _as_on_disk(path: Path) -> Path:
 
 
 def _recordings_in(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
-    return [path for path in find_files(folder, None, on_error) if _is_recording(path)]
+    return [path for path in find_files(folder, None, on_error) if is_recording(path)]
 
 
 def _recordings_like(
@@ -127,7 +154,7 @@ def _recordings_like(
     """
     if "**" not in pattern.parts:
         matches = [Path(match) for match in glob.glob(str(pattern))]
-        inner = [p for p in matches if _is_recording(p)]
+        inner = [p for p in matches if is_recording(p)]
         inner += [r for p in matches if p.is_dir() for r in _recordings_in(p, on_error)]
         return inner
     # glob.glob would follow links in a circle.
@@ -149,7 +176,7 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return is_like and _matches(parts[1:], pattern[1:])
 
 
-def _is_recording(path: Path) -> bool:
+def is_recording(path: Path) -> bool:
     """Return whether a file of a folder is a recording.
 
     Its ending says so or, where it has none, what is in it. A link that leads nowhere
@@ -188,7 +215,7 @@ def _with_ending(path: Path, suffix: str) -> Path:
 
 
 def choose_outputs(
-    found: dict[Path | None, Path],
+    found: Mapping[Path | None, Path],
     formats: list[str] | None,
     output: str | None,
     out_dir: Path | None,
@@ -251,12 +278,10 @@ def _check_conflicts(recordings: Sequence[Recording]) -> None:
 
 def _format_of(path: Path | None) -> str:
     """Return the format that a file's ending names; MIDI where it names none."""
-    by_suffix = {form.suffix.rpartition(".")[2]: name for name, form in FORMATS.items()}
-    by_suffix["midi"] = "midi"
     if path is None or not _has_ending(path):
         return "midi"
-    if path.suffix[1:].lower() not in by_suffix:
+    if path.suffix[1:].lower() not in ENDINGS:
         raise ValueError(
-            f"-o {path}: name it with one of .{', .'.join(by_suffix)}, or give -f"
+            f"-o {path}: name it with one of .{', .'.join(ENDINGS)}, or give -f"
         )
-    return by_suffix[path.suffix[1:].lower()]
+    return ENDINGS[path.suffix[1:].lower()]

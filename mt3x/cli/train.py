@@ -1,11 +1,13 @@
 """`mt3x train`: train a model as gin files describe, or resume a run."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mt3x.cli.gin_options import CONTEXT, gin_bindings, gin_options
+from mt3x.cli.main import EXTRAS
 from mt3x.models.memory import keep_memory
 from mt3x.training.local_processes import run as run_locally
 
@@ -84,18 +86,13 @@ def command(
     processes: int | None,
     process_id: int | None,
 ) -> None:
+    _check_installed()
     bindings = gin_bindings(context.args)
     if bindings and not gin_files:
         raise ValueError("--gin.NAME=VALUE needs a --gin_file that it changes")
-    try:
-        experiment, run_dir, operative = _training(
-            gin_files, bindings, search_paths, run_dir
-        )
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"training needs {error.name}, which is not installed: "
-            "pip install 'mt3x[train]'"
-        ) from error
+    experiment, run_dir, operative = _training(
+        gin_files, bindings, search_paths, run_dir
+    )
     if local_processes > 1 and process_id is None:
         context.exit(run_locally(local_processes))
     import jax
@@ -112,6 +109,16 @@ def command(
         best = f"; best {experiment.train.score} {outcome.best_score:.4f} at step "
         best += str(outcome.best_step)
     click.echo(f"{run_dir}: {outcome.reason} at step {outcome.step}{best}", err=True)
+
+
+def _check_installed() -> None:
+    """Raise ValueError where a library of training is missing, before anything else."""
+    missing = [x for x in EXTRAS["train"] if importlib.util.find_spec(x) is None]
+    if missing:
+        raise ValueError(
+            f"training needs {', '.join(missing)}, which is not installed: "
+            "pip install 'mt3x[train]'"
+        )
 
 
 def _training(

@@ -4,10 +4,10 @@ Tokens tell notes and instruments apart, but in steps of 10 ms and in few loudne
 an onset roll has a peak for each onset, and can be placed between its frames, and a
 velocity there. Both hear the same recording, so the one is read in the other.
 
-What changes: the onset and velocity of a note, where the onset roll of its pitch has a
-local maximum above the threshold within the tolerance; the highest counts, of several
-instruments' notes the same one. An offset changes only where it would lie less than
-10 ms after the onset, or after the next onset of its pitch and program.
+What changes: the onset, velocity and confidence of a note, where the onset roll of its
+pitch has a local maximum above the threshold within the tolerance; the highest counts,
+of several instruments' notes the same one. An offset changes only where it would lie
+less than 10 ms after the onset, or after the next onset of its pitch and program.
 
 What does not: notes without such a peak, drums, pitches off the piano, the number of
 notes, their pitches and programs, and the order of notes of one pitch and program. Two
@@ -81,6 +81,8 @@ class OnsetRefiner:
         has_peak_N = peak_N >= 0
         velocity_N = notes.velocity.copy()
         velocity_N[has_peak_N] = velocity_K[peak_N[has_peak_N]]
+        confidence_N = notes.confidence.copy()
+        confidence_N[has_peak_N] = height_K[peak_N[has_peak_N]]
         onset_N = _moved(notes, peak_N, time_s)
         return Notes(
             onset_N,
@@ -89,6 +91,7 @@ class OnsetRefiner:
             velocity_N,
             notes.program,
             notes.is_drum,
+            confidence_N,
         )
 
     def _take(self, onset_TxP: np.ndarray, velocity_TxP: np.ndarray) -> None:

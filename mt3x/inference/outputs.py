@@ -1,19 +1,26 @@
 """The formats in which a transcription can be written."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mt3x.music.audio import Source, stream_audio
 from mt3x.music.band_rolls import BandRolls
+from mt3x.music.midi_record import add_record, read_record
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
 
-__all__ = ["FORMATS", "Format", "Transcription"]
+__all__ = ["ENDINGS", "FORMATS", "Format", "Transcription", "recorded_options"]
+
+_RECORD_BYTES = 1 << 16
+"""The beginning of a file in which its record is looked for."""
 
 
 class Transcription(NamedTuple):
@@ -25,6 +32,18 @@ class Transcription(NamedTuple):
     audio: Source  # read again
     title: str
     transcriber: "Transcriber"
+    duration_s: float = 0.0
+    # What was chosen instead of defaults, as values for JSON.
+    options: Mapping[str, Any] = {}
+    plot_theme: str = "dark"
+
+    def record(self) -> dict[str, Any]:
+        """Return what it was made with."""
+        return {
+            "mt3x": version("mt3x"),
+            "model": self.transcriber.kind,
+            "options": dict(self.options),
+        }
 
 
 class Format(NamedTuple):
@@ -49,20 +68,34 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
 
 
 def _write_midi(file: IO[bytes], found: Transcription) -> None:
-    file.write(found.notes.to_midi(names=found.transcriber.instrument_names))
+    midi = found.notes.to_midi(names=found.transcriber.instrument_names)
+    file.write(add_record(midi, found.record()))
 
 
-def _write_plot(file: IO[bytes], found: Transcription) -> None:
-    from mt3x.music.plot import plot_notes
+def _write_json(file: IO[bytes], found: Transcription) -> None:
+    about = {
+        **found.record(),
+        "file": found.title,
+        "duration_s": round(found.duration_s, 3),
+    }
+    file.write(found.notes.to_json(about=about).encode())
 
-    spectrogram = found.transcriber.spectrogram(found.audio)
-    plot_notes(
-        found.notes,
-        file,
-        spectrogram=spectrogram,
-        title=found.title,
-        names=found.transcriber.instrument_names,
-    )
+
+def _plot_writer(form: str) -> Callable[[IO[bytes], Transcription], None]:
+    def write(file: IO[bytes], found: Transcription) -> None:
+        from mt3x.music.plot import plot_notes
+
+        plot_notes(
+            found.notes,
+            file,
+            spectrogram=found.transcriber.spectrogram(found.audio),
+            title=found.title,
+            names=found.transcriber.instrument_names,
+            theme=found.plot_theme,
+            form=form,
+        )
+
+    return write
 
 
 def _write_sonified(file: IO[bytes], found: Transcription) -> None:
@@ -77,11 +110,44 @@ FORMATS: Mapping[str, Format] = {
     "csv": Format(
         ".csv", lambda file, found: file.write(found.notes.to_csv().encode())
     ),
-    "json": Format(
-        ".json", lambda file, found: file.write(found.notes.to_json().encode())
+    "json": Format(".json", _write_json),
+    "jsonl": Format(
+        ".jsonl", lambda file, found: file.write(found.notes.to_jsonl().encode())
     ),
     "rolls": Format(".npz", _write_rolls),
-    "plot": Format(".png", _write_plot),
+    "plot": Format(".png", _plot_writer("png")),
+    "svg-plot": Format(".plot.svg", _plot_writer("svg")),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
 """The formats by their names."""
+
+ENDINGS: Mapping[str, str] = {
+    "mid": "midi",
+    "midi": "midi",
+    "csv": "csv",
+    "json": "json",
+    "jsonl": "jsonl",
+    "npz": "rolls",
+    "png": "plot",
+    "svg": "svg-plot",
+    "wav": "sonify",
+}
+"""The formats by the endings that stand for them."""
+
+
+def recorded_options(path: Path) -> dict[str, Any] | None:
+    """Return the options that a file was written with; None where it does not say."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_RECORD_BYTES)
+    except OSError:
+        return None
+    if start.startswith(b"MThd"):
+        record = read_record(start)
+        return record.get("options") if record else None
+    _, found, rest = start.partition(b'\n"options": ')
+    try:
+        options, _ = json.JSONDecoder().raw_decode(rest.decode("latin-1"))
+    except ValueError:
+        return None
+    return options if found and start.startswith(b'{"mt3x": ') else None

@@ -33,7 +33,8 @@ from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import Rolls
 from mt3x.music.tuning import estimate_tuning
 
-Device = Literal["cpu", "gpu", "tpu"]
+Device = str
+"""`cpu`, `gpu` or `tpu`; with a number one of several, as `gpu:1`."""
 Precision = Literal["float32", "bfloat16"]
 Decoder = Literal["tokens", "rolls", "both"]
 Packaged = Literal["piano", "band"]
@@ -96,7 +97,8 @@ class Transcriber:
           tuning: cents that recordings are above A4 = 440 Hz, -100 to 100; they are
             resampled to 440 Hz. Or `auto`: each is listened to first, and resampled
             where it is 10 cents off or more.
-          device: where to run; by default JAX's choice, an accelerator if it has one.
+          device: where to run: `cpu`, `gpu` or `tpu`, or one of several, as `gpu:1`;
+            by default JAX's choice, an accelerator if it has one.
           precision: of the network's arithmetic.
           batch_size: windows or segments at once; by default 1 and 16 on a CPU, 16 and
             64 elsewhere.
@@ -262,8 +264,14 @@ def _check_params(params: Any, objective: Any, source: Any) -> None:
 
 
 def _find_device(device: Device | None) -> Any:
+    kind, _, number = (device or "").partition(":")
     try:
-        return jax.devices(device)[0]
+        devices = jax.devices(kind or None)
+        return devices[int(number or 0)]
+    except (IndexError, ValueError) as error:
+        raise ValueError(
+            f"there is no device {device}: give {kind}:0 to {kind}:{len(devices) - 1}"
+        ) from error
     except RuntimeError as error:
         there = ", ".join(sorted({d.platform for d in jax.devices()}))
         raise ValueError(

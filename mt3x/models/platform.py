@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import random
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,20 @@ def platform() -> str:
     """
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return jax.default_backend() if device is None else device.platform
+
+
+def use_threads(number: int) -> None:
+    """Compute on so many of the CPUs; before JAX starts.
+
+    Where a process cannot be bound to CPUs (macOS, Windows), JAX alone has so many
+    threads in each of its pools.
+    """
+    os.environ["NPROC"] = str(number)  # which XLA reads
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        # Any, so that several such processes do not share them.
+        chosen = random.sample(allowed, min(number, len(allowed)))
+        os.sched_setaffinity(0, chosen)
 
 
 def use_compilation_cache() -> None:

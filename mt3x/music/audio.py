@@ -13,10 +13,12 @@ single sample gives an empty array; what that means is the caller's decision.
 import contextlib
 import errno
 import io
+import math
 import os
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -40,6 +42,7 @@ from mt3x.music.samples import Mixer, as_samples, check_rate, is_samples, resamp
 
 __all__ = [
     "AudioInfo",
+    "Excerpt",
     "audio_info",
     "decode_audio",
     "encode_audio",
@@ -51,7 +54,32 @@ __all__ = [
     "write_audio",
 ]
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a recording, which is read as if it were the whole."""
+
+    source: Any  # as of `stream_audio`
+    start_s: float = 0.0
+    end_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_s < self.end_s:
+            raise ValueError(
+                f"a part from {self.start_s:g} to {self.end_s:g} s holds nothing: give "
+                "an end after the start"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages call the recording."""
+        is_bytes = isinstance(self.source, bytes | bytearray | memoryview)
+        return str(
+            getattr(self.source, "name", "audio data" if is_bytes else self.source)
+        )
+
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Excerpt
 
 
 class AudioInfo(NamedTuple):
@@ -80,8 +108,8 @@ def stream_audio(
     and together they are the same samples for any `block_s`.
 
     Args:
-      source: a path, `-` for standard input, a file's bytes, or an open binary file
-        (read from its beginning).
+      source: a path, `-` for standard input, a file's bytes, an open binary file
+        (read from its beginning), or an `Excerpt`.
       sample_rate_hz: the rate of the samples to return.
       block_s: length of a block.
       start_s: where to begin, to about a tenth of a second.
@@ -98,6 +126,11 @@ def stream_audio(
             f"block_s={block_s} at {sample_rate_hz} Hz is not a whole sample; "
             "give a longer block"
         )
+    if isinstance(source, Excerpt):
+        begin_s = source.start_s + start_s
+        blocks = stream_audio(source.source, sample_rate_hz, block_s, begin_s)
+        yield from _first(blocks, (source.end_s - begin_s) * sample_rate_hz)
+        return
     pieces: list[np.ndarray] = []
     num_pending = 0
     for piece in _resampled(source, sample_rate_hz, start_s):
@@ -113,6 +146,17 @@ def stream_audio(
         num_pending -= num_whole
     if num_pending:
         yield np.concatenate(pieces)
+
+
+def _first(blocks: Iterator[np.ndarray], num_samples: float) -> Iterator[np.ndarray]:
+    """Yield so many samples."""
+    for block_S in blocks:
+        block_S = block_S[: math.ceil(min(num_samples, len(block_S)))]
+        num_samples -= len(block_S)
+        if len(block_S):
+            yield block_S
+        if num_samples < 1:
+            return
 
 
 def stream_samples(
@@ -151,6 +195,8 @@ def rereadable(audio: Any) -> Any:
     """Return a recording that can be read again: pipes are read to their end."""
     if is_samples(audio):
         return audio
+    if isinstance(audio, Excerpt):
+        return replace(audio, source=rereadable(audio.source))
     with _opened(audio) as (_, file):
         if isinstance(file, _NamedBytes):
             return file
@@ -199,8 +245,20 @@ def audio_info(source: Source) -> AudioInfo:
     """Read duration, sample rate and channels from a header, without decoding.
 
     Raises:
-      OSError, ValueError: as `stream_audio` does when it opens the file.
+      OSError, ValueError: as `stream_audio` does when it opens the file. Or it ends
+        before the excerpt that is asked for begins.
     """
+    if isinstance(source, Excerpt):
+        whole = audio_info(source.source)
+        if whole.duration_s is None:
+            return whole
+        if whole.duration_s <= source.start_s:
+            raise ValueError(
+                f"{source.name} ends at {whole.duration_s:.1f} s, before the part that "
+                f"begins at {source.start_s:g} s: begin earlier"
+            )
+        end_s = min(source.end_s, whole.duration_s)
+        return whole._replace(duration_s=end_s - source.start_s)
     with _opened(source) as (name, file):
         parts = sound_parts(file, lambda text: None)
         try:
@@ -351,7 +409,7 @@ def _opened(source: Source) -> Iterator[tuple[str, Any]]:
                 yield name, file
                 return
             data = file.read()
-    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase | Excerpt):
         raise ValueError(
             f"the recording is {type(source).__name__}: give a path, the bytes of a "
             "sound file, a file opened in binary mode, or an array of samples"

@@ -26,6 +26,7 @@ from mt3x.music.containers import (
     unread,
     without_length,
 )
+from mt3x.music.file_kinds import is_sound, kind_without_sound
 
 READ_FRAMES = 1 << 13
 """Samples of all channels together that are decoded at a time.
@@ -199,12 +200,17 @@ def open_av(name: str, file: Any) -> Iterator[Any]:
     Raises:
       ValueError: PyAV is missing, or cannot read the file.
     """
+    file.seek(0)
+    start = file.read(1024)
+    if kind := kind_without_sound(start):
+        raise ValueError(f"{name} is {kind}")
     try:
         import av.error
     except ImportError as error:
+        what = "damaged, cut off or" if is_sound(start) else "not a sound file, or"
         raise ValueError(
-            f"{name}: not a sound file that libsndfile can read; if it is another "
-            "audio format (M4A, AAC, WMA, video), run pip install 'mt3x[av]'"
+            f"{name}: {what} in a format that libsndfile does not read (M4A, AAC, WMA, "
+            "video): copy it again or, if it is whole, run pip install 'mt3x[av]'"
         ) from error
     # A part can seek wherever a damaged file sends it.
     part = Part(file, 0, file.seek(0, io.SEEK_END))

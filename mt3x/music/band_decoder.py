@@ -144,6 +144,11 @@ def band_notes(
     classes_NxK = heard.classes_NxK + bias_NxK
     program_N = assign_programs(classes_NxK, heard.timbre_NxE, assignment, instruments)
     pitched = Notes(
-        found.onset_s, found.offset_s, found.pitch, found.velocity, program_N
+        found.onset_s,
+        found.offset_s,
+        found.pitch,
+        found.velocity,
+        program_N,
+        confidence=found.confidence,
     )
     return Notes.concatenate([pitched, drums])

@@ -66,8 +66,8 @@ class DrumDecoder:
         # first ones come some that are below everything.
         self._drums_UxD = self._velocity_UxD = self._nothing()
         self._num_done = 0
-        # Of the hits: seconds, class and velocity.
-        nothing = np.zeros(0), np.zeros(0, int), np.zeros(0, int)
+        # Of the hits: seconds, class, velocity and probability.
+        nothing = np.zeros(0), np.zeros(0, int), np.zeros(0, int), np.zeros(0)
         self._hits: list[tuple[np.ndarray, ...]] = [nothing]
 
     def push(self, drums_UxD: np.ndarray, velocity_UxD: np.ndarray) -> None:
@@ -91,7 +91,8 @@ class DrumDecoder:
         shift_N = onset_shift("triangle", *(x.astype(np.float64) for x in around))
         onset_N = (self._num_done + step_N + shift_N) / self._rate_hz
         velocity_N = roll_velocity(velocity_UxD[step_N + reach, class_N])
-        self._hits.append((np.maximum(onset_N, 0.0), class_N, velocity_N))
+        peak_N = here_UxD[step_N, class_N].astype(np.float64)
+        self._hits.append((np.maximum(onset_N, 0.0), class_N, velocity_N, peak_N))
         self._num_done += len(here_UxD)
         self._drums_UxD = drums_UxD[-2 * reach :]
         self._velocity_UxD = velocity_UxD[-2 * reach :]
@@ -99,7 +100,7 @@ class DrumDecoder:
     def finish(self) -> Notes:
         """End the recording and return its hits, each class as its key."""
         self.push(self._nothing(), self._nothing())
-        onset_N, class_N, velocity_N = map(
+        onset_N, class_N, velocity_N, peak_N = map(
             np.concatenate, zip(*self._hits, strict=True)
         )
         notes = Notes(
@@ -108,6 +109,7 @@ class DrumDecoder:
             np.array([drum.key for drum in DRUM_CLASSES])[class_N],
             velocity_N,
             is_drum=np.ones(len(onset_N), bool),
+            confidence=peak_N,
         )
         return replace(notes, offset_s=np.minimum(notes.offset_s, notes.next_onsets()))
 

@@ -1,4 +1,4 @@
-"""Tables of notes as text -> columns of numbers; `Notes.from_csv` and others use it.
+"""Tables of notes as text <-> columns of numbers; `Notes.from_csv` and others use it.
 
 Commas, semicolons or tabs split the cells of CSV; white space splits those of TSV, too.
 Where no comma does, one may stand for the decimal point. A line with too few cells, or
@@ -8,14 +8,23 @@ in CSV with too many, is an error: nobody knows which are meant.
 import csv
 import io
 import json
+import math
 import os
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 
 from mt3x.music.label_files import naming, one_line, read_text
 
-__all__ = ["DEFAULT_VELOCITY", "read_csv", "read_json", "read_tsv"]
+__all__ = [
+    "DEFAULT_VELOCITY",
+    "csv_text",
+    "json_text",
+    "jsonl_text",
+    "read_csv",
+    "read_json",
+    "read_tsv",
+]
 
 DEFAULT_VELOCITY = 100
 """Velocity of notes that come without one."""
@@ -27,8 +36,61 @@ Rows = Iterable[tuple[int, Sequence[str]]]
 """The number of each line, and its cells."""
 
 _REQUIRED = ("onset_s", "offset_s", "pitch")
-_FIELDS = (*_REQUIRED, "velocity", "program", "is_drum")
+_UNKNOWN = "confidence"
+"""The column whose cells may be empty."""
+_FIELDS = (*_REQUIRED, "velocity", "program", "is_drum", _UNKNOWN)
+_DIGITS = {"onset_s": 6, "offset_s": 6, "confidence": 4}
 _ALIASES = {"onset": "onset_s", "offset": "offset_s"}
+
+
+def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return notes as `Notes.to_csv` writes them, from their columns by name."""
+    written = _written(columns)
+    for name in ("onset_s", "offset_s"):
+        written[name] = [f"{value:.6f}" for value in columns[name]]
+    written["is_drum"] = list(map(int, columns["is_drum"]))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(written)
+    writer.writerows(zip(*written.values(), strict=True))
+    return text.getvalue()
+
+
+def json_text(
+    columns: Mapping[str, Sequence[Any]], about: Mapping[str, Any] | None = None
+) -> str:
+    """Return notes as `Notes.to_json` writes them."""
+    members = [
+        f"{json.dumps(name)}: {json.dumps(value)},\n"
+        for name, value in (about or {}).items()
+    ]
+    body = ",\n".join(_objects(columns))
+    body = f"\n{body}\n" if body else ""
+    return f'{{{"".join(members)}"notes": [{body}]}}\n'
+
+
+def jsonl_text(columns: Mapping[str, Sequence[Any]]) -> str:
+    """Return notes as `Notes.to_jsonl` writes them."""
+    return "".join(f"{line}\n" for line in _objects(columns))
+
+
+def _objects(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    written = _written(columns)
+    for row in zip(*written.values(), strict=True):
+        yield json.dumps(dict(zip(written, row, strict=True)))
+
+
+def _written(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the columns of a file, rounded; without that of which nothing is known."""
+    written = dict(columns)
+    for name, digits in _DIGITS.items():
+        written[name] = [
+            None if math.isnan(value) else round(value, digits)
+            for value in columns[name]
+        ]
+    if not any(value is not None for value in written[_UNKNOWN]):
+        del written[_UNKNOWN]
+    return written
 
 
 def read_csv(source: Source) -> tuple[str, Columns]:
@@ -97,8 +159,9 @@ def read_json(source: Source) -> tuple[str, Columns]:
     for number, record in enumerate(records):
         for field, column in columns.items():
             try:
-                column.append(float(record[field]))
-            except (ValueError, TypeError, LookupError) as error:
+                unknown = field == _UNKNOWN and record.get(field) is None
+                column.append(math.nan if unknown else float(record[field]))
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
                 reason = f"no valid {field} ({one_line(error)})"
                 raise ValueError(f"{name}: note {number} has {reason}") from error
     return name, columns
@@ -117,8 +180,11 @@ def _columns(
             )
         for field, column in columns.items():
             try:
-                column.append(_number(cells[places[field]]))
-            except (ValueError, IndexError) as error:
+                # A line has no empty cells at its end.
+                cell = cells[places[field]] if places[field] < len(cells) else ""
+                unknown = field == _UNKNOWN and not cell
+                column.append(math.nan if unknown else _number(cell))
+            except ValueError as error:
                 reason = f"no valid {field} ({one_line(error)})"
                 raise ValueError(f"{name}, line {number}: {reason}") from error
     return columns

@@ -4,9 +4,6 @@
 Times are seconds from the start of the recording, pitches are MIDI note numbers.
 """
 
-import csv
-import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,7 +15,15 @@ import numpy.typing as npt
 from mt3x.files import write_whole
 from mt3x.music.instruments import Instruments
 from mt3x.music.label_files import LATEST_S
-from mt3x.music.note_tables import DEFAULT_VELOCITY, read_csv, read_json, read_tsv
+from mt3x.music.note_tables import (
+    DEFAULT_VELOCITY,
+    csv_text,
+    json_text,
+    jsonl_text,
+    read_csv,
+    read_json,
+    read_tsv,
+)
 
 __all__ = ["DEFAULT_VELOCITY", "Notes"]
 
@@ -39,6 +44,8 @@ class Notes:
     velocity: np.ndarray  # int32, 1..127
     program: np.ndarray  # int32, General MIDI program 0..127
     is_drum: np.ndarray  # bool
+    # float64, 0..1: how sure a model is; NaN where nobody said.
+    confidence: np.ndarray
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class Notes:
         velocity: npt.ArrayLike | None = None,
         program: npt.ArrayLike | None = None,
         is_drum: npt.ArrayLike | None = None,
+        confidence: npt.ArrayLike | None = None,
     ) -> None:
         """Copy, check and sort the arrays; those left out are filled in.
 
@@ -57,6 +65,7 @@ class Notes:
           velocity: 1..127; 100 where left out.
           program: 0..127; 0 (acoustic grand piano) where left out.
           is_drum: whether `pitch` names a drum; False where left out.
+          confidence: 0..1, NaN where unknown; all NaN where left out.
 
         Raises:
           ValueError: an array breaks one of these rules; the message says which
@@ -77,6 +86,9 @@ class Notes:
             "is_drum": np.zeros(num_notes, bool)
             if is_drum is None
             else np.asarray(is_drum, dtype=bool),
+            "confidence": np.full(num_notes, np.nan)
+            if confidence is None
+            else _shares("confidence", confidence),
         }
         for name, array in arrays.items():
             if array.shape != (num_notes,):
@@ -144,9 +156,9 @@ class Notes:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def equals(self, other: "Notes") -> bool:
-        """Return whether both hold exactly the same notes."""
+        """Return whether both hold exactly the same notes, and are as sure of them."""
         return all(
-            np.array_equal(mine, theirs)
+            np.array_equal(mine, theirs, equal_nan=mine.dtype == np.float64)
             for mine, theirs in zip(self._arrays(), other._arrays(), strict=True)
         )
 
@@ -220,7 +232,8 @@ class Notes:
         """
         from mt3x.music.midi import Columns, write_columns
 
-        data = write_columns(Columns(*self._arrays()), names)
+        columns = Columns(*(getattr(self, name) for name in Columns._fields))
+        data = write_columns(columns, names)
         if path is None:
             return data
         with write_whole(path, overwrite) as file:
@@ -237,38 +250,40 @@ class Notes:
         """Write a table, one note a line, to `path`, or return its text without one.
 
         Columns: onset_s, offset_s (6 decimals), pitch, velocity, program, is_drum (0
-        or 1).
+        or 1) and, where one is known, confidence (4 decimals, empty where unknown).
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([field.name for field in fields(self)])
-        for onset_s, offset_s, *rest in self._rows():
-            writer.writerow([f"{onset_s:.6f}", f"{offset_s:.6f}", *map(int, rest)])
-        return _deliver(text.getvalue(), path, overwrite)
+        return _deliver(csv_text(self._columns()), path, overwrite)
 
     @overload
-    def to_json(self, path: None = None, overwrite: bool = False) -> str: ...
+    def to_json(
+        self,
+        path: None = None,
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
+    ) -> str: ...
     @overload
     def to_json(
-        self, path: str | os.PathLike[str], overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None: ...
     def to_json(
-        self, path: str | os.PathLike[str] | None = None, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> str | None:
         """Write `{"notes": [{"onset_s": ..., ...}, ...]}` to `path`, or return it.
 
-        Each note has the columns of `to_csv`; times are rounded to 6 decimals.
+        Each note has the columns of `to_csv`, rounded in the same way; a confidence
+        that is unknown is null. What is said about the notes comes before them.
         """
-        names = [field.name for field in fields(self)]
-        lines = [
-            json.dumps(
-                dict(zip(names, (round(on, 6), round(off, 6), *rest), strict=True))
-            )
-            for on, off, *rest in self._rows()
-        ]
-        body = ",\n".join(lines)
-        text = f'{{"notes": [\n{body}\n]}}\n' if lines else '{"notes": []}\n'
-        return _deliver(text, path, overwrite)
+        return _deliver(json_text(self._columns(), about), path, overwrite)
+
+    def to_jsonl(self) -> str:
+        """Return one object a line, each a note as in `to_json`."""
+        return jsonl_text(self._columns())
 
     def plot(self, path: str | os.PathLike[str] | None = None, **options: Any) -> Any:
         """Draw a piano roll to `path`, or return the figure without one.
@@ -279,8 +294,10 @@ class Notes:
 
         return plot_notes(self, path, **options)
 
-    def _rows(self) -> Any:
-        return zip(*(array.tolist() for array in self._arrays()), strict=True)
+    def _columns(self) -> dict[str, list[Any]]:
+        return {
+            field.name: getattr(self, field.name).tolist() for field in fields(self)
+        }
 
     @classmethod
     def from_midi(
@@ -309,8 +326,8 @@ class Notes:
     def from_csv(cls, source: Source) -> "Notes":
         """Read what `to_csv` wrote: a path or an open text file.
 
-        Columns are found by their names, in any order; velocity, program and is_drum
-        may be missing. `mt3x.music.note_tables` tells how cells are split.
+        Columns are found by their names, in any order; velocity, program, is_drum and
+        confidence may be missing. `mt3x.music.note_tables` tells how cells are split.
 
         Raises:
           ValueError: the table or a value is wrong; names the file and the line.
@@ -375,6 +392,17 @@ def _integers(name: str, values: npt.ArrayLike, lowest: int) -> np.ndarray:
             f"{lowest} to 127 are valid"
         )
     return array.astype(np.int32)
+
+
+def _shares(name: str, values: npt.ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    bad = np.flatnonzero((array < 0) | (array > 1))
+    if len(bad):
+        raise ValueError(
+            f"{name} of note {bad[0]} is {array.flat[bad[0]]:.4g}; give 0 to 1, or NaN "
+            "where it is unknown"
+        )
+    return array
 
 
 def _deliver(

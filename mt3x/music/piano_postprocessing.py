@@ -134,7 +134,13 @@ def _align(notes: Notes, config: PianoPostprocessing) -> Notes:
     next_s = np.where(again, moved_s[1:], np.inf)
     end_s[:-1] = np.minimum(end_s[:-1], next_s)
     return Notes(
-        moved_s, end_s, pitch, velocity, notes.program[order], notes.is_drum[order]
+        moved_s,
+        end_s,
+        pitch,
+        velocity,
+        notes.program[order],
+        notes.is_drum[order],
+        notes.confidence[order],
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from mt3x.files import write_whole
 from mt3x.music.instruments import PROGRAM_NAMES
+from mt3x.music.pitches import pitch_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,12 +23,16 @@ if TYPE_CHECKING:
     from mt3x.music.notes import Notes
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
-PITCH_NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 BLACK_KEYS = (1, 3, 6, 8, 10)
 DOTS_PER_INCH = 120
 # Inches; 90 s and more get the widest picture.
 INCHES_PER_SECOND, NARROWEST, WIDEST, HEIGHT = 0.45, 9.0, 40.0, 7.0
+# Of the height, for few octaves.
+LEAST_HEIGHT = 0.5
 INCHES_PER_CLASS = 0.35
+FORMS = ("png", "svg")
+THEMES = {"dark": "gray", "light": "gray_r"}
+"""Themes, and the colours of their spectrograms."""
 # The part of the spectrogram's levels that is drawn, below its maximum.
 RANGE_DB = 70.0
 
@@ -51,30 +56,40 @@ def plot_notes(
     title: str | None = None,
     overwrite: bool = False,
     names: Mapping[int, str] | None = None,
+    theme: str = "dark",
+    form: str | None = None,
 ) -> "Figure | None":
-    """Draw notes over the 88 keys, coloured by instrument; those of one, by velocity.
+    """Draw notes over piano keys, coloured by instrument; those of one, by velocity.
 
-    Drum hits are crosses at their General MIDI key.
+    Drawn are the octaves that have notes, two at least. Drum hits are crosses at their
+    General MIDI key.
 
     Args:
       notes: notes in seconds.
-      path: the PNG to write, or a binary file to write it to; without it the figure
-        is returned.
+      path: the picture to write, or a binary file to write it to; without it the
+        figure is returned.
       spectrogram: of the recording, as the background.
       title: a line above the picture.
       overwrite: replace an existing file.
       names: of instruments, by program; by default General MIDI's.
+      theme: `dark` or, for print, `light`: how the spectrogram is drawn.
+      form: `png` or `svg`; by default what the path ends in.
 
     Raises:
+      ValueError: there is no such theme or form.
       ModuleNotFoundError: matplotlib is missing; the message names the extra.
     """
+    if theme not in THEMES:
+        raise ValueError(f"theme is {theme!r}: give one of {', '.join(THEMES)}")
     end_s = float(notes.offset_s.max(initial=0.0))
     if spectrogram is not None:
         num_frames = len(spectrogram.level_db_TxF)
         end_s = max(end_s, num_frames / spectrogram.frame_rate_hz)
     end_s = end_s or 1.0  # an axis needs a length
     width = float(np.clip(2 + INCHES_PER_SECOND * end_s, NARROWEST, WIDEST))
-    figure = _figure(width, HEIGHT)
+    lowest, highest = _octaves(notes)
+    share = (highest + 1 - lowest) / (HIGHEST_KEY + 1 - LOWEST_KEY)
+    figure = _figure(width, HEIGHT * max(share, LEAST_HEIGHT))
     keys, roll = figure.subplots(
         1,
         2,
@@ -85,9 +100,9 @@ def plot_notes(
     if spectrogram is None or not spectrogram.level_db_TxF.size:
         _draw_rows(roll)
     else:
-        _draw_spectrogram(roll, spectrogram)
+        _draw_spectrogram(roll, spectrogram, theme)
     instruments = _by_instrument(notes, names or {})
-    on_dark = spectrogram is not None
+    on_dark = spectrogram is not None and theme == "dark"
     if len(instruments) > 1 or notes.is_drum.any():
         _draw_instruments(roll, instruments, on_dark)
     else:
@@ -96,7 +111,7 @@ def plot_notes(
         bars.set_clim(1, 127)
         figure.colorbar(bars, ax=roll, label="velocity", pad=0.01, fraction=0.3 / width)
     roll.set_xlim(0, end_s)
-    roll.set_ylim(LOWEST_KEY - 0.5, HIGHEST_KEY + 0.5)
+    roll.set_ylim(lowest - 0.5, highest + 0.5)
     roll.set_xlabel("time in s" if end_s < 120 else "time in min:s")
     if end_s >= 120:
         roll.xaxis.set_major_formatter(lambda s, _: f"{int(s // 60)}:{int(s % 60):02}")
@@ -105,7 +120,22 @@ def plot_notes(
     if title:
         # Only as text: a name with a $ in it is not a formula.
         roll.set_title(title, loc="left", parse_math=False)
-    return _delivered(figure, path, overwrite)
+    return _delivered(figure, path, overwrite, form)
+
+
+def _octaves(notes: "Notes") -> tuple[int, int]:
+    """Return the first and last key of the octaves, from C to B, that have notes."""
+    if not len(notes):
+        return LOWEST_KEY, HIGHEST_KEY
+    lowest = int(notes.pitch.min()) // 12 * 12
+    highest = int(notes.pitch.max()) // 12 * 12 + 11
+    if highest - lowest < 12:
+        lowest, highest = (
+            (lowest, highest + 12) if lowest < 96 else (lowest - 12, highest)
+        )
+    # The piano's first octave begins with A and its last one ends with C.
+    lowest = max(lowest, min(LOWEST_KEY, int(notes.pitch.min())))
+    return lowest, min(highest, max(HIGHEST_KEY, int(notes.pitch.max())))
 
 
 def plot_confusion(
@@ -160,11 +190,6 @@ def plot_confusion(
     return _delivered(figure, path, overwrite)
 
 
-def pitch_name(pitch: int) -> str:
-    """Return the name of a MIDI pitch, as C4 for 60."""
-    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
-
-
 def _figure(width: float, height: float) -> "Figure":
     """Return an empty figure of so many inches."""
     try:
@@ -186,15 +211,22 @@ def _delivered(
     figure: "Figure",
     path: str | os.PathLike[str] | IO[bytes] | None,
     overwrite: bool,
+    form: str | None = None,
 ) -> "Figure | None":
-    """Write a figure as PNG, or return it where there is no path."""
+    """Write a figure, as PNG unless told or named otherwise, or return it."""
     if path is None:
         return figure
-    if isinstance(path, str | os.PathLike):
+    is_path = isinstance(path, str | os.PathLike)
+    if form is None:
+        is_svg = is_path and os.fspath(path).lower().endswith(".svg")
+        form = "svg" if is_svg else "png"
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}: give one of {', '.join(FORMS)}")
+    if is_path:
         with write_whole(path, overwrite) as file:
-            figure.savefig(file, format="png")
+            figure.savefig(file, format=form)
     else:
-        figure.savefig(path, format="png")
+        figure.savefig(path, format=form)
     return None
 
 
@@ -225,7 +257,7 @@ def _draw_rows(axes: "Axes") -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
+def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram, theme: str) -> None:
     level_db_TxF = spectrogram.level_db_TxF
     num_frames, num_bins = level_db_TxF.shape
     rate, step = spectrogram.frame_rate_hz, 1 / spectrogram.bins_per_semitone
@@ -233,9 +265,9 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
     highest_db = float(level_db_TxF.max())
     axes.imshow(
         level_db_TxF.T,
-        cmap="gray",
+        cmap=THEMES[theme],
         vmin=highest_db - RANGE_DB,
-        # No brighter than light grey, for the notes to stand out.
+        # Never white, or black, for the notes to stand out.
         vmax=highest_db + 0.3 * RANGE_DB,
         extent=(
             -0.5 / rate,
@@ -248,7 +280,7 @@ def _draw_spectrogram(axes: "Axes", spectrogram: Spectrogram) -> None:
         interpolation="antialiased",
         zorder=0,
     )
-    axes.set_facecolor("black")
+    axes.set_facecolor("black" if theme == "dark" else "white")
 
 
 def _by_instrument(notes: "Notes", own_names: Mapping[int, str]) -> "dict[str, Notes]":

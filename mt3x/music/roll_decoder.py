@@ -125,6 +125,7 @@ class FoundNotes(NamedTuple):
     offset_s: np.ndarray
     pitch: np.ndarray
     velocity: np.ndarray
+    confidence: np.ndarray
     # The frame of the onset's peak, and the first one after the note.
     first_frame: np.ndarray
     end_frame: np.ndarray
@@ -136,7 +137,13 @@ class FoundNotes(NamedTuple):
 
     def notes(self) -> Notes:
         """Return them as notes of a piano."""
-        return Notes(self.onset_s, self.offset_s, self.pitch, self.velocity)
+        return Notes(
+            self.onset_s,
+            self.offset_s,
+            self.pitch,
+            self.velocity,
+            confidence=self.confidence,
+        )
 
 
 class RollDecoder:
@@ -145,7 +152,8 @@ class RollDecoder:
     The rules are HPPNet's (Wei et al. 2022, arXiv:2208.14339, after Onsets and
     Frames). A frame that is not less than both neighbours and above the onset threshold
     is an onset; adjacent ones are one onset, at the first. The note that starts there
-    has the velocity roll's value in that frame. It ends before the first later
+    has the velocity roll's value in that frame, and the onset roll's is its confidence.
+    It ends before the first later
     frame that is neither an onset nor above the frame threshold, or where the key's
     next onset begins, so it lasts one frame at least. Differing from the source, onset
     and offset may be moved by up to half a frame, as `RollDecodingConfig` says.
@@ -163,10 +171,11 @@ class RollDecoder:
         self._was_peak_P = np.zeros(NUM_PITCHES, bool)
         self._was_on_P = np.zeros(NUM_PITCHES, bool)
         # The sounding note of each key: onset in frames (NaN where silent), the frame
-        # of its peak, velocity.
+        # of its peak, velocity and the peak's height.
         self._onset_P = np.full(NUM_PITCHES, np.nan)
         self._first_P = np.zeros(NUM_PITCHES, int)
         self._velocity_P = np.zeros(NUM_PITCHES, np.int32)
+        self._peak_P = np.zeros(NUM_PITCHES)
 
     def push(self, rolls: Rolls) -> Notes:
         """Take the next frames and return the notes that ended in them."""
@@ -222,6 +231,7 @@ class RollDecoder:
                 self._onset_P[key_N],
                 last_N.astype(float),
                 self._velocity_P[key_N],
+                self._peak_P[key_N],
                 first_N,
                 last_N,
             )
@@ -249,12 +259,13 @@ class RollDecoder:
 
         start_N = np.flatnonzero(start_PxT)
         start_key_N, start_frame_N = np.divmod(start_N, num_frames)
-        neighbours = (
+        before_N, peak_N, after_N = (
             _at(x_PxT, start_key_N, start_frame_N)
             for x_PxT in (before_PxT, here_PxT, after_PxT)
         )
         first_N = self.num_done + start_frame_N
-        onset_N = first_N + onset_shift(self._config.onset_refinement, *neighbours)
+        refinement = self._config.onset_refinement
+        onset_N = first_N + onset_shift(refinement, before_N, peak_N, after_N)
         level_N = _at(rolls.velocity_TxP.T, start_key_N, start_frame_N + has_left)
         velocity_N = roll_velocity(level_N)
 
@@ -274,9 +285,10 @@ class RollDecoder:
         time = np.concatenate([self._onset_P[sounding_N], onset_N, offset_N])[order]
         frame = np.concatenate([self._first_P[sounding_N], first_N, stop_N])[order]
         begins = np.arange(len(order)) < len(sounding_N) + len(start_N)
-        velocity = np.concatenate(
-            [self._velocity_P[sounding_N], velocity_N, np.zeros_like(end_N)]
-        )[order]
+        none_N = np.zeros_like(end_N)
+        velocity = [self._velocity_P[sounding_N], velocity_N, none_N]
+        velocity = np.concatenate(velocity)[order]
+        peak = np.concatenate([self._peak_P[sounding_N], peak_N, none_N])[order]
         begins = begins[order]
         closed = begins[:-1] & (key[1:] == key[:-1])
         still = begins & ~np.append(closed, False)
@@ -284,12 +296,14 @@ class RollDecoder:
         self._onset_P[key[still]] = time[still]
         self._first_P[key[still]] = frame[still]
         self._velocity_P[key[still]] = velocity[still]
+        self._peak_P[key[still]] = peak[still]
         first, then = np.flatnonzero(closed), np.flatnonzero(closed) + 1
         return self._found(
             key[first],
             time[first],
             time[then],
             velocity[first],
+            peak[first],
             frame[first],
             frame[then],
         )
@@ -309,7 +323,7 @@ class RollDecoder:
         return np.where(height_N > 0, shift_N, 0.0)
 
     def _found(
-        self, key_N, onset_N, offset_N, velocity_N, first_N, end_N
+        self, key_N, onset_N, offset_N, velocity_N, peak_N, first_N, end_N
     ) -> FoundNotes:
         latency_frames = self._config.latency_s * self._frame_rate_hz
         onset_N = np.maximum(onset_N - latency_frames, 0.0)
@@ -321,12 +335,14 @@ class RollDecoder:
             offset_s=offset_N / self._frame_rate_hz,
             pitch=key_N + LOWEST_PITCH,
             velocity=velocity_N,
+            # Rolls of other sources may be a little outside.
+            confidence=np.clip(peak_N, 0.0, 1.0),
             first_frame=first_N,
             end_frame=end_N,
         )
 
 
-_NOTHING = FoundNotes(*np.zeros((2, 0)), *np.zeros((4, 0), int))
+_NOTHING = FoundNotes(*np.zeros((2, 0)), *np.zeros((5, 0), int))
 
 
 def _delayed(x_PxT: np.ndarray, before_P: np.ndarray) -> np.ndarray:

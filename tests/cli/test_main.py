@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from mt3x.cli import main as module
 from mt3x.cli.main import main
@@ -81,6 +82,37 @@ def test_our_own_faults_are_not_hidden(monkeypatch, error):
     monkeypatch.setattr(sys, "argv", ["mt3x", "test"])
     with pytest.raises(type(error), match=str(error)):
         main()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["transcibe", "a.wav"], "did you mean `mt3x transcribe`?"),
+        (["a.wav", "-f", "csv"], "did you mean `mt3x transcribe a.wav -f csv`?"),
+        (["https://x"], "did you mean `mt3x transcribe https://x`?"),
+        (["xyz"], "`mt3x -h` lists them"),
+    ],
+)
+def test_what_may_have_been_meant(monkeypatch, capsys, words, hint):
+    monkeypatch.setattr(sys, "argv", ["mt3x", *words])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    err = capsys.readouterr().err
+    assert f"there is no command {words[0]!r}; {hint}" in err
+
+
+@pytest.mark.parametrize("name", ["corpus", "import"])
+def test_lines_of_commands_are_not_cut(name):
+    result = CliRunner().invoke(module.group, [name, "-h"])
+    assert result.exit_code == 0 and "..." not in result.output.replace("]...", "")
+
+
+def test_help_has_sections_and_examples():
+    output = CliRunner().invoke(module.group, ["transcribe", "-h"]).output
+    titles = ("Output:", "Model:", "Machine and messages:", "Other options:")
+    places = [output.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places) and "mt3x transcribe song.mp3 out.mid" in output
 
 
 def test_exit_codes_pass(run):

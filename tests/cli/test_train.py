@@ -17,6 +17,7 @@ from tiny_models import (
 )
 from toy_objective import ToyBatches, ToyObjective
 
+from mt3x.cli import train as train_module
 from mt3x.cli.export import command as export_command
 from mt3x.cli.train import command as train_command
 from mt3x.models import weights_file
@@ -29,6 +30,17 @@ GIN = "--gin_file=models/hppnet_tiny.gin"
 
 def invoke(command, *arguments):
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_a_missing_extra_is_told_first(monkeypatch):
+    find = train_module.importlib.util.find_spec
+    monkeypatch.setattr(
+        train_module.importlib.util,
+        "find_spec",
+        lambda x: find(x) if x != "gin" else None,
+    )
+    result = invoke(train_command)
+    assert "training needs gin, which is not installed" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -105,16 +105,20 @@ def test_midi_is_written_beside_the_input(run):
 
 
 def test_all_formats_hold_the_same_notes(run):
-    code, _, err = run("a.wav", "-f", "midi,csv,json,rolls,plot,sonify", "-d", "out")
+    code, _, err = run(
+        "a.wav", "-f", "midi,csv,json,rolls,plot,svg-plot,sonify", "-d", "out"
+    )
     assert code == 0, err
     assert files(Path("out")) == [
         "a.csv",
         "a.json",
         "a.mid",
         "a.npz",
+        "a.plot.svg",
         "a.png",
         "a.transcribed.wav",
     ]
+    assert b"<svg" in Path("out/a.plot.svg").read_bytes()
     notes = Notes.from_csv("out/a.csv")
     assert len(notes) > 0 and Notes.from_json("out/a.json").equals(notes)
     assert Path("out/a.mid").read_bytes()[:4] == b"MThd"
@@ -132,7 +136,8 @@ def test_standard_input_and_output(run, folder):
     assert code == 0 and out[:4] == b"MThd"
     code, out, _ = run("a.wav", "-o", "-", "-f", "json")
     assert code == 0 and json.loads(out)["notes"]
-    assert run("-", "-f", "json", "-o", "-", stdin=data)[1] == out
+    again = json.loads(run("-", "-f", "json", "-o", "-", stdin=data)[1])
+    assert again == json.loads(out) | {"file": "standard input"}
     code, out, _ = run("-", "-d", "out", "-f", "plot,sonify", stdin=data)
     assert code == 0 and files(Path("out")) == ["stdin.png", "stdin.transcribed.wav"]
     code, _, err = run("-", stdin=b"")
@@ -150,6 +155,166 @@ def test_existing_outputs_are_kept_unless_told(run):
     assert Path("a.mid").read_bytes() == b"mine" and Path("a.csv").exists()
     assert run("a.wav", "--overwrite")[0] == 0
     assert Path("a.mid").read_bytes()[:4] == b"MThd"
+
+
+def test_kept_files_tell_of_other_options(run):
+    run("a.wav", "-f", "midi,json,csv")
+    for args, says in [
+        ((), False),
+        (("--device", "cpu"), False),
+        (("--onset-threshold", "0.2"), True),
+        (("--lowest", "C2"), True),
+        (("--start", "0.5"), True),
+        (("--tuning", "auto"), True),
+    ]:
+        err = run("a.wav", "-f", "midi,json,csv", *args)[2]
+        kept = [line for line in err.splitlines() if line.startswith("kept a.")]
+        # A table does not say what it was made with.
+        told = [", made with other options" in line for line in kept]
+        assert told == [says, says, False], args
+        assert all(line.endswith("(--overwrite replaces it)") for line in kept)
+
+
+def test_a_second_argument_with_an_ending_of_outputs_is_the_output(run):
+    assert run("a.wav", "b.mid")[0] == 0 and files() == ["a.wav", "b.mid"]
+    code, _, err = run("a.wav", "b.mid")
+    assert code == 0 and "kept b.mid" in err
+    assert run("a.wav", "b.csv")[0] == 0
+    assert Path("b.csv").read_text().startswith("onset_s")
+    # These may be recordings that are misspelt.
+    code, _, err = run("a.wav", "c.wav", "--overwrite")
+    assert code == 1 and "c.wav: no such file" in err
+    code, _, err = run("a.wav", "b.mid", "a.wav", "--overwrite")
+    assert code == 1 and "b.mid is a MIDI file" in err
+    assert run("a.wav", "b.mid", "-d", "out")[0] == 2
+
+
+def test_an_address_says_how_to_fetch_it(run):
+    for address, tool in [
+        ("https://example.com/watch?v=a&b", "yt-dlp -f bestaudio -o - 'https"),
+        ("http://example.com/a.ogg", "curl -L http://example.com/a.ogg |"),
+    ]:
+        code, _, err = run(address)
+        assert code == 1 and err.count("\n") == 1
+        assert "links are not fetched" in err and tool in err
+        assert "mt3x transcribe - -o out.mid" in err
+
+
+def test_a_part_is_transcribed_as_if_it_were_the_recording(run):
+    soundfile.write("long.wav", np.concatenate([np.zeros(RATE), tone(2)]), RATE)
+    soundfile.write("part.wav", tone(2)[: RATE + RATE // 2], RATE)
+    assert run("part.wav", "-f", "csv")[0] == 0
+    args = (
+        "long.wav",
+        "--start",
+        "1",
+        "--end",
+        "0:02.5",
+        "-f",
+        "csv,json,rolls,sonify",
+    )
+    code, _, err = run(*args)
+    assert code == 0 and "1.5 s of audio" in err
+    part, whole = Notes.from_csv("part.csv"), Notes.from_csv("long.csv")
+    np.testing.assert_array_equal(whole.pitch, part.pitch)
+    np.testing.assert_allclose(whole.onset_s, part.onset_s, atol=1e-3)
+    found = json.loads(Path("long.json").read_text())
+    assert found["duration_s"] == 1.5
+    assert found["options"] == {"checkpoint": found["options"]["checkpoint"]} | {
+        "start_s": 1.0,
+        "end_s": 2.5,
+    }
+    assert abs(soundfile.info("long.transcribed.wav").duration - 1.5) < 0.5
+    for args, message in [
+        (("--start", "3.5"), "long.wav ends at 3.0 s, before the part"),
+        (("--start", "2", "--end", "1"), "give an --end after the --start"),
+        (("--start", "x"), "'x' is no time"),
+    ]:
+        code, _, err = run("long.wav", "--overwrite", *args)
+        assert code in (1, 2) and message in err
+
+
+def test_notes_are_filtered(run):
+    run("a.wav", "-f", "csv")
+    notes = Notes.from_csv("a.csv")
+    middle = int(np.median(notes.pitch))
+    length_s = float(np.median(notes.offset_s - notes.onset_s))
+    loud = int(np.median(notes.velocity))
+    for args, kept in [
+        (("--lowest", middle), notes.pitch >= middle),
+        (("--highest", middle), notes.pitch <= middle),
+        (
+            ("--min-duration", length_s),
+            notes.offset_s - notes.onset_s > length_s - 1e-6,
+        ),
+        (("--min-velocity", loud), notes.velocity >= loud),
+    ]:
+        assert run("a.wav", "-f", "csv", "--overwrite", *args)[0] == 0
+        assert 0 < kept.sum() <= len(notes)
+        assert Notes.from_csv("a.csv").equals(notes[kept])
+    code, _, err = run("a.wav", "--lowest", "C5", "--highest", "C4")
+    assert code == 1 and "the lowest pitch, 72, is above the highest, 60" in err
+
+
+def test_json_and_csv_tell_how_sure_the_model_is(run):
+    run("a.wav", "-f", "json,jsonl", "--onset-threshold", "0.45")
+    found = json.loads(Path("a.json").read_text())
+    assert found["model"] == "piano model" and found["file"] == "a.wav"
+    assert found["duration_s"] == 1.0 and found["mt3x"]
+    assert found["options"]["onset_threshold"] == 0.45
+    sure = [note["confidence"] for note in found["notes"]]
+    assert sure and all(0.45 < value <= 1 for value in sure)
+    lines = Path("a.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == found["notes"]
+
+
+def test_messages_for_programs(run):
+    Path("b.wav").write_bytes(b"MThd")
+    code, _, err = run("a.wav", "b.wav", "nothing.wav", "--log", "json")
+    events = [json.loads(line) for line in err.splitlines()]
+    names = [event["event"] for event in events]
+    assert code == 1 and names == ["error", "error", "start", "done", "summary"]
+    assert events[0]["file"] == "b.wav" and "MIDI file" in events[0]["message"]
+    assert events[3]["outputs"] == ["a.mid"] and events[3]["notes"] > 0
+    assert events[4]["files"] == 1 and events[4]["failed"] == 2
+    (kept, _) = map(json.loads, run("a.wav", "--log", "json")[2].splitlines())
+    assert kept["event"] == "kept" and kept["other_options"] is False
+    code, _, err = run("https://example.com", "--log", "json")
+    assert code == 1 and json.loads(err)["event"] == "error"
+
+
+def test_own_defaults_yield_to_the_command_line(run, tmp_path, monkeypatch):
+    path = tmp_path / "own.toml"
+    path.write_text("[transcribe]\nformat = 'csv,json'\nout-dir = 'out'\n")
+    monkeypatch.setenv("MT3X_CONFIG", str(path))
+    assert run("a.wav")[0] == 0 and files(Path("out")) == ["a.csv", "a.json"]
+    assert run("a.wav", "b.mid")[0] == 0 and Path("b.mid").exists()
+    assert run("a.wav", "-f", "mid", "-d", "more")[0] == 0
+    assert files(Path("more")) == ["a.mid"]
+    path.write_text("[transcribe]\nbeams = 'many'\n")
+    code, _, err = run("a.wav")
+    assert code == 1 and f"error: {path}, [transcribe]: beams: 'many'" in err
+
+
+def test_a_watched_folder(run, monkeypatch):
+    from mt3x.cli import watch
+
+    Path("in").mkdir()
+    shutil.copy("a.wav", "in/a.wav")
+    Path("in/b.wav").write_bytes(b"no sound")
+    times = [[Path("in/a.wav")], [Path("in/b.wav")], [Path("in/a.wav")]]
+    monkeypatch.setattr(watch, "watch", lambda folder: iter(times))
+    code, _, err = run("--watch", "in", "-d", "out")
+    assert code == 1 and files(Path("out")) == ["a.mid"]
+    assert "watching in; Ctrl-C ends it" in err and "kept out/a.mid" in err
+    assert err.count("realtime") == 1 and "1 output kept, 1 failed" in err
+    assert run("--watch", "in", "a.wav")[0] == run()[0] == 2
+
+
+def test_a_device_that_is_not_there(run):
+    code, _, err = run("a.wav", "--device", "cpu:99")
+    assert code == 1 and "there is no device cpu:99: give cpu:0 to cpu:" in err
+    assert run("a.wav", "--device", "cpu:0")[0] == 0
 
 
 def test_folders_keep_their_structure(run):
@@ -492,15 +657,6 @@ def test_without_weights_for_bands_piano_is_the_default(run, packaged, monkeypat
         assert "gone.safetensors: this installation brings no weights of a band" in err
 
 
-@pytest.mark.parametrize("model", ["mt3", "ismir2021"])
-def test_models_without_a_checkpoint_say_how_to_get_one(run, model):
-    code, _, err = run("a.wav", "--model", model, checkpoint=None)
-    assert code == 1 and err.count("\n") == 1
-    assert f"mt3x import t5x gs://mt3/checkpoints/{model}" in err
-    assert "--checkpoint" in err
-    assert files() == ["a.wav"]
-
-
 def test_what_is_of_the_other_kind_of_model(run, weights, token_weights):
     for args, checkpoint, message in [
         (["--model", "mt3"], weights, "a piano model, not mt3"),
@@ -582,16 +738,16 @@ def test_closed_streams_are_one_line(run, monkeypatch):
 
 @pytest.mark.parametrize("when", ["before the model reads", "while it is written"])
 def test_what_another_process_wrote_meanwhile_is_kept(run, monkeypatch, when):
-    from mt3x.cli import transcribe
+    from mt3x.cli import batch
     from mt3x.inference import transcriber
 
     def theirs():
         Path("a.mid").write_bytes(b"theirs")
 
     if when == "while it is written":
-        form = transcribe.FORMATS["midi"]
+        form = batch.FORMATS["midi"]
         slow = form._replace(write=lambda file, found: theirs())
-        monkeypatch.setattr(transcribe, "FORMATS", {"midi": slow})
+        monkeypatch.setattr(batch, "FORMATS", {"midi": slow})
     else:
         load = transcriber.weights_file.load
         monkeypatch.setattr(

@@ -24,7 +24,7 @@ def heard(num_drums=0, **numbers: int) -> HeardNotes:
     classes_NxK = np.full((len(said), len(CLASSES)), 10 * np.log(0.002))
     classes_NxK[np.arange(len(said)), said.astype(int)] = 10 * np.log(0.95)
     times = np.zeros((2, len(said)))
-    found = FoundNotes(*times, *np.zeros((4, len(said)), int))
+    found = FoundNotes(*times, *np.zeros((5, len(said)), int))
     drums = np.arange(num_drums)
     return HeardNotes(
         found,

@@ -66,6 +66,7 @@ def test_the_highest_peak_above_the_threshold_within_the_tolerance():
     note = Notes([0.41], [0.9], [60], [99])
     out = refined(note, peaks)
     assert (out.onset_s[0], out.velocity[0]) == (54 / RATE_HZ, 64)
+    assert out.confidence[0] == np.float32(0.9)
     far = refined(note, peaks, tolerance_s=0.1)
     assert (far.onset_s[0], far.velocity[0]) == (60 / RATE_HZ, 96)
     near = refined(note, peaks, tolerance_s=0.015)

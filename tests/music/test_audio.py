@@ -268,6 +268,26 @@ def test_not_audio(tmp_path, monkeypatch, name, has_av):
         assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("has_av", [True, False])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (NOT_AUDIO["song.mid"], "is a MIDI file, which holds notes and no sound"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"PK\x03\x04", "is an archive"),
+        (b"%PDF-1.7", "is a PDF"),
+        (b"\x89PNG\r\n", "is a picture"),
+        (NOT_AUDIO["header.ogg"], "damaged, cut off|not a readable audio file"),
+    ],
+)
+def test_first_bytes_tell_what_a_file_is(tmp_path, monkeypatch, data, reason, has_av):
+    if not has_av:
+        monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"a\.wav:? ({reason})"):
+        load_audio(tmp_path / "a.wav")
+
+
 def test_empty_file_is_called_empty(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     for source in (tmp_path / "a.wav", b"", io.BytesIO()):

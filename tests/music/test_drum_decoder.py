@@ -55,6 +55,8 @@ def test_drawn_labels_become_their_hits():
         one_ref, one_est = ref[ref.pitch == key], est[est.pitch == key]
         np.testing.assert_allclose(one_est.onset_s, one_ref.onset_s, atol=1e-5)
         np.testing.assert_array_equal(one_est.velocity, one_ref.velocity)
+    # The highest point that was drawn is off the peak by half a step at most.
+    assert ((est.confidence > 0.8) & (est.confidence <= 1)).all()
     assert (DRUM_CLASS_OF_KEY[est.pitch] >= 0).all()
 
 

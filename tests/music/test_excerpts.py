@@ -1,11 +1,20 @@
 """Parts of recordings: where they lie, of files of several kinds and of arrays."""
 
 import io
+import math
 
 import numpy as np
 import pytest
 import soundfile
 
+from mt3x.music.audio import (
+    Excerpt,
+    audio_info,
+    encode_audio,
+    rereadable,
+    stream_audio,
+    write_audio,
+)
 from mt3x.music.excerpts import excerpts
 
 RATE_HZ = 16000
@@ -92,3 +101,36 @@ def test_parts_beyond_the_end_of_a_broken_file_are_left_out(tmp_path):
     with pytest.warns(UserWarning, match="cut off"):
         parts = list(excerpts(tmp_path / "a.wav", None, RATE_HZ, 3.0, 3))
     assert 1 <= len(parts) <= 3
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s"), [(0, 0.5), (0.25, 0.5), (0.3, math.inf), (0.7, 9)]
+)
+def test_an_excerpt_is_read_as_a_recording(tmp_path, start_s, end_s):
+    samples_S = np.linspace(-0.5, 0.5, 8000).astype(np.float32)
+    path = tmp_path / "a.wav"
+    write_audio(path, samples_S, 8000)
+    excerpt = Excerpt(path, start_s, end_s)
+    expected = samples_S[round(start_s * 8000) : round(min(end_s, 1) * 8000)]
+    for block_s in (0.1, 10.0):
+        blocks = list(stream_audio(excerpt, 8000, block_s))
+        np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-4)
+    np.testing.assert_allclose(audio_info(excerpt).duration_s, len(expected) / 8000)
+    (part,) = excerpts(excerpt, None, 8000, 0.1, 1)
+    np.testing.assert_allclose(part, expected[:800], atol=1e-4)
+
+
+def test_an_excerpt_of_a_pipe_is_read_again():
+    data = io.BytesIO(encode_audio(np.full(8000, 0.5), 8000, "WAV"))
+    data.seekable = lambda: False
+    excerpt = rereadable(Excerpt(data, 0.5))
+    for _ in range(2):
+        assert sum(map(len, stream_audio(excerpt, 8000))) == 4000
+
+
+def test_what_an_excerpt_cannot_be(tmp_path):
+    write_audio(tmp_path / "a.wav", np.zeros(800), 800)
+    with pytest.raises(ValueError, match=r"a\.wav ends at 1\.0 s, before the part"):
+        audio_info(Excerpt(tmp_path / "a.wav", 1.0))
+    with pytest.raises(ValueError, match="from 2 to 1 s holds nothing"):
+        Excerpt("a.wav", 2.0, 1.0)

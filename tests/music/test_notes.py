@@ -27,12 +27,14 @@ def any_notes(draw):
                 st.integers(1, 127),
                 st.integers(0, 127),
                 st.booleans(),
+                st.integers(-1, 10**4),
             ),
             max_size=20,
         )
     )
-    on, length, *rest = np.array(rows, np.int64).reshape(-1, 6).T
-    return Notes(on / 1e6, (on + length) / 1e6, *rest)
+    on, length, *rest, sure = np.array(rows, np.int64).reshape(-1, 7).T
+    confidence = np.where(sure < 0, np.nan, sure / 1e4)
+    return Notes(on / 1e6, (on + length) / 1e6, *rest, confidence)
 
 
 def test_sorts_by_onset_program_pitch():
@@ -77,6 +79,7 @@ def test_arrays_are_read_only_copies():
         (([0], [1], [60], [1], [-1]), "program of note 0 is -1"),
         (([0], [1, 2], [60]), "offset_s has shape"),
         (([0], [1], [60], [1], [1], [0, 1]), "is_drum has shape"),
+        (([0], [1], [60], [1], [0], [0], [1.5]), "confidence of note 0 is 1.5"),
     ],
 )
 def test_refuses_bad_arrays(arrays, message):
@@ -164,6 +167,20 @@ def test_csv_and_json_round_trip(notes):
     assert Notes.from_json(io.StringIO(notes.to_json())).equals(notes)
 
 
+def test_confidence_goes_with_its_note():
+    notes = Notes([1, 0], [2, 1], [60, 72], confidence=[0.25, np.nan])
+    assert np.isnan(notes.confidence[0]) and notes.confidence[1] == 0.25
+    assert not notes.equals(Notes([1, 0], [2, 1], [60, 72]))
+    changed = Notes.concatenate([notes.shift(1).clip(0, 2.5), notes[:0]])
+    assert changed.equals(Notes([2, 1], [2.5, 2], [60, 72], confidence=[0.25, np.nan]))
+    assert notes.to_csv().splitlines()[1:] == [
+        "0.000000,1.000000,72,100,0,0,",
+        "1.000000,2.000000,60,100,0,0,0.25",
+    ]
+    records = json.loads(notes.to_json())["notes"]
+    assert [record["confidence"] for record in records] == [None, 0.25]
+
+
 def test_csv_text():
     assert TWO.to_csv().splitlines() == [
         "onset_s,offset_s,pitch,velocity,program,is_drum",
@@ -181,6 +198,17 @@ def test_json_text():
         "program": 40,
         "is_drum": True,
     }
+
+
+def test_json_says_more_and_lines_are_notes():
+    text = TWO.to_json(about={"file": "a.wav", "options": {"lowest": 21}})
+    assert json.loads(text)["options"] == {"lowest": 21}
+    assert Notes.from_json(io.StringIO(text)).equals(TWO)
+    lines = TWO.to_jsonl().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads(text)["notes"]
+    assert Notes.empty().to_jsonl() == ""
+    empty = Notes.empty().to_json(about={"file": "a.wav"})
+    assert json.loads(empty) == {"file": "a.wav", "notes": []}
 
 
 @pytest.mark.parametrize("name", ["midi", "csv", "json"])

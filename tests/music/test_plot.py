@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mt3x.music.notes import Notes
-from mt3x.music.plot import Spectrogram, pitch_name, plot_confusion, plot_notes
+from mt3x.music.plot import Spectrogram, plot_confusion, plot_notes
 
 PNG = b"\x89PNG\r\n\x1a\n"
 NOTES = Notes([0.5, 1.0, 1.5], [1.0, 2.0, 1.8], [60, 64, 108], [20, 80, 127])
@@ -52,6 +52,45 @@ def test_the_spectrogram_lies_where_its_pitches_and_frames_are():
     np.testing.assert_allclose((left, right), (-0.01, 2.99))
     np.testing.assert_allclose((bottom, top), (20.375, 108.375))
     assert roll.get_xlim() == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("pitches", "keys"),
+    [
+        ([60], (60, 83)),
+        ([59, 60], (48, 71)),
+        ([21], (21, 35)),
+        ([108], (96, 108)),
+        ([21, 108], (21, 108)),
+        ([5, 120], (5, 120)),
+        ([], (21, 108)),
+    ],
+)
+def test_octaves_without_notes_are_left_out(pitches, keys):
+    notes = Notes([0] * len(pitches), [1] * len(pitches), pitches)
+    figure = plot_notes(notes)
+    assert figure.axes[1].get_ylim() == (keys[0] - 0.5, keys[1] + 0.5)
+    assert figure.get_size_inches()[1] == 7 * max((keys[1] - keys[0] + 1) / 88, 0.5)
+
+
+def test_a_light_picture_for_print(tmp_path):
+    spectrogram = Spectrogram(np.full((150, 352), -80.0), 50.0, 20.5, 4)
+    faces = []
+    for theme in ("dark", "light"):
+        figure = plot_notes(NOTES, spectrogram=spectrogram, theme=theme)
+        faces.append(figure.axes[1].get_facecolor()[:3])
+    assert faces == [(0, 0, 0), (1, 1, 1)]
+    with pytest.raises(ValueError, match="'blue': give one of dark, light"):
+        plot_notes(NOTES, theme="blue")
+
+
+def test_svg_by_its_ending_or_by_its_name(tmp_path):
+    plot_notes(NOTES, tmp_path / "a.SVG")
+    plot_notes(NOTES, tmp_path / "b.x", form="svg")
+    for name in ("a.SVG", "b.x"):
+        assert b"<svg" in (tmp_path / name).read_bytes()[:1000]
+    with pytest.raises(ValueError, match="'pdf': give one of png, svg"):
+        plot_notes(NOTES, tmp_path / "c.pdf", form="pdf")
 
 
 def test_instruments_have_colours_and_a_legend():
@@ -101,10 +140,6 @@ def test_long_recordings_show_minutes():
     figure.canvas.draw()
     labels = [label.get_text() for label in figure.axes[1].get_xticklabels()]
     assert "5:00" in labels
-
-
-def test_pitch_names():
-    assert [pitch_name(p) for p in (21, 60, 61, 108)] == ["A0", "C4", "C♯4", "C8"]
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):

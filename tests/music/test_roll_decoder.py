@@ -82,14 +82,15 @@ def slow_notes(rolls: Rolls, config: RollDecodingConfig) -> list[tuple]:
             start = max(start_time(t), 0.0)
             stop = max(stop, start + 1)
             velocity = int(np.clip(np.round(128.0 * rolls.velocity_TxP[t, p]), 1, 127))
-            found.append((start / rate, stop / rate, p + LOWEST_PITCH, velocity))
+            pitch, peak = p + LOWEST_PITCH, float(rolls.onset_TxP[t, p])
+            found.append((start / rate, stop / rate, pitch, velocity, peak))
     return sorted(found, key=lambda note: (note[0], note[2]))
 
 
 def rows(notes: Notes) -> list[tuple]:
-    columns = (notes.onset_s, notes.offset_s, notes.pitch, notes.velocity)
+    names = ("onset_s", "offset_s", "pitch", "velocity", "confidence")
     return sorted(
-        zip(*(column.tolist() for column in columns), strict=True),
+        zip(*(getattr(notes, name).tolist() for name in names), strict=True),
         key=lambda note: (note[0], note[2]),
     )
 

@@ -1,0 +1,50 @@
+"""Types of options: what is read, and what is refused."""
+
+import click
+import pytest
+
+from mt3x.cli.option_types import DeviceName, Formats, Pitch, Time, as_json
+from mt3x.music.instruments import parse_instruments
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Time(), "90.5", 90.5),
+        (Time(), "1:30", 90.0),
+        (Time(), "1:02:03.5", 3723.5),
+        (Time(), ".5", 0.5),
+        (Time(), 2.0, 2.0),
+        (Pitch(), "E2", 40),
+        (Pitch(), 40, 40),
+        (DeviceName(), "gpu:1", "gpu:1"),
+        (Formats(), "mid, PNG,.npz,midi", ["midi", "plot", "rolls"]),
+        (Formats(), "wav,svg,jsonl", ["sonify", "svg-plot", "jsonl"]),
+    ],
+)
+def test_values_are_read(kind, text, value):
+    assert kind.convert(text, None, None) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *((Time(), text) for text in ("", "1:2:3:4", "-1", "1m", "1:", "nan")),
+        (Pitch(), "H2"),
+        *((DeviceName(), text) for text in ("cuda", "gpu:", "gpu:-1", "gpu:1:2")),
+        (Formats(), "xml"),
+    ],
+)
+def test_others_are_refused(kind, text):
+    with pytest.raises(click.BadParameter):
+        kind.convert(text, None, None)
+
+
+def test_what_was_chosen_is_json():
+    options = {
+        "tuning": 3.0,
+        "constrain": False,
+        "beams": None,
+        "instruments": parse_instruments("drums,33,32"),
+    }
+    assert as_json(options) == {"instruments": "32,33,drums", "tuning": 3.0}
