@@ -5,8 +5,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mt3x.inference.beat_tracker import beats
     from mt3x.inference.transcriber import Transcriber
     from mt3x.music.band_rolls import BandRolls
+    from mt3x.music.beats import Beats
+    from mt3x.music.key import estimate_key
     from mt3x.music.metrics import note_scores
     from mt3x.music.note_files import read_notes
     from mt3x.music.notes import Notes
@@ -17,10 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BandRolls",
+    "Beats",
     "Notes",
     "Rolls",
     "Transcriber",
     "__version__",
+    "beats",
+    "estimate_key",
     "note_scores",
     "plot_notes",
     "read_notes",
@@ -28,9 +34,12 @@ __all__ = [
 
 _MODULES = {
     "BandRolls": "mt3x.music.band_rolls",
+    "Beats": "mt3x.music.beats",
     "Notes": "mt3x.music.notes",
     "Rolls": "mt3x.music.rolls",
     "Transcriber": "mt3x.inference.transcriber",
+    "beats": "mt3x.inference.beat_tracker",
+    "estimate_key": "mt3x.music.key",
     "note_scores": "mt3x.music.metrics",
     "plot_notes": "mt3x.music.plot",
     "read_notes": "mt3x.music.note_files",

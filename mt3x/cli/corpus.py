@@ -13,7 +13,9 @@ from rich.text import Text
 
 from mt3x.cli.help import WholeLinesGroup
 from mt3x.cli.progress import counted
+from mt3x.data.beat_pieces import write_pieces
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
+from mt3x.data.published.beat_sources import SOURCES
 from mt3x.data.published.maestro import MAESTRO_SPLITS, find_maestro
 from mt3x.data.published.maps import read_maps
 from mt3x.data.published.pairs import find_pairs
@@ -26,7 +28,7 @@ from mt3x.data.synthesis.piano_corpora import (
     units,
 )
 from mt3x.data.workers import in_processes
-from mt3x.files import one_line
+from mt3x.files import check_writable, one_line
 
 _OUT = click.argument("out", type=click.Path(path_type=Path))
 _JOBS = click.option(
@@ -163,6 +165,33 @@ def maestro(folder: Path, out: Path, split: str, strict: bool) -> None:
 def pairs(folder: Path, out: Path, strict: bool) -> None:
     """Read MIDI files below FOLDER and the audio of the same names into OUT."""
     _read(find_pairs(folder), out, strict)
+
+
+@command.command()
+@click.argument("kind", type=click.Choice([*SOURCES]))
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@_OUT
+@_STRICT
+def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
+    """Read music whose beats are known into the file OUT (.npz), for beat models.
+
+    KIND is pop909 or groove, as unpacked, or scores: MusicXML and MIDI of scores.
+    """
+    check_writable(out)
+    problems: list[str] = []
+    with counted("pieces") as progress:
+        bar = progress.add_task(one_line(out.name), total=None)
+        pieces = []
+        for piece in SOURCES[kind](folder, problems.append):
+            pieces.append(piece)
+            progress.advance(bar)
+    for problem in problems:
+        click.echo(f"left out: {one_line(problem)}", err=True)
+    if not pieces:
+        raise ValueError(f"{folder}: no {kind} with beats; name another folder")
+    write_pieces(out, pieces)
+    if problems and strict:
+        sys.exit(1)
 
 
 @command.command()

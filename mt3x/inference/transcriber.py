@@ -21,7 +21,7 @@ from mt3x.inference import spectrogram
 from mt3x.inference.readers import Model, make_reader
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
-from mt3x.models.objectives import config_from_dict, make_objective
+from mt3x.models.objectives import BeatConfig, config_from_dict, make_objective
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.audio import Source, rereadable, stream_samples
 from mt3x.music.band_rolls import BandRolls
@@ -127,9 +127,15 @@ class Transcriber:
             source = Path(checkpoint)
         weights = weights_file.load(source)
         try:
-            self.config = config_from_dict(weights.config)
+            config = config_from_dict(weights.config)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
+        if isinstance(config, BeatConfig):
+            raise ValueError(
+                f"{source} is a {config.kind}, which reads notes and not audio: give "
+                "it to mt3x.inference.beat_tracker.BeatTracker"
+            )
+        self.config = config
         self._device = _find_device(device)
         # Drawing the parameters' shapes takes long, and the package's own are known.
         if checkpoint is not None:

@@ -2,7 +2,8 @@
 
 An objective has a configuration that says all its weights depend on, draws parameters,
 and gives the loss of a batch: `mt3x.models.piano_objective`,
-`mt3x.models.band_objective`, `mt3x.models.tokens_objective`. The configuration also
+`mt3x.models.band_objective`, `mt3x.models.tokens_objective`,
+`mt3x.models.beat_objective`. The configuration also
 says what a model needs of its data, so that training, plans and T5X need not ask of
 which kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`, `train_options`,
 `converter_options`, `notes`, `summary`.
@@ -14,12 +15,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from mt3x.models.band_objective import BandConfig, BandObjective
+from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.piano_objective import PianoConfig, PianoObjective
 from mt3x.models.tokens_objective import RollsConfig, TokensConfig, TokensObjective
 
 __all__ = [
     "BandConfig",
     "BandObjective",
+    "BeatConfig",
+    "BeatObjective",
     "ModelConfig",
     "ModelObjective",
     "PianoConfig",
@@ -31,13 +35,19 @@ __all__ = [
     "make_objective",
 ]
 
-ModelConfig = PianoConfig | BandConfig | TokensConfig
-ModelObjective = PianoObjective | BandObjective | TokensObjective
-_CONFIGS = {"piano": PianoConfig, "band": BandConfig, "tokens": TokensConfig}
+ModelConfig = PianoConfig | BandConfig | TokensConfig | BeatConfig
+ModelObjective = PianoObjective | BandObjective | TokensObjective | BeatObjective
+_CONFIGS = {
+    "piano": PianoConfig,
+    "band": BandConfig,
+    "tokens": TokensConfig,
+    "beats": BeatConfig,
+}
 _OBJECTIVES = {
     PianoConfig: PianoObjective,
     BandConfig: BandObjective,
     TokensConfig: TokensObjective,
+    BeatConfig: BeatObjective,
 }
 
 

@@ -39,6 +39,7 @@ _FOLDER = Path(__file__).parents[1] / "weights"
 WEIGHTS = {
     "piano": _FOLDER / "hppnet_tiny.safetensors",
     "band": _FOLDER / "band.safetensors",
+    "beats": _FOLDER / "beats.safetensors",
 }
 """The weights that the package brings, by the name of their model."""
 DEFAULT_WEIGHTS = WEIGHTS["piano"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mt3x.files import write_whole
 from mt3x.music.label_files import LATEST_S, read_text
 
-__all__ = ["Beats", "read_meter"]
+__all__ = ["Beats", "most_common_bar", "read_meter"]
 
 MOST_BPM = 1000.0
 LEAST_BPM = 1.0
@@ -217,7 +217,7 @@ class Beats:
             else:
                 position = np.array([position for _, position in rows], np.float64)
             if chosen is None:
-                chosen = (_most_common_bar(position), 4, False)
+                chosen = (most_common_bar(position), 4, False)
             return cls(time_s, position, *chosen)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
@@ -256,7 +256,7 @@ def _rows(name: str, text: str) -> Iterator[tuple[float, float | None]]:
         yield values[0], values[1] if len(values) > 1 else None
 
 
-def _most_common_bar(position: np.ndarray) -> int:
+def most_common_bar(position: np.ndarray) -> int:
     """Return the beats of the most common bar among the whole ones."""
     down = np.flatnonzero(position == 1)
     if len(down) < 2:

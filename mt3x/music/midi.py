@@ -27,6 +27,7 @@ from typing import IO, NamedTuple
 import mido
 import numpy as np
 
+from mt3x.music.beats import Beats
 from mt3x.music.instruments import PROGRAM_NAMES
 from mt3x.music.label_files import LATEST_S, read_limited
 from mt3x.music.midi_events import (
@@ -39,6 +40,13 @@ from mt3x.music.midi_events import (
     MidiFile,
     Track,
     parse_midi,
+)
+from mt3x.music.midi_tempo import (
+    DEFAULT_TEMPO_US,
+    TICKS_PER_QUARTER,
+    TempoMap,
+    even_tempo,
+    tempo_of_beats,
 )
 
 __all__ = [
@@ -61,9 +69,6 @@ ALL_SOUND_OFF, RESET_CONTROLLERS = 120, 121
 PEDAL_CHANGES = (SUSTAIN_PEDAL, ALL_SOUND_OFF, RESET_CONTROLLERS)
 NOTES_OFF = (ALL_SOUND_OFF, *range(123, 128))
 PEDAL_THRESHOLD = 64
-DEFAULT_TEMPO_US = 500_000  # microseconds per beat: 120 beats a minute
-TICKS_PER_BEAT = 960
-TICKS_PER_SECOND = TICKS_PER_BEAT * 1_000_000 / DEFAULT_TEMPO_US
 MOST_BYTES = 8_000_000
 """A million notes and more, which no recording has; they would take minutes."""
 MOST_BEATS = 10_000_000
@@ -224,22 +229,29 @@ def _columns(
     )
 
 
-def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> bytes:
+def write_columns(
+    notes: Columns,
+    names: Mapping[int, str] | None = None,
+    beats: Beats | None = None,
+    key: str | None = None,
+) -> bytes:
     """Return the bytes of a type 1 MIDI file: a track per program, drums on channel 10.
 
-    Times are rounded to ticks of 0.52 ms (120 beats a minute, 960 ticks a beat) and
-    a note lasts at least one tick. What a key cannot do is resolved per program and
-    pitch: a note ends where the next one begins, and of notes that begin in one tick
-    the longest stays. More than 15 programs share channels: the 16th to the 30th are
-    sent to a second MIDI port, and so on. Players that know one port mix them up, mt3x
-    reads them back right.
+    Times are rounded to ticks, 960 a quarter note (0.52 ms without beats, at 120 a
+    minute), and a note lasts at least one tick. What a key cannot do is resolved per
+    program and pitch: a note ends where the next one begins, and of notes that begin in
+    one tick the longest stays. More than 15 programs share channels: the 16th to the
+    30th are sent to a second MIDI port, and so on. Players that know one port mix them
+    up, mt3x reads them back right.
 
     Args:
       notes: those to write.
       names: of the tracks, by program; by default General MIDI's.
+      beats: what tempo and bars are made from (see `mt3x.music.midi_tempo`).
+      key: the key signature, such as `Eb` or `C#m`.
 
     Raises:
-      ValueError: a note begins before time 0.
+      ValueError: a note begins before time 0, or a beat is too long.
     """
     first_s = min(notes.onset_s, default=0.0)
     if first_s < 0:
@@ -247,10 +259,9 @@ def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> byt
             f"the first onset is at {first_s:.6g} s and MIDI begins at 0; "
             "shift or cut the notes"
         )
-    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
-    midi.tracks.append(
-        mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=DEFAULT_TEMPO_US)])
-    )
+    tempo = even_tempo() if beats is None else tempo_of_beats(beats)
+    midi = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
+    midi.tracks.append(tempo.track(key))
     parts = sorted(
         set(zip(notes.is_drum.tolist(), notes.program.tolist(), strict=True))
     )
@@ -263,7 +274,7 @@ def write_columns(notes: Columns, names: Mapping[int, str] | None = None) -> byt
         if is_drum:
             port, name = 0, "Drums"
         channel = DRUM_CHANNEL if is_drum else melodic_channels[melodic]
-        midi.tracks.append(_track(part, port, channel, program, name))
+        midi.tracks.append(_track(part, tempo, port, channel, program, name))
     file = io.BytesIO()
     midi.save(file=file)
     return file.getvalue()
@@ -383,11 +394,10 @@ def _seconds(ticks: np.ndarray, midi: MidiFile) -> np.ndarray:
 
 
 def _track(
-    notes: Columns, port: int, channel: int, program: int, name: str
+    notes: Columns, tempo: TempoMap, port: int, channel: int, program: int, name: str
 ) -> mido.MidiTrack:
     """Return a track of one program; in a tick, note-offs come before note-ons."""
-    on_tick = np.rint(notes.onset_s * TICKS_PER_SECOND).astype(np.int64)
-    off_tick = np.rint(notes.offset_s * TICKS_PER_SECOND).astype(np.int64)
+    on_tick, off_tick = tempo.ticks(notes.onset_s), tempo.ticks(notes.offset_s)
     off_tick = np.maximum(off_tick, on_tick + 1)
     # Of notes of one key in one tick, the longest comes last and is the one to keep.
     order = np.lexsort((off_tick, on_tick, notes.pitch))

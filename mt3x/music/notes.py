@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mt3x.files import write_whole
+from mt3x.music.beats import Beats
 from mt3x.music.instruments import Instruments
 from mt3x.music.label_files import LATEST_S
 from mt3x.music.note_tables import (
@@ -212,6 +213,8 @@ class Notes:
         path: None = None,
         overwrite: bool = False,
         names: Mapping[int, str] | None = None,
+        beats: Beats | None = None,
+        key: str | None = None,
     ) -> bytes: ...
     @overload
     def to_midi(
@@ -219,21 +222,28 @@ class Notes:
         path: str | os.PathLike[str],
         overwrite: bool = False,
         names: Mapping[int, str] | None = None,
+        beats: Beats | None = None,
+        key: str | None = None,
     ) -> None: ...
     def to_midi(
         self,
         path: str | os.PathLike[str] | None = None,
         overwrite: bool = False,
         names: Mapping[int, str] | None = None,
+        beats: Beats | None = None,
+        key: str | None = None,
     ) -> bytes | None:
         """Write a Standard MIDI File to `path`, or return its bytes without one.
 
-        Each program has a track, with its name of `names` or else General MIDI's.
+        Each program has a track, with its name of `names` or else General MIDI's. With
+        beats (`mt3x.beats` finds them) the file has their tempo and bars, and the notes
+        stay where they are; without, it has 120 quarter notes a minute. The key is such
+        as `Eb` or `C#m`.
         """
         from mt3x.music.midi import Columns, write_columns
 
         columns = Columns(*(getattr(self, name) for name in Columns._fields))
-        data = write_columns(columns, names)
+        data = write_columns(columns, names, beats, key)
         if path is None:
             return data
         with write_whole(path, overwrite) as file:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mt3x.data.batches import BatchConfig, CorpusBatches
+from mt3x.data.beat_batches import BeatDataConfig
 from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
 from mt3x.data.stem_batches import MixConfig, StemBatches
@@ -20,6 +21,7 @@ from mt3x.files import FieldError, from_json
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.objectives import (
     BandConfig,
+    BeatConfig,
     ModelConfig,
     ModelObjective,
     PianoConfig,
@@ -85,6 +87,11 @@ class DataConfig:
             raise ValueError(
                 f"a {objective.kind} cannot train on corpora (DataConfig): give it a "
                 "SeqIO task (TaskConfig)"
+            )
+        if isinstance(objective, BeatConfig):
+            raise ValueError(
+                "a beat model cannot train on corpora (DataConfig): give it pieces "
+                "with beats (BeatDataConfig)"
             )
         fields: dict[str, Any] = {
             "labels": objective.labels,
@@ -177,7 +184,7 @@ class TaskConfig:
         Raises:
           ValueError: the model cannot train on tasks.
         """
-        if isinstance(objective, BandConfig):
+        if isinstance(objective, BandConfig | BeatConfig):
             objective.train_options()
         return self
 
@@ -256,6 +263,8 @@ def check_task(task: str, module: str, objective: ModelConfig) -> None:
     """
     from mt3x.data import pipeline
 
+    if isinstance(objective, BeatConfig):
+        objective.train_options()
     if objective.tokens is not None:
         pipeline.check_tokens(task, module, objective.tokens)
         return
@@ -308,11 +317,12 @@ class Experiment:
     """All that makes a run, except for the folder it runs in.
 
     A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a band
-    model on corpora of stems, a token model on a task of tokens (`TaskConfig`).
+    model on corpora of stems, a token model on a task of tokens (`TaskConfig`), a beat
+    model on pieces with beats (`BeatDataConfig`).
     """
 
     objective: ModelConfig = field(default_factory=PianoConfig)
-    data: DataConfig | TaskConfig = field(default_factory=DataConfig)
+    data: DataConfig | TaskConfig | BeatDataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
@@ -380,7 +390,7 @@ class Experiment:
         """
         found: list[Callable[[Any], Mapping[str, Any]]] = []
         config, chosen = objective.config, self.validation
-        if type(config) in NOTE_VALIDATIONS:
+        if not isinstance(config, BeatConfig) and type(config) in NOTE_VALIDATIONS:
             if clips := chosen.clips(config.features):
                 found.append(make_validation(objective, clips))
         if chosen.loss_batches:
@@ -412,7 +422,11 @@ class Experiment:
                     raise FieldError(f"{name} has no settings")
             data = dict(config["data"])
             validation = data.pop("validation")
-            kind = TaskConfig if "task" in data else DataConfig
+            kind = DataConfig
+            if "task" in data:
+                kind = TaskConfig
+            elif "pieces" in data:
+                kind = BeatDataConfig
             return cls(
                 objective=config_from_dict(config["objective"]),
                 data=from_json(kind, data),

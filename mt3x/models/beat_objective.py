@@ -1,0 +1,301 @@
+"""The beat networks, and what they are trained for.
+
+One finds beats in frames of notes. The other one says of beats, from the notes at them,
+which are downbeats: bars are much longer than the first one could follow.
+
+Both are dilated convolutions, as in temporal convolutional networks for beats (Davies
+and Böck 2019), each a block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545): depthwise
+over time, then two dense layers. Two frames of 20 ms are folded into one first.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NoReturn
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mt3x.files import FieldError, from_json
+from mt3x.models.losses import LossSums, over_devices
+from mt3x.music.beat_decoder import BeatDecodingConfig
+from mt3x.music.beat_frames import CLIP_BEATS, NUM_INPUTS, NUM_SLOTS
+from mt3x.music.options import check_fields
+from mt3x.music.vocabulary import TokenizerConfig
+
+Batch = Mapping[str, jax.Array]
+_FOLD = 2
+
+
+@dataclass(frozen=True)
+class BeatNetConfig:
+    """Size of the network."""
+
+    # Channels of the frames' layer and of the blocks; a block is twice as wide inside.
+    stem_width: int = 32
+    width: int = 40
+    # Blocks; the taps of block i lie 2^i folded frames apart.
+    num_blocks: int = 8
+    # The same of the network over beats, where they lie 2^i beats apart.
+    num_bar_blocks: int = 5
+    kernel: int = 5
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            stem_width=(1, 4096),
+            width=(1, 4096),
+            num_blocks=(1, 12),
+            num_bar_blocks=(1, 12),
+            kernel=(3, 31),
+            dropout=(0.0, 0.9),
+        )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel} must be odd")
+
+    @property
+    def reach_frames(self) -> int:
+        """Frames before and after that a frame's outputs depend on."""
+        return _FOLD * ((self.kernel // 2) * (2**self.num_blocks - 1) + 1)
+
+
+@dataclass(frozen=True)
+class BeatConfig:
+    """All that the weights of a beat model depend on; stored in each checkpoint."""
+
+    kind: ClassVar[str] = "beat model"
+    tokens: ClassVar[TokenizerConfig | None] = None
+
+    model: BeatNetConfig = field(default_factory=BeatNetConfig)
+    decoding: BeatDecodingConfig = field(default_factory=BeatDecodingConfig)
+    # Weights in the loss, against beats: of downbeats among beats, and among frames.
+    bar_weight: float = 1.0
+    downbeat_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, bar_weight=(0.0, 1e6), downbeat_weight=(0.0, 1e6))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `from_dict` reads them back."""
+        return {"objective": "beats", **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BeatConfig":
+        """Raise ValueError where `values` are not a beat model's configuration."""
+        values = dict(values)
+        if (objective := values.pop("objective", None)) != "beats":
+            raise ValueError(
+                f"configuration of objective {objective!r} instead of 'beats': this is "
+                "a checkpoint of another model"
+            )
+        try:
+            return from_json(cls, values, ("model",))
+        except FieldError as error:
+            raise ValueError(
+                f"beat configuration does not fit this version of mt3x: {error}"
+            ) from error
+
+    def summary(self) -> str:
+        """Describe the model in a few words."""
+        model = self.model
+        return f"beat model of {model.width} channels in {model.num_blocks} blocks"
+
+    def batch_spec(
+        self, batch_size: int, num_frames: int
+    ) -> dict[str, jax.ShapeDtypeStruct]:
+        """Return the shapes of a training batch of clips of `num_frames` frames."""
+        shape = (batch_size, num_frames)
+        return {
+            "frames": jax.ShapeDtypeStruct((*shape, NUM_INPUTS), jnp.float32),
+            "targets": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
+            "slots": jax.ShapeDtypeStruct(
+                (batch_size, CLIP_BEATS, NUM_SLOTS, NUM_INPUTS), jnp.float32
+            ),
+            "downbeats": jax.ShapeDtypeStruct((batch_size, CLIP_BEATS, 2), jnp.float32),
+        }
+
+    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
+        """Return the frames and tokens of an example; tokens are None."""
+        return clip_frames, None
+
+    def train_options(self, max_examples_per_mix: int | None = None) -> NoReturn:
+        """Raise ValueError: no tasks give a beat model what it learns."""
+        raise ValueError(_NO_TASKS)
+
+    def converter_options(self) -> NoReturn:
+        """Raise ValueError, as `train_options` does."""
+        raise ValueError(_NO_TASKS)
+
+    def notes(self, segments: Sequence[tuple[int, Any]]) -> NoReturn:
+        """Raise ValueError, as `train_options` does."""
+        raise ValueError(_NO_TASKS)
+
+
+_NO_TASKS = (
+    "a beat model cannot train on SeqIO tasks (TaskConfig): give it pieces with beats "
+    "(BeatDataConfig)"
+)
+
+
+class BeatNet(nn.Module):
+    """Frames of notes to logits of beats and downbeats."""
+
+    config: BeatNetConfig
+
+    @nn.compact
+    def __call__(self, frames_BxTxF: jax.Array, train: bool = False) -> jax.Array:
+        """Return logits_BxTx2; T must be even."""
+        config = self.config
+        batch, frames, _ = frames_BxTxF.shape
+        x_BxTxD = nn.relu(nn.Dense(config.stem_width, name="stem")(frames_BxTxF))
+        x_BxUxD = x_BxTxD.reshape(batch, frames // _FOLD, -1)
+        x_BxUxD = nn.Dense(config.width, name="fold")(x_BxUxD)
+        x_BxUxD = _blocks(self, x_BxUxD, config.num_blocks, train)
+        start = nn.initializers.constant(-3.0)  # most frames have no beat
+        x_BxUxD = nn.Dense(2 * _FOLD, bias_init=start, name="head")(x_BxUxD)
+        return x_BxUxD.reshape(batch, frames, 2)
+
+
+class BarNet(nn.Module):
+    """Notes at beats to logits of downbeats."""
+
+    config: BeatNetConfig
+
+    @nn.compact
+    def __call__(self, slots_BxKxSxF: jax.Array, train: bool = False) -> jax.Array:
+        """Return logits_BxK."""
+        config = self.config
+        x_BxKxSxD = nn.relu(nn.Dense(config.stem_width, name="stem")(slots_BxKxSxF))
+        x_BxKxD = x_BxKxSxD.reshape(*x_BxKxSxD.shape[:2], -1)
+        x_BxKxD = nn.Dense(config.width, name="fold")(x_BxKxD)
+        x_BxKxD = _blocks(self, x_BxKxD, config.num_bar_blocks, train)
+        return nn.Dense(1, name="head")(x_BxKxD)[..., 0]
+
+
+def _blocks(
+    module: nn.Module, x_BxUxD: jax.Array, num_blocks: int, train: bool
+) -> jax.Array:
+    """Return activations after a network's blocks, normalised."""
+    config: BeatNetConfig = module.config
+    for index in range(num_blocks):
+        y_BxUxD = _depthwise(module, f"taps_{index}", x_BxUxD, config.kernel, 2**index)
+        y_BxUxD = nn.LayerNorm(epsilon=1e-3, name=f"norm_{index}")(y_BxUxD)
+        y_BxUxD = nn.relu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
+        y_BxUxD = nn.Dense(config.width, name=f"down_{index}")(y_BxUxD)
+        drop = nn.Dropout(config.dropout, broadcast_dims=(1,))
+        x_BxUxD += drop(y_BxUxD, deterministic=not train)
+    return nn.LayerNorm(epsilon=1e-3, name="norm")(x_BxUxD)
+
+
+def _depthwise(
+    module: nn.Module, name: str, x_BxUxD: jax.Array, kernel: int, dilation: int
+) -> jax.Array:
+    """Convolve each channel over time, as a sum of shifted copies, fast on a CPU."""
+    start = nn.initializers.normal(1 / kernel**0.5)
+    taps_KxD = module.param(name, start, (kernel, x_BxUxD.shape[-1]))
+    frames, reach = x_BxUxD.shape[1], kernel // 2 * dilation
+    padded = jnp.pad(x_BxUxD, ((0, 0), (reach, reach), (0, 0)))
+    shifted = (
+        taps_KxD[k] * padded[:, k * dilation : k * dilation + frames]
+        for k in range(kernel)
+    )
+    return sum(shifted, jnp.zeros((), x_BxUxD.dtype))
+
+
+class BeatObjective:
+    """The beat network, trained on performed notes."""
+
+    separate_examples = False
+
+    def __init__(self, config: BeatConfig, dtype: Any = jnp.float32) -> None:
+        self.config = config
+        self.dtype = dtype
+        self.model = BeatNet(config.model)
+        self.bar_model = BarNet(config.model)
+
+    def init(self, rng: jax.Array) -> dict[str, Any]:
+        """Draw the parameters."""
+        beats, bars = jax.random.split(rng)
+        frames_BxTxF = jnp.zeros((1, _FOLD, NUM_INPUTS))
+        slots_BxKxSxF = jnp.zeros((1, 1, NUM_SLOTS, NUM_INPUTS))
+        return {
+            "beats": self.model.init(beats, frames_BxTxF)["params"],
+            "bars": self.bar_model.init(bars, slots_BxKxSxF)["params"],
+        }
+
+    def predict(self, params: Any, frames_BxTxF: jax.Array) -> jax.Array:
+        """Return probabilities BxTx2 of beats and downbeats."""
+        logits: Any = self.model.apply({"params": params["beats"]}, frames_BxTxF)
+        return jax.nn.sigmoid(logits)
+
+    def predict_bars(self, params: Any, slots_BxKxSxF: jax.Array) -> jax.Array:
+        """Return probabilities BxK that beats are downbeats."""
+        logits: Any = self.bar_model.apply({"params": params["bars"]}, slots_BxKxSxF)
+        return jax.nn.sigmoid(logits)
+
+    def loss(self, params: Any, batch: Batch, rng: jax.Array | None = None) -> LossSums:
+        """Return the cross-entropies as a sum with its weight, and parts.
+
+        Args:
+          params: as from `init`.
+          batch: `frames` and `targets`, `slots` (see `mt3x.music.beat_frames`) and
+            `downbeats` BxKx2: whether beats are downbeats, and whether that is known.
+          rng: for dropout; None: without.
+
+        Returns:
+          The sum with its weight, the known frames; the parts `beat` and `downbeat` of
+          frames and `bar` of beats; `beat_f1`, of frames, and `bar_f1`, of beats.
+        """
+        train, rngs = rng is not None, None
+        if rng is not None:
+            rngs = {"dropout": rng}
+
+        def apply(model: nn.Module, name: str, inputs: jax.Array) -> jax.Array:
+            inputs = inputs.astype(self.dtype)
+            logits: Any = model.apply(
+                {"params": params[name]}, inputs, train=train, rngs=rngs
+            )
+            return logits.astype(jnp.float32)
+
+        logits_BxTx2 = apply(self.model, "beats", batch["frames"])
+        logits_BxK = apply(self.bar_model, "bars", batch["slots"])
+        beat_BxT, down_BxT, known_BxT = jnp.moveaxis(batch["targets"], -1, 0)
+        down_BxK, known_BxK = jnp.moveaxis(batch["downbeats"], -1, 0)
+        of_frames = jnp.maximum(jnp.sum(known_BxT), 1.0)
+        of_beats = jnp.maximum(jnp.sum(known_BxK), 1.0)
+        parts = {
+            "beat": (_entropy(logits_BxTx2[..., 0], beat_BxT, known_BxT), of_frames),
+            "downbeat": (
+                _entropy(logits_BxTx2[..., 1], down_BxT, known_BxT),
+                of_frames,
+            ),
+            "bar": (_entropy(logits_BxK, down_BxK, known_BxK), of_beats),
+            "beat_f1": _f1(logits_BxTx2[..., 0], beat_BxT, known_BxT),
+            "bar_f1": _f1(logits_BxK, down_BxK, known_BxK),
+        }
+        whole_frames, whole_beats = over_devices(of_frames), over_devices(of_beats)
+        total = (
+            parts["beat"][0]
+            + self.config.downbeat_weight * parts["downbeat"][0]
+            + self.config.bar_weight * parts["bar"][0] * whole_frames / whole_beats
+        )
+        return LossSums(total, of_frames, parts)
+
+
+def _entropy(logits: jax.Array, targets: jax.Array, known: jax.Array) -> jax.Array:
+    """Sum cross-entropies, without the entropy of targets of one half."""
+    error = jnp.maximum(logits, 0) - logits * targets
+    error += jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    error -= jnp.where((targets > 0) & (targets < 1), jnp.log(2.0), 0.0)
+    return jnp.sum(known * error)
+
+
+def _f1(
+    logits: jax.Array, targets: jax.Array, known: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the F1 score of what is likely against targets, as (sum, weight)."""
+    est = jnp.where(logits > 0, known, 0.0)
+    ref = jnp.where(targets > 0.25, known, 0.0)
+    return 2 * jnp.sum(est * ref), jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)

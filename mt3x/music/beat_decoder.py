@@ -1,0 +1,246 @@
+"""Probabilities of beats and downbeats in frames -> `Beats`.
+
+Beats are the path of highest score through a bar pointer model (Whiteley et al. 2006;
+Krebs et al. 2015), whose tempo changes at beats alone: a beat at frame t that is T
+frames after the one before it adds the log odds of a beat there, and takes off what the
+change of T costs. Frames without a beat then cancel out. A second path, over the beats,
+gives each its position in a bar.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mt3x.music.beat_frames import BEAT_RATE_HZ
+from mt3x.music.beats import Beats, most_common_bar, read_meter
+from mt3x.music.notes import Notes
+from mt3x.music.options import check_fields
+
+__all__ = ["BeatDecodingConfig", "find_bars", "find_beats", "find_even_beats"]
+
+_BLOCK = 6  # frames at once: no more than the shortest interval
+_FIRST = 255  # instead of an interval: no beat came before
+
+
+@dataclass(frozen=True)
+class BeatDecodingConfig:
+    """How probabilities become beats; chosen on validation pieces."""
+
+    # Seconds between beats.
+    shortest_s: float = 0.16
+    longest_s: float = 2.0
+    # Cost of a change of tempo, times the absolute logarithm of the ratio.
+    tempo_cost: float = 12.0
+    # Cost of a tempo, times the squared logarithm of its ratio to the typical one.
+    typical_s: float = 0.55
+    typical_cost: float = 0.1
+    # Added to the log odds of beats, and of downbeats.
+    beat_bias: float = 1.5
+    downbeat_bias: float = 0.0
+    # Lowest log odds of a beat, and the negative of the highest.
+    least_odds: float = -4.0
+    # Cost of another number of beats in the next bar.
+    meter_cost: float = 6.0
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            shortest_s=(_BLOCK / BEAT_RATE_HZ, 1.0),
+            longest_s=(1.0, 5.0),
+            tempo_cost=(0.0, 1e4),
+            typical_s=(0.05, 5.0),
+            typical_cost=(0.0, 1e4),
+            beat_bias=(-20.0, 20.0),
+            downbeat_bias=(-20.0, 20.0),
+            least_odds=(-20.0, 0.0),
+            meter_cost=(0.0, 1e4),
+        )
+
+
+_BAR_COSTS = {1: 6.0, 2: 0.0, 3: 0.0, 4: 0.0, 5: 2.0, 6: 1.0, 7: 2.0}
+"""Cost of a bar by its number of beats."""
+
+
+def find_beats(
+    p_T: np.ndarray, notes: Notes, config: BeatDecodingConfig | None = None
+) -> np.ndarray:
+    """Return the seconds of the beats of a piece, from its first onset to its last.
+
+    Time grows with the length of a piece, and so does memory, by 100 bytes a frame.
+
+    Args:
+      p_T: probabilities of beats, 50 frames a second from time 0.
+      notes: what was played; at least one.
+      config: how to decode.
+    """
+    p_T = np.clip(p_T, 1e-4, 1 - 1e-4)
+    odds_T = np.log(p_T / (1 - p_T))
+    first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
+    last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
+    frame_N = _beat_frames(odds_T, first, last, config or BeatDecodingConfig())
+    return _refined(odds_T, frame_N) / BEAT_RATE_HZ
+
+
+def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:
+    """Return the seconds of even beats, where they fit the probabilities best.
+
+    Args:
+      p_T, notes: as for `find_beats`.
+      bpm: beats a minute, 1 to 1000.
+
+    Raises:
+      ValueError: `bpm` is something else.
+    """
+    even_s = Beats.from_bpm(bpm, 0.0, float(notes.onset_s[-1])).time_s
+    frame_T, period_s = np.arange(len(p_T)), 60 / bpm
+    shifts_s = np.arange(0.0, period_s, min(0.01, period_s / 8))
+    fits = [
+        np.interp((even_s + shift_s) * BEAT_RATE_HZ, frame_T, p_T, right=0.0).sum()
+        for shift_s in shifts_s
+    ]
+    return even_s + shifts_s[int(np.argmax(fits))]
+
+
+def find_bars(
+    beat_s: np.ndarray,
+    p_N: np.ndarray,
+    notes: Notes,
+    config: BeatDecodingConfig | None = None,
+    meter: str | None = None,
+) -> Beats:
+    """Return beats with their positions in bars, and the meter.
+
+    Args:
+      beat_s: N beats.
+      p_N: probabilities that they are downbeats.
+      notes: what was played.
+      config: how to decode.
+      meter: the time signature, where it is known.
+
+    Raises:
+      ValueError: `meter` is none.
+    """
+    config = config or BeatDecodingConfig()
+    chosen = None if meter is None else read_meter(meter)
+    p_N = np.clip(p_N, 1e-3, 1 - 1e-3)
+    odds_N = np.log(p_N / (1 - p_N)) + config.downbeat_bias
+    bars = _BAR_COSTS if chosen is None else {chosen[0]: 0.0}
+    position_N = _positions(odds_N, bars, config.meter_cost)
+    if chosen is None:
+        is_dotted = _is_dotted(notes.onset_s, beat_s)
+        chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
+    return Beats(beat_s, position_N, *chosen)
+
+
+def _beat_frames(
+    odds_T: np.ndarray, first: int, last: int, config: BeatDecodingConfig
+) -> np.ndarray:
+    """Return the frames of the beats of the best path, two at least.
+
+    Its first beat lies at most the longest interval after frame `first`, and its last
+    one so near to `last` that the next would come after it.
+    """
+    interval_I = np.arange(
+        round(config.shortest_s * BEAT_RATE_HZ),
+        round(config.longest_s * BEAT_RATE_HZ) + 1,
+    )
+    longest, log_I = int(interval_I[-1]), np.log(interval_I)
+    change_IxI = -config.tempo_cost * np.abs(log_I[:, None] - log_I)  # from, to
+    typical = np.log(config.typical_s * BEAT_RATE_HZ)
+    prior_I = -config.typical_cost * np.square(log_I - typical)
+
+    num = last + 3
+    gain_T = np.full(num, config.least_odds)
+    known_T = odds_T[:num]
+    gain_T[: len(known_T)] = np.clip(known_T, config.least_odds, -config.least_odds)
+    gain_T += config.beat_bias
+    opens_T = np.full(num, -np.inf)  # the score of a first beat
+    opens_T[max(first - 2, 0) : first + longest] = 0.0
+
+    # Of the last frames, scores of a beat there after which an interval comes; of all,
+    # which interval came before.
+    rows, columns = longest + _BLOCK, np.arange(len(interval_I))
+    leaving_RxI = np.full((rows, len(interval_I)), -np.inf, np.float32)
+    before_TxI = np.zeros((num, len(interval_I)), np.uint8)
+    best, end = -np.inf, (0, 0)
+    for begin in range(max(first - 2, 0), num, _BLOCK):
+        t_B = np.arange(begin, min(begin + _BLOCK, num))
+        score_BxI = leaving_RxI[(t_B[:, None] - interval_I) % rows, columns]
+        score_BxI = score_BxI + gain_T[t_B, None] + prior_I
+        if t_B[-1] + longest > last:
+            is_last_BxI = t_B[:, None] + interval_I > last
+            found_BxI = np.where(is_last_BxI, score_BxI, -np.inf)
+            b, i = np.unravel_index(found_BxI.argmax(), found_BxI.shape)
+            if found_BxI[b, i] > best:
+                best, end = found_BxI[b, i], (int(t_B[b]), int(i))
+        total_BxIxI = score_BxI[:, :, None] + change_IxI
+        from_BxI = total_BxIxI.argmax(axis=1)
+        leaving_BxI = np.take_along_axis(total_BxIxI, from_BxI[:, None], 1)[:, 0]
+        opening_B = (opens_T + gain_T)[t_B, None]
+        before_TxI[t_B] = np.where(opening_B > leaving_BxI, _FIRST, from_BxI)
+        leaving_RxI[t_B % rows] = np.maximum(leaving_BxI, opening_B)
+    if best == -np.inf:  # all is over before two beats have come
+        typical = round(config.typical_s * BEAT_RATE_HZ)
+        return np.array([first, max(first + typical, last)])
+    (t, i), frames = end, []
+    while True:
+        frames.append(t)
+        t -= int(interval_I[i])
+        i = int(before_TxI[t, i])
+        if i == _FIRST:
+            return np.array([t, *frames[::-1]])
+
+
+def _refined(odds_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
+    """Return frames with fractions: where the parabola through three is highest."""
+    padded = np.pad(odds_T, (1, 2 + max(int(frame_N[-1]) - len(odds_T) + 1, 0)), "edge")
+    left_N, here_N, right_N = (padded[frame_N + step] for step in (0, 1, 2))
+    bend_N = left_N - 2 * here_N + right_N
+    is_peak_N = (here_N >= left_N) & (here_N >= right_N) & (bend_N < -1e-6)
+    shift_N = np.where(
+        is_peak_N, 0.5 * (left_N - right_N) / np.minimum(bend_N, -1e-6), 0
+    )
+    return frame_N + shift_N
+
+
+def _positions(
+    odds_N: np.ndarray, bars: Mapping[int, float], meter_cost: float
+) -> np.ndarray:
+    """Return the positions of beats in bars, by the log odds of each as a downbeat."""
+    states = [(length, at) for length in bars for at in range(1, length + 1)]
+    number = {state: i for i, state in enumerate(states)}
+    ends = np.array([number[length, length] for length in bars])
+    starts = np.array([number[length, 1] for length in bars])
+    cost = meter_cost * ~np.eye(len(bars), dtype=bool) + [[c] for c in bars.values()]
+    np.fill_diagonal(cost, 0.0)  # to, from
+    # Within a bar a state follows the one before it.
+    follows = np.array([number[length, max(at - 1, 1)] for length, at in states])
+    score_S = np.array([-0.5 * bars[length] for length, _ in states])
+    score_S[starts] += odds_N[0]
+    before_NxS = np.zeros((len(odds_N), len(states)), int)
+    for n in range(1, len(odds_N)):
+        before_NxS[n] = follows
+        entering = score_S[ends] - cost
+        best = entering.argmax(axis=1)
+        before_NxS[n, starts] = ends[best]
+        score_S = score_S[follows]
+        score_S[starts] = entering[np.arange(len(best)), best] + odds_N[n]
+    state = int(score_S.argmax())
+    position_N = np.zeros(len(odds_N), int)
+    for n in range(len(odds_N) - 1, -1, -1):
+        position_N[n] = states[state][1]
+        state = before_NxS[n, state]
+    return position_N
+
+
+def _is_dotted(onset_s: np.ndarray, beat_s: np.ndarray) -> bool:
+    """Return whether notes divide beats by three rather than by two."""
+    index = np.arange(len(beat_s))
+    inside = onset_s[(onset_s > beat_s[0]) & (onset_s < beat_s[-1])]
+    phase = np.interp(inside, beat_s, index) % 1
+    thirds = sum(np.count_nonzero(np.abs(phase - at) < 0.07) for at in (1 / 3, 2 / 3))
+    halves = sum(
+        np.count_nonzero(np.abs(phase - at) < 0.07) for at in (0.25, 0.5, 0.75)
+    )
+    return bool(thirds > halves)
