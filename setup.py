@@ -37,6 +37,12 @@ EXTRAS = {
         "tensorflow-datasets>=4.9",
     ],
     "plot": ["matplotlib>=3.8"],
+    "score": [
+        "partitura>=1.9",
+        "reportlab>=4.2",
+        "svglib>=1.6",
+        "verovio>=5",
+    ],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",
@@ -56,10 +62,12 @@ EXTRAS["docs"] = [
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
+    *EXTRAS["score"],
     *EXTRAS["data"],
     *EXTRAS["watch"],
     "hypothesis>=6.100",
     "import-linter>=2.17",
+    "music21>=9",  # reads the scores of tests
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
     "pre-commit>=4",
     "pyright[nodejs]>=1.1.390",

@@ -8,13 +8,13 @@
 Lieder: the piano parts of OpenScore's songs; quartets: OpenScore's, on one piano as far
 as playing goes; POP909: songs on a grid of sixteenths, in which three tracks are the
 voices. Of the sorted files every 22nd is for tests, those between for validation; of
-each piece its first 32 bars in one meter, which mt3x.data.synthesis.humanize performs in
-a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes.
+each piece its first 32 bars in one meter, which mt3x.data.synthesis.humanize performs
+in a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes.
 
 Scores after MV2H (McLeod and Steedman 2018), in percent, means over pieces. Notes match
 if they have the same pitch and their performed onsets are within 0.25 s:
 pitch: F-measure of matches; metre: of the matched notes, how many have their place in
-the bar; value: one less the relative error of the written length, 0 at the least; voice:
+the bar; value: one less the relative error of the written length, at least 0; voice:
 F-measure of the links from notes to the next ones of their voice; harmony: the mean of
 the key signature (half for one sharp or flat off) and of the names of notes. Mean: of
 these five. Staff: matched notes on their staff (lieder).
@@ -25,6 +25,7 @@ beats (MIDI: by its ticks); `detect`: mt3x finds the beats; `partitura-120` and
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 import warnings
@@ -90,7 +91,9 @@ class Task:
 
 def fifths_of(step: np.ndarray, alter: np.ndarray) -> np.ndarray:
     """Places on the line of fifths."""
-    return np.array(["FCGDAEB".index(s) - 1 + 7 * a for s, a in zip(step, alter)])
+    return np.array(
+        ["FCGDAEB".index(s) - 1 + 7 * a for s, a in zip(step, alter, strict=True)]
+    )
 
 
 def printed_parts(score: Any) -> Printed:
@@ -98,7 +101,9 @@ def printed_parts(score: Any) -> Printed:
     columns: list[list[np.ndarray]] = []
     for number, part in enumerate(score.parts):
         found = part.note_array(
-            include_staff=True, include_pitch_spelling=True, include_metrical_position=True
+            include_staff=True,
+            include_pitch_spelling=True,
+            include_metrical_position=True,
         )
         found = found[found["duration_quarter"] > 0]
         if not len(found):
@@ -180,7 +185,9 @@ def perform(name: str, printed: Printed, beat, position, meter) -> Task:
     return Task(name, kept, performance.notes(), beats)
 
 
-def _extrapolated(x: np.ndarray, known_x: np.ndarray, known_y: np.ndarray) -> np.ndarray:
+def _extrapolated(
+    x: np.ndarray, known_x: np.ndarray, known_y: np.ndarray
+) -> np.ndarray:
     y = np.interp(x, known_x, known_y)
     tempo = (known_y[-1] - known_y[0]) / (known_x[-1] - known_x[0])
     y = np.where(x < known_x[0], known_y[0] + (x - known_x[0]) * tempo, y)
@@ -220,7 +227,9 @@ def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
         down = np.flatnonzero((is_down if three else is_long) > 0)
         per_bar = 3 if three else 4
         columns: list[list[np.ndarray]] = []
-        for number, (_, track) in enumerate(read_tracks(song / f"{song.name}.mid").items()):
+        for number, (_, track) in enumerate(
+            read_tracks(song / f"{song.name}.mid").items()
+        ):
             at = Beats(time_s, np.arange(len(time_s)) + 1, 1)
             onset = np.round(at.beat_at(track.onset_s) * 4) / 4
             end = np.round(at.beat_at(track.offset_s) * 4) / 4
@@ -238,7 +247,9 @@ def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
         beat = first + np.arange(NUM_BARS * per_bar + 1.0)
         position = np.arange(len(beat)) % per_bar + 1
         printed.fifths = 99  # keys and names are not known
-        yield perform(f"pop909/{song.name}", printed, beat, position, (per_bar, 4, False))
+        yield perform(
+            f"pop909/{song.name}", printed, beat, position, (per_bar, 4, False)
+        )
 
 
 def read_back(data: bytes) -> Printed:
@@ -258,17 +269,16 @@ def by_mt3x(task: Task) -> tuple[Printed, Callable]:
 
 def by_detection(task: Task) -> tuple[Printed, Callable]:
     """Notate with beats that are found."""
-    from mt3x.inference.beat_tracker import BeatTracker
+    from mt3x.inference.beat_tracker import beats as tracker
 
-    return _notated(task.performed, BeatTracker()(task.performed))
+    return _notated(task.performed, tracker(task.performed))
 
 
 def _notated(notes: Notes, beats: Beats) -> tuple[Printed, Callable]:
-    from mt3x.notation.musicxml import to_musicxml
-    from mt3x.notation.score import notate
+    from mt3x.notation.notate import notate
 
     score = notate(notes, beats)
-    found = read_back(to_musicxml(score))
+    found = read_back(score.to_musicxml())
     # partitura counts from the first whole bar.
     bars = [bar for bar in score.bars if bar.number] or score.bars
     start = bars[0].start / 24
@@ -293,8 +303,8 @@ def midi_file(task: Task, with_beats: bool) -> tuple[Path, Callable]:
 
     on = np.rint((quarters(notes.onset_s) - first) * TICKS).astype(int)
     off = np.maximum(np.rint((quarters(notes.offset_s) - first) * TICKS), on + 1)
-    events = [(int(t), 1, int(p)) for t, p in zip(on, notes.pitch)]
-    events += [(int(t), 0, int(p)) for t, p in zip(off, notes.pitch)]
+    events = [(int(t), 1, int(p)) for t, p in zip(on, notes.pitch, strict=True)]
+    events += [(int(t), 0, int(p)) for t, p in zip(off, notes.pitch, strict=True)]
     track, now = mido.MidiTrack(), 0
     if with_beats:
         numerator, denominator = map(int, task.beats.meter.split("/"))
@@ -374,7 +384,9 @@ def _joined_ties(rows: list[tuple]) -> Printed:
             continue
         last[row[2]] = len(joined)
         joined.append(list(row[:-1]))
-    onset, duration, pitch, place, voice, staff, name = map(np.array, zip(*joined))
+    onset, duration, pitch, place, voice, staff, name = map(
+        np.array, zip(*joined, strict=True)
+    )
     return Printed(onset, duration, pitch, place, voice, staff, name, 0)
 
 
@@ -418,7 +430,10 @@ def matches(ref: Printed, est: Printed, est_s: np.ndarray) -> list[tuple[int, in
     assert ref.onset_s is not None
     pairs = []
     for pitch in np.unique(ref.pitch):
-        ours, theirs = np.flatnonzero(ref.pitch == pitch), np.flatnonzero(est.pitch == pitch)
+        ours, theirs = (
+            np.flatnonzero(ref.pitch == pitch),
+            np.flatnonzero(est.pitch == pitch),
+        )
         ours = ours[np.argsort(ref.onset_s[ours])]
         theirs = theirs[np.argsort(est_s[theirs])].tolist()
         for index, note in enumerate(ours.tolist()):
@@ -426,11 +441,12 @@ def matches(ref: Printed, est: Printed, est_s: np.ndarray) -> list[tuple[int, in
                 break
             away = [abs(est_s[other] - ref.onset_s[note]) for other in theirs]
             best = int(np.argmin(away))
-            if len(theirs) == len(ours) - index:
+            in_order = len(theirs) == len(ours) - index
+            if in_order:
                 best = 0
             if away[best] <= TOLERANCE_S:
                 pairs.append((note, theirs[best]))
-            if away[best] <= TOLERANCE_S or best == 0 and len(theirs) == len(ours) - index:
+            if away[best] <= TOLERANCE_S or in_order:
                 del theirs[best]
     return pairs
 
@@ -445,8 +461,10 @@ def links(printed: Printed, number: dict[int, int]) -> set[tuple[int, int]]:
         for i in members:
             chords.setdefault(round(float(printed.onset[i]), 3), []).append(i)
         onsets = sorted(chords)
-        for here, then in zip(onsets[:-1], onsets[1:], strict=True):
-            found |= {(number[i], number[j]) for i in chords[here] for j in chords[then]}
+        for here, then in itertools.pairwise(onsets):
+            found |= {
+                (number[i], number[j]) for i in chords[here] for j in chords[then]
+            }
     return found
 
 

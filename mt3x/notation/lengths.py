@@ -9,9 +9,7 @@ from mt3x.notation.voices import Chord
 
 __all__ = ["set_durations"]
 
-_VALUES = np.array(
-    [3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 72, 96, 144, 192, 288, 384]
-)
+_VALUES = np.array([3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 72, 96, 144, 192, 288, 384])
 _HELD = 1.05  # of its value is what a note is held, in the middle
 _FILL = 0.55  # octaves that a length may be off so that no rest is needed
 _FILL_LAST = 1.6  # the same of a piece's last notes, which nothing follows

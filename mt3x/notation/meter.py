@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -105,7 +106,7 @@ def find_bars(beats: Beats, first_tick: int, end_tick: int) -> list[Bar]:
     left_out = first - lines[0]
     picks_up = 2 * left_out >= lines[1] - lines[0]
     bars = []
-    for begin, stop in zip(lines[:-1], lines[1:], strict=True):
+    for begin, stop in pairwise(lines):
         shift = left_out if picks_up and not bars else 0
         num = stop - begin
         bars.append(

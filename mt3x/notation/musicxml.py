@@ -1,19 +1,21 @@
 """Scores as MusicXML 4.0.
 
-Written here and not by partitura, whose files have no beams, accidentals, tempo marks or
-instruments, and elements in an order that the schema of MusicXML refuses.
+Written here and not by partitura, whose files have no beams, accidentals, tempo marks
+or instruments, and elements in an order that the schema of MusicXML refuses.
 """
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mt3x.notation.meter import Bar
 from mt3x.notation.quantize import TICKS_PER_QUARTER
-from mt3x.notation.rhythm import Symbol
-from mt3x.notation.score import Part, Score
+from mt3x.notation.rhythm import TYPES, Symbol
 from mt3x.notation.spelling import Key, Spelled
+
+if TYPE_CHECKING:
+    from mt3x.notation.score import Part, Score
 
 __all__ = ["to_musicxml"]
 
@@ -34,12 +36,11 @@ _ACCIDENTALS = {
     **{-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"},
 }
 _SHARPS = "FCGDAEB"
-_BEAT_NAMES = {96: "whole", 48: "half", 24: "quarter", 12: "eighth", 6: "16th", 3: "32nd"}
 _MELODIC_CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16)
 _DRUM_CHANNEL = 10
 
 
-def to_musicxml(score: Score) -> bytes:
+def to_musicxml(score: "Score") -> bytes:
     """Return the bytes of an uncompressed MusicXML file."""
     root = ET.Element("score-partwise", version="4.0")
     if score.title:
@@ -71,7 +72,7 @@ def _printable(text: str) -> str:
 
 
 def _list_part(
-    part_list: ET.Element, part: Part, name: str, channel: int, is_alone: bool
+    part_list: ET.Element, part: "Part", name: str, channel: int, is_alone: bool
 ) -> None:
     entry = _add(part_list, "score-part", id=name)
     hidden = {"print-object": "no"} if is_alone else {}
@@ -93,7 +94,9 @@ def _list_part(
     _add(midi, "midi-program", part.program + 1)
 
 
-def _write_part(element: ET.Element, part: Part, score: Score, is_first: bool) -> None:
+def _write_part(
+    element: ET.Element, part: "Part", score: "Score", is_first: bool
+) -> None:
     meter = None
     for number, bar in enumerate(score.bars):
         attributes = {"implicit": "yes"} if bar.number == 0 else {}
@@ -110,7 +113,7 @@ def _write_part(element: ET.Element, part: Part, score: Score, is_first: bool) -
 
 
 def _write_attributes(
-    measure: ET.Element, part: Part, bar: Bar, key: Key, is_start: bool
+    measure: ET.Element, part: "Part", bar: Bar, key: Key, is_start: bool
 ) -> None:
     attributes = _add(measure, "attributes")
     if is_start:
@@ -140,7 +143,7 @@ def _write_tempo(measure: ET.Element, bar: Bar, bpm: float) -> None:
     dotted = bar.is_compound
     direction = _add(measure, "direction", placement="above")
     metronome = _add(_add(direction, "direction-type"), "metronome")
-    _add(metronome, "beat-unit", _BEAT_NAMES[beat * 2 if dotted else beat])
+    _add(metronome, "beat-unit", TYPES[beat * 2 if dotted else beat])
     if dotted:
         _add(metronome, "beat-unit-dot")
     _add(metronome, "per-minute", round(bpm))
@@ -149,7 +152,7 @@ def _write_tempo(measure: ET.Element, bar: Bar, bpm: float) -> None:
 
 
 def _write_bar(
-    measure: ET.Element, part: Part, number: int, bar: Bar, key: Key
+    measure: ET.Element, part: "Part", number: int, bar: Bar, key: Key
 ) -> None:
     """Write the voices of a bar, one after another."""
     marks = _marks(part, bar, number + 1 == len(part.staves[0].voices[0]))
@@ -176,7 +179,7 @@ def _write_bar(
             is_written = True
 
 
-def _marks(part: Part, bar: Bar, is_last: bool) -> list[tuple[int, str, str]]:
+def _marks(part: "Part", bar: Bar, is_last: bool) -> list[tuple[int, str, str]]:
     """Return the marks of a bar in order: ticks, what they are, and which."""
     end = bar.end + 1 if is_last else bar.end
     marks = [(tick, "dynamics", mark) for tick, mark in part.dynamics]
@@ -204,7 +207,7 @@ class _Accidentals:
 
 
 def _shown_accidentals(
-    voices: Iterable[Sequence[Symbol]], part: Part, accidentals: _Accidentals
+    voices: Iterable[Sequence[Symbol]], part: "Part", accidentals: _Accidentals
 ) -> dict[tuple[int, int], str]:
     """Return the accidentals of notes, by tick and note, read from left to right."""
     shown: dict[tuple[int, int], str] = {}
@@ -230,7 +233,7 @@ class _VoiceWriter:
     def __init__(
         self,
         measure: ET.Element,
-        part: Part,
+        part: "Part",
         voice: int,
         staff: int,
         stem: str,

@@ -1,6 +1,7 @@
 """Trills and grace notes: notes that are not counted in the bar."""
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,7 +94,7 @@ def find_graces(notes: Notes, tick: np.ndarray, ornaments: Ornaments) -> Ornamen
     bounds = np.append(
         np.flatnonzero(np.diff(tick, prepend=tick[0] - 1)), len(tick)
     ).tolist()
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         if notes.onset_s[end - 1] - notes.onset_s[begin] <= _GRACE_S:
             continue
         for i in range(begin, end):
@@ -120,7 +121,7 @@ def _graced(i: int, end: int, notes: Notes) -> int | None:
         gap_s = notes.onset_s[j] - notes.onset_s[i]
         near = 1 <= abs(int(notes.pitch[j]) - int(notes.pitch[i])) <= 4
         same = notes.program[j] == notes.program[i] and not notes.is_drum[j]
-        ends = short_s <= max(gap_s + 0.05, _GRACE_S) or notes.pitch[j] == notes.pitch[i]
+        ends = short_s <= gap_s + 0.05
         if _GRACE_S < gap_s <= _LONGEST_GRACE_S and near and same and ends:
             return j
     return None

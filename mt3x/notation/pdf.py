@@ -88,7 +88,8 @@ def _simple(page: str) -> bytes:
     for style in root.findall(f"{_SVG}style"):
         root.remove(style)
     glyphs = {
-        f"#{glyph.get('id')}": glyph.find(f"{_SVG}path") for glyph in root.iter(f"{_SVG}g")
+        f"#{glyph.get('id')}": glyph.find(f"{_SVG}path")
+        for glyph in root.iter(f"{_SVG}g")
     }
     _simplify(inner, frozenset(), glyphs)
     # The style sheet's: lines have the colour of the text.

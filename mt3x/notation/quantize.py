@@ -3,12 +3,13 @@
 Each beat is divided by the cheapest of a few grids. A grid costs what its place values
 cost (an eighth is simpler than a thirty-second), how far onsets are from its lines, and
 onsets that fall on one line though they were not played together. A Viterbi search over
-the beats finds the cheapest sequence, because an onset just before a beat may belong to
-it and collide there. Such grids are those of Cemgil and Kappen, "Monte Carlo methods for
-tempo tracking and rhythm quantization", 2003, with a search in place of sampling.
+the beats finds the cheapest sequence, because an onset just before a beat may belong
+to it and collide there. Such grids are those of Cemgil and Kappen, "Monte Carlo methods
+for tempo tracking and rhythm quantization", 2003, with a search in place of sampling.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ _DIVISIONS = (1, 2, 3, 4, 6, 8, 12)
 
 @dataclass(frozen=True)
 class _Costs:
-    """What makes a grid expensive; fitted to pieces that tests and tables do not use."""
+    """What makes a grid expensive; fitted to pieces that tables do not use."""
 
     deviation_s: float = 0.015  # of an onset from its line, at the least
     deviation: float = 0.03  # the same in beats
@@ -93,7 +94,9 @@ class Grid:
         # Rests may be eighths though no onset is one, but not within triplets.
         eighth = min(TICKS_PER_QUARTER // 2, self.pulse_ticks)
         step = np.where(step == 18, 6, step)
-        return np.where(_is_triple(step, self.pulse_ticks), step, np.minimum(step, eighth))
+        return np.where(
+            _is_triple(step, self.pulse_ticks), step, np.minimum(step, eighth)
+        )
 
 
 def quantize(onset_s: np.ndarray, beats: Beats) -> Grid:
@@ -110,7 +113,7 @@ def quantize(onset_s: np.ndarray, beats: Beats) -> Grid:
 
     cost = np.zeros((last - first + 1, len(steps)))
     lines: list[list[np.ndarray]] = []
-    for pulse, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for pulse, (begin, end) in enumerate(pairwise(bounds)):
         within = place[begin:end] - (first + pulse)
         found = [
             _snap(within, chord_s[begin:end], lengths_s[pulse], step, pulses.ticks)

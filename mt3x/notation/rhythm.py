@@ -24,7 +24,9 @@ _VALUES = {
     **{ticks * 3 // 2: (name, 1) for ticks, name in TYPES.items() if ticks > 3},
 }
 # Of three in the time of two.
-_TRIPLETS = {ticks * 2 // 3: value for ticks, value in _VALUES.items() if ticks % 3 == 0}
+_TRIPLETS = {
+    ticks * 2 // 3: value for ticks, value in _VALUES.items() if ticks % 3 == 0
+}
 _REST_BAR_QUARTERS = 4
 
 

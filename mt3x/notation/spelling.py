@@ -1,8 +1,7 @@
-"""The key of a piece and the names of its notes, found by partitura.
+"""The names of notes: whether a pitch is C sharp or D flat.
 
-The key is that of Krumhansl and Schmuckler's profiles, names are those of Meredith's
-ps13, "The ps13 pitch spelling algorithm", 2006; names that the key would write with
-fewer accidentals win where ps13 leaves its signature behind by a whole octave of fifths.
+Found by partitura with Meredith's ps13, "The ps13 pitch spelling algorithm", 2006. It
+does not know the key: names far from it, by fifths, give way to the nearer ones.
 """
 
 import warnings
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Key", "Spelled", "find_key", "spell"]
+__all__ = ["Key", "Spelled", "key_of", "spell"]
 
 _STEPS = "CDEFGAB"
 _SEMITONES = (0, 2, 4, 5, 7, 9, 11)
@@ -32,46 +31,43 @@ class Spelled(NamedTuple):
     octave: int
 
 
-def find_key(onset: np.ndarray, duration: np.ndarray, pitch: np.ndarray) -> Key:
-    """Return the key of notes; C major where there are few."""
-    if len(np.unique(pitch % 12)) < 3:
+def key_of(name: str | None) -> Key:
+    """Return the signature of a key such as `Eb` or `C#m`; C major for None."""
+    if name is None:
         return Key()
-    with _partitura():
-        from partitura.musicanalysis import estimate_key
-        from partitura.utils import key_name_to_fifths_mode
-
-        name = estimate_key(_note_array(onset, duration, pitch))
-        fifths, mode = key_name_to_fifths_mode(name)
-    fifths = int(fifths)
-    # Six flats are kinder than seven sharps, and so on.
-    if abs(fifths) > 6:
-        fifths -= 12 * int(np.sign(fifths))
-    return Key(fifths, mode)
+    is_minor = name.endswith("m")
+    fifths = _FIFTHS_OF_STEP[name[0]] + 7 * (name.count("#") - name.count("b"))
+    return Key(fifths - 3 * is_minor, "minor" if is_minor else "major")
 
 
-def spell(
-    onset: np.ndarray, duration: np.ndarray, pitch: np.ndarray, key: Key
-) -> list[Spelled]:
-    """Return the names of notes, which are sorted by onset."""
+def spell(onset: np.ndarray, pitch: np.ndarray, key: Key) -> list[Spelled]:
+    """Return the names of notes, which are sorted by onset.
+
+    Raises:
+      ModuleNotFoundError: partitura is missing.
+    """
     if not len(pitch):
         return []
-    with _partitura():
-        from partitura.musicanalysis import estimate_spelling
-
-        found = estimate_spelling(_note_array(onset, duration, pitch))
-    names = [
-        Spelled(str(step), int(alter), int(octave))
-        for step, alter, octave in zip(
-            found["step"], found["alter"], found["octave"], strict=True
-        )
-    ]
+    notes = np.zeros(len(pitch), [("onset_quarter", "f8"), ("pitch", "i4")])
+    notes["onset_quarter"], notes["pitch"] = onset, pitch
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are for partitura's developers
+        try:
+            from partitura.musicanalysis import estimate_spelling
+        except ModuleNotFoundError as error:
+            if error.name != "partitura":
+                raise
+            raise ModuleNotFoundError(
+                "scores need partitura: pip install 'mt3x[score]'", name="partitura"
+            ) from error
+        found = estimate_spelling(notes)
     return [
-        _near_key(name, int(number), key)
-        for name, number in zip(names, pitch, strict=True)
+        _near_key(Spelled(str(step), int(alter), int(octave)), int(number), key)
+        for (step, alter, octave), number in zip(found.tolist(), pitch, strict=True)
     ]
 
 
-def fifths_of(name: Spelled) -> int:
+def _fifths_of(name: Spelled) -> int:
     """Return a name's place on the line of fifths; C is 0, G 1, F -1."""
     return _FIFTHS_OF_STEP[name.step] + 7 * name.alter
 
@@ -79,7 +75,7 @@ def fifths_of(name: Spelled) -> int:
 def _near_key(name: Spelled, pitch: int, key: Key) -> Spelled:
     """Return a name that is at most seven fifths from the middle of the key's notes."""
     middle = key.fifths + 2
-    place = fifths_of(name)
+    place = _fifths_of(name)
     if place - middle > 7:
         place -= 12
     elif middle - place > 7:
@@ -90,29 +86,3 @@ def _near_key(name: Spelled, pitch: int, key: Key) -> Spelled:
     alter = (place + 1) // 7
     semitone = _SEMITONES[_STEPS.index(step)] + alter
     return Spelled(step, alter, (pitch - semitone) // 12 - 1)
-
-
-def _note_array(onset, duration, pitch) -> np.ndarray:
-    notes = np.zeros(
-        len(pitch),
-        [("onset_quarter", "f8"), ("duration_quarter", "f8"), ("pitch", "i4")],
-    )
-    notes["onset_quarter"], notes["duration_quarter"] = onset, duration
-    notes["pitch"] = pitch
-    return notes
-
-
-class _partitura(warnings.catch_warnings):
-    """Keep partitura's warnings for its developers, and say how to install it."""
-
-    def __enter__(self):
-        entered = super().__enter__()
-        warnings.simplefilter("ignore")
-        return entered
-
-    def __exit__(self, kind, error, trace):
-        super().__exit__(kind, error, trace)
-        if isinstance(error, ModuleNotFoundError) and error.name == "partitura":
-            raise ModuleNotFoundError(
-                "scores need partitura: pip install 'mt3x[score]'", name="partitura"
-            ) from error
