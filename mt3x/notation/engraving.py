@@ -60,7 +60,7 @@ def to_svg(musicxml: bytes) -> bytes:
 
 
 def draw_pages(musicxml: bytes, fit: bool) -> Iterator[str]:
-    """Yield the SVG of each page: of A4, or as high as its music where it has to fit."""
+    """Yield each page as SVG: of A4, or as high as its music where it has to fit."""
     try:
         import verovio
     except ModuleNotFoundError as error:

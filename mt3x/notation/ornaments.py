@@ -119,9 +119,10 @@ def _graced(i: int, end: int, notes: Notes) -> int | None:
         return None
     for j in range(i + 1, end):
         gap_s = notes.onset_s[j] - notes.onset_s[i]
-        near = 1 <= abs(int(notes.pitch[j]) - int(notes.pitch[i])) <= 4
+        step = abs(int(notes.pitch[j]) - int(notes.pitch[i]))
         same = notes.program[j] == notes.program[i] and not notes.is_drum[j]
-        ends = short_s <= gap_s + 0.05
-        if _GRACE_S < gap_s <= _LONGEST_GRACE_S and near and same and ends:
+        # Thirds that ring on are broken chords.
+        near = 1 <= step <= (4 if short_s <= gap_s + 0.05 else 2)
+        if _GRACE_S < gap_s <= _LONGEST_GRACE_S and near and same:
             return j
     return None
