@@ -14,6 +14,7 @@ from mt3x.cli.log import Log
 from mt3x.cli.models import Models
 from mt3x.cli.recordings import Recording
 from mt3x.files import check_writable, one_line, write_whole
+from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import FORMATS, Transcription, recorded_options
 from mt3x.music.audio import Excerpt, audio_info, rereadable
 from mt3x.music.note_filter import NoteFilter
@@ -28,6 +29,7 @@ class Settings:
     start_s: float = 0.0
     end_s: float | None = None
     keep: NoteFilter = field(default_factory=NoteFilter)
+    beats: BeatChoice = field(default_factory=BeatChoice)
     plot_theme: str = "dark"
     # What was chosen instead of defaults, which files keep.
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -130,6 +132,7 @@ class Batch:
             recording.duration_s or recording.done_s,
             self._settings.chosen,
             self._settings.plot_theme,
+            lambda: self._settings.beats.of(notes, self._settings.start_s),
         )
         for name, path in list(recording.outputs.items()):
             if path is not None:

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+import numpy as np
 
 from mt3x.inference.outputs import ENDINGS, FORMATS
+from mt3x.music.beats import LEAST_BPM, MOST_BPM
 from mt3x.music.instruments import Instruments, parse_instruments
 from mt3x.music.pitches import parse_pitch
 
@@ -35,6 +37,20 @@ class Tuning(click.ParamType):
         if value == "auto":
             return value
         return click.FloatRange(-100, 100).convert(value, param, ctx)
+
+
+class Tempo(click.ParamType):
+    """Beats a minute, `detect` or `none`."""
+
+    name = "detect|BPM|none"
+
+    def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
+        if value in ("detect", "none"):
+            return value
+        bpm = click.FloatRange(LEAST_BPM, MOST_BPM).convert(value, param, ctx)
+        if np.isnan(bpm):
+            self.fail(f"{value!r} is no tempo", param, ctx)
+        return bpm
 
 
 class Formats(click.ParamType):

@@ -17,6 +17,7 @@ from mt3x.cli.option_types import (
     Formats,
     InstrumentList,
     Pitch,
+    Tempo,
     Time,
     Tuning,
     as_json,
@@ -28,6 +29,7 @@ from mt3x.cli.recordings import (
     split_output,
 )
 from mt3x.cli.settings import take_settings
+from mt3x.inference.beat_choice import BeatChoice
 from mt3x.music.note_filter import NoteFilter
 
 EXAMPLES = """\b
@@ -43,6 +45,7 @@ Examples:
 
 output_option = options_of("Output")
 part_option = options_of("Part and notes")
+beat_option = options_of("Beats and bars (MIDI)")
 model_option = options_of("Model")
 roll_option = options_of("Thresholds (not of tokens)")
 band_option = options_of("Several instruments")
@@ -114,6 +117,23 @@ machine_option = options_of("Machine and messages")
     metavar="1-127",
     help="Leave out softer notes. Of drums, this filter alone counts.",
 )
+@beat_option(
+    "--tempo",
+    type=Tempo(),
+    default="detect",
+    show_default=True,
+    help="Beats that bars and grid of a MIDI file follow, while notes stay where they "
+    "are: found in the notes, even ones, or none (120 a minute).",
+)
+@beat_option(
+    "--beats",
+    "beat_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Beats as a text file: seconds in the recording and position in the bar, one "
+    "beat a line.",
+)
+@beat_option("--meter", metavar="3/4", help="Time signature.  [default: found]")
 @model_option(
     "-m",
     "--model",
@@ -243,6 +263,7 @@ _OF_MODEL = (
     *("decoder", "instruments", "constrain", "beams", "tuning", "device", "precision"),
     *("onset_threshold", "frame_threshold", "drum_threshold"),
 )
+_OF_BEATS = ("tempo", "beat_file", "meter")
 _OF_NOTES = ("min_duration_s", "lowest", "highest", "min_velocity")
 _NOT_KEPT = ("device", "threads")
 
@@ -310,13 +331,22 @@ def _settings(ctx: click.Context, values: Mapping[str, Any]) -> Settings:
             "the --start"
         )
     kept = {n: values[n] for n in _OF_NOTES if values[n] is not None}
-    names = ("model", "checkpoint", "start_s", "end_s", *_OF_NOTES, *_OF_MODEL)
+    names = (
+        "model",
+        "checkpoint",
+        "start_s",
+        "end_s",
+        *_OF_NOTES,
+        *_OF_BEATS,
+        *_OF_MODEL,
+    )
     defaults = {param.name: param.get_default(ctx) for param in ctx.command.params}
     return Settings(
         overwrite=values["overwrite"],
         start_s=start_s,
         end_s=end_s,
         keep=NoteFilter(**kept),
+        beats=BeatChoice(values["tempo"], values["beat_file"], values["meter"]),
         plot_theme=values["plot_theme"],
         chosen=as_json(
             {

@@ -10,6 +10,8 @@ import numpy as np
 
 from mt3x.music.audio import Source, stream_audio
 from mt3x.music.band_rolls import BandRolls
+from mt3x.music.beats import Beats
+from mt3x.music.key import estimate_key
 from mt3x.music.midi_record import add_record, read_record
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import LOWEST_PITCH, Rolls
@@ -36,6 +38,8 @@ class Transcription(NamedTuple):
     # What was chosen instead of defaults, as values for JSON.
     options: Mapping[str, Any] = {}
     plot_theme: str = "dark"
+    # Finds the beats of the notes; only formats with bars ask for them.
+    beats: Callable[[], Beats | None] = lambda: None
 
     def record(self) -> dict[str, Any]:
         """Return what it was made with."""
@@ -68,7 +72,12 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
 
 
 def _write_midi(file: IO[bytes], found: Transcription) -> None:
-    midi = found.notes.to_midi(names=found.transcriber.instrument_names)
+    beats = found.beats()
+    midi = found.notes.to_midi(
+        names=found.transcriber.instrument_names,
+        beats=beats,
+        key=None if beats is None else estimate_key(found.notes),
+    )
     file.write(add_record(midi, found.record()))
 
 

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from mt3x.cli.option_types import DeviceName, Formats, Pitch, Time, as_json
+from mt3x.cli.option_types import DeviceName, Formats, Pitch, Tempo, Time, as_json
 from mt3x.music.instruments import parse_instruments
 
 
@@ -15,6 +15,8 @@ from mt3x.music.instruments import parse_instruments
         (Time(), "1:02:03.5", 3723.5),
         (Time(), ".5", 0.5),
         (Time(), 2.0, 2.0),
+        (Tempo(), "detect", "detect"),
+        (Tempo(), "97.5", 97.5),
         (Pitch(), "E2", 40),
         (Pitch(), 40, 40),
         (DeviceName(), "gpu:1", "gpu:1"),
@@ -30,6 +32,7 @@ def test_values_are_read(kind, text, value):
     ("kind", "text"),
     [
         *((Time(), text) for text in ("", "1:2:3:4", "-1", "1m", "1:", "nan")),
+        *((Tempo(), text) for text in ("fast", "0", "nan", "1e9")),
         (Pitch(), "H2"),
         *((DeviceName(), text) for text in ("cuda", "gpu:", "gpu:-1", "gpu:1:2")),
         (Formats(), "xml"),

@@ -234,6 +234,52 @@ def test_a_part_is_transcribed_as_if_it_were_the_recording(run):
         assert code in (1, 2) and message in err
 
 
+def test_midi_has_the_beats_that_are_asked_for(run):
+    def events(kind, *options):
+        code, _, err = run("a.wav", "-o", "b.mid", "--overwrite", *options)
+        assert code == 0, err
+        return [
+            event for event in mido.MidiFile("b.mid").tracks[0] if event.type == kind
+        ]
+
+    Path("beats.txt").write_text("0.0 1\n0.5 2\n0.8 3\n1.2 1\n")
+    assert len(events("time_signature")) >= 1
+    assert len(events("time_signature", "--tempo", "none")) == 0
+    assert {e.tempo for e in events("set_tempo", "--tempo", "none")} == {500_000}
+    *_, even = events("set_tempo", "--tempo", "100")
+    assert even.tempo == pytest.approx(600_000, abs=2)
+    given = [e.tempo for e in events("set_tempo", "--beats", "beats.txt")]
+    assert given == [500_000, 300_000, 400_000]
+    *_, bar = events("time_signature", "--meter", "3/4")
+    assert (bar.numerator, bar.denominator) == (3, 4)
+
+
+def test_beats_count_from_the_start_of_the_recording(run):
+    Path("beats.txt").write_text("0.2 1\n0.5 2\n0.9 1\n")
+    code, _, err = run("a.wav", "--beats", "beats.txt", "--start", "0.5")
+    assert code == 0, err
+    tempos = [
+        e.tempo for e in mido.MidiFile("a.mid").tracks[0] if e.type == "set_tempo"
+    ]
+    assert tempos == [400_000]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tempo", "none", "--meter", "3/4"], "meter 3/4 needs beats"),
+        (["--meter", "3"], "'3' is no meter"),
+        (["--beats", "bad.txt"], "bad.txt, line 1: 'hello' is not a beat"),
+        (["--beats", "bad.txt", "--tempo", "90"], "leave out one"),
+    ],
+)
+def test_beats_that_cannot_be_stop_before_work_starts(run, options, message):
+    Path("bad.txt").write_text("hello\n")
+    code, _, err = run("a.wav", *options)
+    assert code == 1 and message in err and err.count("\n") == 1
+    assert files() == ["a.wav", "bad.txt"]
+
+
 def test_notes_are_filtered(run):
     run("a.wav", "-f", "csv")
     notes = Notes.from_csv("a.csv")
