@@ -26,6 +26,7 @@ from mt3x.files import one_line
 
 SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
+    "score": "Write notes down as sheet music.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",
@@ -49,6 +50,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     ),
     "plot": ("matplotlib",),
     "av": ("av",),
+    "score": ("partitura", "reportlab", "svglib", "verovio"),
     "watch": ("watchfiles",),
 }
 """The modules that each extra installs, of those that commands import."""

@@ -4,7 +4,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
-__all__ = ["draw_pages", "need_score_extra", "to_svg"]
+__all__ = ["draw_pages", "to_svg"]
 
 _SVG = "http://www.w3.org/2000/svg"
 # A4, in tenths of a millimetre; a space of a staff is about 1.8 mm.
@@ -61,10 +61,8 @@ def to_svg(musicxml: bytes) -> bytes:
 
 def draw_pages(musicxml: bytes, fit: bool) -> Iterator[str]:
     """Yield each page as SVG: of A4, or as high as its music where it has to fit."""
-    try:
-        import verovio
-    except ModuleNotFoundError as error:
-        raise need_score_extra("engraved scores need verovio", error) from error
+    import verovio
+
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
     options = _OPTIONS | ({"adjustPageHeight": True} if fit else {})
@@ -90,8 +88,3 @@ def _rename_glyphs(page: ET.Element, prefix: str) -> None:
             element.set("id", prefix + element.get("id", ""))
         if element.get(link, "").startswith("#"):
             element.set(link, "#" + prefix + element.get(link, "")[1:])
-
-
-def need_score_extra(text: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
-    """Return an error that says what needs a library, and how to install it."""
-    return ModuleNotFoundError(f"{text}: pip install 'mt3x[score]'", name=error.name)

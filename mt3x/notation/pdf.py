@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mt3x.notation.engraving import draw_pages, need_score_extra
+from mt3x.notation.engraving import draw_pages
 
 __all__ = ["to_pdf"]
 
@@ -53,13 +53,11 @@ def to_pdf(musicxml: bytes) -> bytes:
       ModuleNotFoundError: verovio, svglib or reportlab is missing.
       ValueError: verovio cannot read the MusicXML.
     """
-    try:
-        from reportlab.graphics import renderPDF
-        from reportlab.lib.pagesizes import A4
-        from reportlab.pdfgen.canvas import Canvas
-        from svglib.svglib import svg2rlg
-    except ModuleNotFoundError as error:
-        raise need_score_extra("PDF files need svglib and reportlab", error) from error
+    from reportlab.graphics import renderPDF
+    from reportlab.lib.pagesizes import A4
+    from reportlab.pdfgen.canvas import Canvas
+    from svglib.svglib import svg2rlg
+
     file = io.BytesIO()
     canvas = Canvas(file, pagesize=A4, pageCompression=1, invariant=1)
     for page in draw_pages(musicxml, fit=False):

@@ -22,6 +22,14 @@ class Key(NamedTuple):
     fifths: int = 0
     mode: str = "major"
 
+    @property
+    def name(self) -> str:
+        """Its name, such as E flat minor."""
+        place = self.fifths + (3 if self.mode == "minor" else 0)
+        sign = (place + 1) // 7
+        words = {-1: " flat", 1: " sharp"}
+        return f"{'FCGDAEB'[(place + 1) % 7]}{words.get(sign, '')} {self.mode}"
+
 
 class Spelled(NamedTuple):
     """A pitch with a name: C sharp 4 is ("C", 1, 4)."""
@@ -44,7 +52,7 @@ def spell(onset: np.ndarray, pitch: np.ndarray, key: Key) -> list[Spelled]:
     """Return the names of notes, which are sorted by onset.
 
     Raises:
-      ModuleNotFoundError: partitura is missing.
+      ModuleNotFoundError: partitura is missing: `mt3x[score]`.
     """
     if not len(pitch):
         return []
@@ -52,14 +60,8 @@ def spell(onset: np.ndarray, pitch: np.ndarray, key: Key) -> list[Spelled]:
     notes["onset_quarter"], notes["pitch"] = onset, pitch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are for partitura's developers
-        try:
-            from partitura.musicanalysis import estimate_spelling
-        except ModuleNotFoundError as error:
-            if error.name != "partitura":
-                raise
-            raise ModuleNotFoundError(
-                "scores need partitura: pip install 'mt3x[score]'", name="partitura"
-            ) from error
+        from partitura.musicanalysis import estimate_spelling
+
         found = estimate_spelling(notes)
     return [
         _near_key(Spelled(str(step), int(alter), int(octave)), int(number), key)
