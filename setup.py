@@ -40,6 +40,12 @@ EXTRAS = {
     "onnx": ["onnx>=1.16"],
     "plot": ["matplotlib>=3.8"],
     "serve": ["starlette>=1.10", "uvicorn>=0.54", "websockets>=14"],
+    "score": [
+        "partitura>=1.9",
+        "reportlab>=4.2",
+        "svglib>=1.6",
+        "verovio>=5",
+    ],
     "train": [
         "gin-config>=0.5",
         "matplotlib>=3.8",
@@ -59,6 +65,7 @@ EXTRAS["docs"] = [
 EXTRAS["dev"] = [
     *EXTRAS["train"],
     *EXTRAS["av"],
+    *EXTRAS["score"],
     *EXTRAS["data"],
     *EXTRAS["watch"],
     *EXTRAS["onnx"],
@@ -70,6 +77,7 @@ EXTRAS["dev"] = [
     "ipykernel>=6.17",
     "jupytext>=1.16",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "music21>=9",  # reads the scores of tests
     "nbclient>=0.10",
     "nbformat>=5.10",
     "onnxruntime>=1.18",  # runs exported models

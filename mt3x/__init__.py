@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mt3x.music.notes import Notes
     from mt3x.music.plot import plot_notes
     from mt3x.music.rolls import Rolls
+    from mt3x.notation.notate import notate
 
     __version__: str
 
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "beats",
     "estimate_key",
+    "notate",
     "note_scores",
     "plot_notes",
     "read_notes",
@@ -43,6 +45,7 @@ _MODULES = {
     "Transcriber": "mt3x.inference.transcriber",
     "beats": "mt3x.inference.beat_tracker",
     "estimate_key": "mt3x.music.key",
+    "notate": "mt3x.notation.notate",
     "note_scores": "mt3x.music.metrics",
     "plot_notes": "mt3x.music.plot",
     "read_notes": "mt3x.music.note_files",

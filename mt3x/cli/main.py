@@ -28,6 +28,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "listen": "Tell the notes of a microphone while it is played.",
     "serve": "Open a page that turns recordings into notes.",
+    "score": "Write notes down as sheet music.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",
@@ -55,6 +56,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     "plot": ("matplotlib",),
     "serve": ("starlette", "uvicorn", "websockets"),
     "av": ("av",),
+    "score": ("partitura", "reportlab", "svglib", "verovio"),
     "watch": ("watchfiles",),
 }
 """The modules that each extra installs, of those that commands import."""

@@ -45,7 +45,7 @@ Examples:
 
 output_option = options_of("Output")
 part_option = options_of("Part and notes")
-beat_option = options_of("Beats and bars (MIDI)")
+beat_option = options_of("Beats and bars (MIDI, scores)")
 model_option = options_of("Model")
 roll_option = options_of("Thresholds (not of tokens)")
 band_option = options_of("Several instruments")
@@ -70,8 +70,8 @@ machine_option = options_of("Machine and messages")
     type=Formats(),
     help="What to write, separated by commas: midi, csv, json and jsonl (notes), rolls "
     "(the model's output, npz), plot and svg-plot (notes over the spectrogram, PNG and "
-    "SVG), sonify (WAV with the recording left and the notes right). Endings such as "
-    "mid or png will do.  [default: midi]",
+    "SVG), musicxml, svg and pdf (the score), sonify (WAV with the recording left and "
+    "the notes right). Endings such as mid or png will do.  [default: midi]",
 )
 @output_option(
     "-o",
@@ -312,7 +312,7 @@ def _take(
 ) -> None:
     """Transcribe what was found."""
     recordings = choose_outputs(found, *outputs) if found else []
-    _check_pictures(recordings)
+    _check_extras(recordings)
     recordings = [recording for recording in recordings if batch.prepare(recording)]
     if recordings:
         # Here, so that wrong options and --help do not wait for JAX.
@@ -383,8 +383,13 @@ def _inputs_and_outputs(
     return inputs, formats, output, out_dir
 
 
-def _check_pictures(recordings: Sequence[Recording]) -> None:
-    is_picture = {"plot", "svg-plot"}
-    if any(is_picture & recording.outputs.keys() for recording in recordings):
-        if importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("pictures need matplotlib: pip install 'mt3x[plot]'")
+def _check_extras(recordings: Sequence[Recording]) -> None:
+    formats = {name for recording in recordings for name in recording.outputs}
+    for wanted, what, module, extra in (
+        ({"plot", "svg-plot"}, "pictures", "matplotlib", "plot"),
+        ({"musicxml", "svg", "pdf"}, "scores", "partitura", "score"),
+        ({"svg", "pdf"}, "engraved scores", "verovio", "score"),
+        ({"pdf"}, "PDF files", "svglib", "score"),
+    ):
+        if wanted & formats and importlib.util.find_spec(module) is None:
+            raise ValueError(f"{what} need {module}: pip install 'mt3x[{extra}]'")

@@ -114,6 +114,23 @@ def _write_sonified(file: IO[bytes], found: Transcription) -> None:
     write_comparison(file, blocks, found.notes, SAMPLE_RATE_HZ)
 
 
+def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], None]:
+    def write(file: IO[bytes], found: Transcription) -> None:
+        # Here, so that other formats wait for neither.
+        from mt3x.inference.beat_tracker import beats
+        from mt3x.notation.notate import notate
+
+        score = notate(
+            found.notes,
+            found.beats() or beats(found.notes),
+            title=Path(found.title).stem,
+            names=found.transcriber.instrument_names,
+        )
+        file.write(getattr(score, method)())
+
+    return write
+
+
 FORMATS: Mapping[str, Format] = {
     "midi": Format(".mid", _write_midi),
     "csv": Format(
@@ -126,6 +143,9 @@ FORMATS: Mapping[str, Format] = {
     "rolls": Format(".npz", _write_rolls),
     "plot": Format(".png", _plot_writer("png")),
     "svg-plot": Format(".plot.svg", _plot_writer("svg")),
+    "musicxml": Format(".musicxml", _score_writer("to_musicxml")),
+    "svg": Format(".svg", _score_writer("to_svg")),
+    "pdf": Format(".pdf", _score_writer("to_pdf")),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
 """The formats by their names."""
@@ -138,7 +158,9 @@ ENDINGS: Mapping[str, str] = {
     "jsonl": "jsonl",
     "npz": "rolls",
     "png": "plot",
-    "svg": "svg-plot",
+    "musicxml": "musicxml",
+    "svg": "svg",
+    "pdf": "pdf",
     "wav": "sonify",
 }
 """The formats by the endings that stand for them."""

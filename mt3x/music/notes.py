@@ -258,6 +258,32 @@ class Notes:
             file.write(data)
         return None
 
+    def to_musicxml(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        beats: Beats | None = None,
+        overwrite: bool = False,
+        title: str = "",
+    ) -> bytes:
+        """Return the notes as a score in MusicXML, and write it to `path` if given.
+
+        `mt3x.notate` has more options, and pictures. Needs `mt3x[score]`.
+
+        Args:
+          path: the file.
+          beats: where the beats are; by default as `mt3x.beats` finds them.
+          overwrite: replace an existing file.
+          title: of the piece.
+
+        Raises:
+          ValueError: there are no notes, or too many bars.
+        """
+        import mt3x  # what is above this level, by its public names
+
+        beats = mt3x.beats(self) if beats is None else beats
+        score = mt3x.notate(self, beats, title=title)
+        return score.to_musicxml(path, overwrite)
+
     @overload
     def to_csv(self, path: None = None, overwrite: bool = False) -> str: ...
     @overload

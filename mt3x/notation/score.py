@@ -1,0 +1,107 @@
+"""What a score holds; `mt3x.notation.notate` makes one of notes and beats."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mt3x.files import write_whole
+from mt3x.notation.meter import Bar
+from mt3x.notation.rhythm import Symbol
+from mt3x.notation.spelling import Key, Spelled
+
+__all__ = ["Part", "Score", "Staff"]
+
+Target = str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True)
+class Staff:
+    """A staff: its clef and its one or two voices, each a list of symbols a bar.
+
+    A voice's bar is empty where the voice does not exist; the first voice's never is.
+    """
+
+    clef: str  # treble, bass, alto, percussion, treble8 and bass8 (an octave lower)
+    voices: list[list[list[Symbol]]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one instrument plays.
+
+    Attributes:
+      name: of the instrument.
+      program: General MIDI's.
+      is_drum: whether pitches name drums.
+      names: of each note, by the indices that chords hold; of drums, their places.
+      heads: of each note.
+      graces: by a note's index, the notes that grace it, first to last.
+      trills: notes that are trilled.
+      staves: one, or two with the right hand first.
+      dynamics: ticks with their marks.
+      pedal: K x 2 ticks at which the pedal goes down and up.
+    """
+
+    name: str
+    program: int
+    is_drum: bool
+    pitch: np.ndarray
+    names: list[Spelled]
+    heads: list[str]
+    graces: Mapping[int, list[int]]
+    trills: frozenset[int]
+    staves: list[Staff]
+    dynamics: list[tuple[int, str]]
+    pedal: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """A piece: what `mt3x.notation.musicxml` writes."""
+
+    parts: list[Part]
+    bars: list[Bar]
+    key: Key
+    bpm: float
+    title: str = ""
+
+    def to_musicxml(self, path: Target = None, overwrite: bool = False) -> bytes:
+        """Return the score as MusicXML, and write it to `path` if there is one.
+
+        Raises:
+          OSError: the file exists already or cannot be written.
+        """
+        from mt3x.notation.musicxml import to_musicxml
+
+        return _deliver(to_musicxml(self), path, overwrite)
+
+    def to_svg(self, path: Target = None, overwrite: bool = False) -> bytes:
+        """Return a picture of all pages, one below the other, or write it.
+
+        Raises:
+          ModuleNotFoundError: verovio is missing: `mt3x[score]`.
+          OSError: as `to_musicxml`.
+        """
+        from mt3x.notation.engraving import to_svg
+
+        return _deliver(to_svg(self.to_musicxml()), path, overwrite)
+
+    def to_pdf(self, path: Target = None, overwrite: bool = False) -> bytes:
+        """Return a PDF file of A4 pages, or write it.
+
+        Raises:
+          ModuleNotFoundError: a library of `mt3x[score]` is missing.
+          OSError: as `to_musicxml`.
+        """
+        from mt3x.notation.pdf import to_pdf
+
+        return _deliver(to_pdf(self.to_musicxml()), path, overwrite)
+
+
+def _deliver(data: bytes, path: Target, overwrite: bool) -> bytes:
+    if path is not None:
+        with write_whole(path, overwrite) as file:
+            file.write(data)
+    return data
