@@ -179,7 +179,7 @@ def _snap(
 
 def _collisions(gap_s: np.ndarray) -> np.ndarray:
     """Return what onsets cost that are this far apart and fall on one line."""
-    much = np.clip((gap_s - 0.045) / 0.06, 0, 1)
+    much = np.clip((gap_s - 0.06) / 0.06, 0, 1)
     return COSTS.chord + much * (COSTS.collision - COSTS.chord)
 
 
