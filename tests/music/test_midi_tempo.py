@@ -105,9 +105,13 @@ def test_keys_are_written():
 
 def test_beats_before_time_zero_are_left_out():
     beats = rubato(-3.0)
-    notes = Notes([1.0], [1.5], [60])
+    down_s = beats.downbeat_s[beats.downbeat_s > 0]
+    notes = Notes(down_s, down_s + 0.1, np.arange(len(down_s)) % 80)
+    midi = written(notes, beats)
     again = Notes.from_midi(notes.to_midi(beats=beats))
-    assert again.onset_s[0] == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_allclose(again.onset_s, down_s, atol=1e-3)
+    ticks = np.array([tick for tick, _ in events(midi.tracks[1], "note_on")])
+    assert not ((ticks - signatures(midi)[-1][0]) % (4 * TICKS_PER_QUARTER)).any()
 
 
 def test_beats_that_midi_cannot_hold_are_refused():
