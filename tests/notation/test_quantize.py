@@ -58,6 +58,11 @@ def test_a_note_just_before_the_beat_is_on_it():
     assert quantize(np.array([0.0, 0.65, 1.333]), BEATS).tick.tolist() == [0, 24, 48]
 
 
+def test_a_last_note_that_comes_late_is_on_the_beat():
+    onset_s = np.append(played([0, 6, 12, 18]), 0.667 + 0.07)
+    assert quantize(onset_s, BEATS).tick.tolist() == [0, 6, 12, 18, 24]
+
+
 def test_notes_before_the_first_beat_have_negative_ticks():
     assert quantize(np.array([-0.667, 0.0]), BEATS).tick.tolist() == [-24, 0]
 
