@@ -23,6 +23,8 @@ def set_durations(chords: Sequence[Chord], grid: Grid, end_tick: int) -> None:
     A chord lasts until the next one, or `end_tick`, where it sounds for about as long;
     else for the nearest value that ends on a line of the grid, and a rest follows.
     """
+    if not chords:
+        return
     next_ticks = [*(chord.tick for chord in chords[1:]), end_tick]
     for chord, then in zip(chords, next_ticks, strict=True):
         slack = _FILL_LAST if chord is chords[-1] else _FILL

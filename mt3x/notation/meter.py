@@ -99,10 +99,8 @@ def find_bars(beats: Beats, first_tick: int, end_tick: int) -> list[Bar]:
             f"{MOST_BARS} bars; transcribe a part"
         )
     lines = _bar_lines(beats, first, end)
-    while len(lines) > 2 and lines[1] <= first:
+    if len(lines) > 2 and lines[1] <= first:
         lines.pop(0)
-    while len(lines) > 2 and lines[-2] >= end:
-        lines.pop()
     left_out = first - lines[0]
     picks_up = 2 * left_out >= lines[1] - lines[0]
     bars = []
@@ -129,14 +127,20 @@ def _bar_lines(beats: Beats, first: int, end: int) -> list[int]:
     known = np.flatnonzero(beats.position == 1).tolist()
     if not known:
         known = [1 - int(beats.position[0])]
-    known = [line for line in known if first - 64 <= line <= end + 64] or known[:1]
-    before = np.arange(known[0], first - per_bar, -per_bar)[:0:-1]
-    lines = [*before.tolist(), known[0]]
-    for line in known[1:]:
-        # A bar line that nobody marked.
-        while line - lines[-1] >= 2 * per_bar:
+    before = [line for line in known if line <= first]
+    if not before:
+        lines = [first - (first - known[0]) % per_bar]
+    elif first - before[-1] >= 2 * per_bar:  # bar lines that nobody marked
+        lines = [first - (first - before[-1]) % per_bar]
+    else:
+        lines = [before[-1]]
+    inner = [line for line in known if lines[0] < line < end]
+    for line in [*inner, None]:
+        until = end - per_bar if line is None else line - 2 * per_bar
+        while lines[-1] <= until:
             lines.append(lines[-1] + per_bar)
-        lines.append(line)
-    while lines[-1] < end:
+        if line is not None:
+            lines.append(line)
+    if lines[-1] < end:
         lines.append(lines[-1] + per_bar)
     return lines

@@ -4,6 +4,7 @@ seconds -> quantize -> ticks -> hands -> voices -> lengths -> rhythm -> Score
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,8 @@ def notate(
     """Write notes down.
 
     Args:
-      notes: what was played; all notes but those of trills come back in the score.
+      notes: what was played. All are in the score, but for those that trills stand for
+        and for keys struck twice on one tick.
       beats: where the beats are.
       title: of the piece.
       names: of instruments by program; by default General MIDI's.
@@ -56,6 +58,7 @@ def notate(
         raise ValueError("there are no notes to write a score of")
     melodic, ornaments = fold_trills(notes)
     grid = quantize(melodic.onset_s, beats)
+    melodic, grid, ornaments = _without_doubles(melodic, grid, ornaments)
     ornaments = find_graces(melodic, grid.tick, ornaments)
     pulses = Pulses.of(beats)
     end = pulses.at(melodic.offset_s) * pulses.ticks
@@ -67,6 +70,21 @@ def notate(
         for chosen in _instruments(melodic)
     ]
     return Score(parts, bars, key, beats.bpm, title)
+
+
+def _without_doubles(
+    notes: Notes, grid: Grid, ornaments: Ornaments
+) -> tuple[Notes, Grid, Ornaments]:
+    """Keep the first of two strokes of one key on one tick."""
+    key = (notes.is_drum * 128 + notes.program) * 128 + notes.pitch
+    _, first = np.unique(np.stack([grid.tick, key]), axis=1, return_index=True)
+    if len(first) == len(notes):
+        return notes, grid, ornaments
+    first = np.sort(first)
+    number = dict(zip(first.tolist(), range(len(first)), strict=True))
+    trills = frozenset(number[i] for i in ornaments.trills if i in number)
+    grid = replace(grid, tick=grid.tick[first])
+    return notes[first], grid, Ornaments(trills)
 
 
 def _last_tick(grid: Grid, end: np.ndarray) -> int:
@@ -213,7 +231,8 @@ def _simplify(voices: list[list[Symbol]], bar: Bar) -> None:
     if len(voices) < 2:
         return
     upper, lower = voices
-    if upper[0].fills_bar and not lower[0].fills_bar:
+    tied = lower[0].is_continued or lower[-1].continues
+    if upper[0].fills_bar and not lower[0].fills_bar and not tied:
         upper[:], lower[:] = lower[:], upper[:]
     if lower[0].fills_bar:
         lower.clear()

@@ -22,6 +22,7 @@ TICKS_PER_QUARTER = 24
 FINEST_TICKS = 3  # a thirty-second note
 _CHORD_GAP_S = 0.035
 _CHORD_S = 0.08  # the longest from a chord's first note to its last
+_LATE = 6  # ticks
 _DIVISIONS = (1, 2, 3, 4, 6, 8, 12)
 
 
@@ -35,6 +36,7 @@ class _Costs:
     change: float = 0.4  # from a beat in two to one in three
     chord: float = 0.3  # a collision of onsets that are nearly together
     collision: float = 7.0  # of others
+    late: float = 2.5  # a beat's only onset is just after it
 
 
 COSTS = _Costs()
@@ -172,6 +174,8 @@ def _snap(
     error = (within - line / ticks) * length_s / deviation_s
     price = np.minimum(error**2 / 2, COSTS.furthest).sum()
     price += _place_cost(line, ticks).sum()
+    if len(line) == 1 and 0 < line[0] < _LATE:
+        price += COSTS.late
     together = np.diff(line) == 0
     price += _collisions(np.diff(onset_s)[together]).sum()
     return line, float(price)
@@ -179,7 +183,7 @@ def _snap(
 
 def _collisions(gap_s: np.ndarray) -> np.ndarray:
     """Return what onsets cost that are this far apart and fall on one line."""
-    much = np.clip((gap_s - 0.045) / 0.06, 0, 1)
+    much = np.clip((gap_s - 0.06) / 0.06, 0, 1)
     return COSTS.chord + much * (COSTS.collision - COSTS.chord)
 
 

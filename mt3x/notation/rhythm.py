@@ -27,7 +27,6 @@ _VALUES = {
 _TRIPLETS = {
     ticks * 2 // 3: value for ticks, value in _VALUES.items() if ticks % 3 == 0
 }
-_REST_BAR_QUARTERS = 4
 
 
 @dataclass
@@ -144,14 +143,12 @@ def _cut(start: int, end: int, bar: Bar, is_rest: bool, in_triplet: bool) -> int
     length = end - start
     value = None if in_triplet else _VALUES.get(length)
     fits = value is not None and weaker <= allowed
-    if fits and weaker > 0 and len(places) > 1:
+    if weaker > 0 and len(places) > 1:
         fits = False
-    if fits and is_rest:
-        assert value is not None
-        is_wide = length > bar.pulse and not bar.is_compound
-        halves = bar.length == _REST_BAR_QUARTERS * TICKS_PER_QUARTER
-        fits = value[1] == 0 or bar.is_compound
-        fits = fits and (not is_wide or halves)
+    if value is not None and is_rest and not bar.is_compound:
+        # No dots; rests longer than a beat show the middle of 4/4 alone.
+        has_halves = bar.length == 4 * TICKS_PER_QUARTER
+        fits = fits and not value[1] and (length <= bar.pulse or has_halves)
     if fits:
         return None
     return places[-1] if bar.level(start) > bar.level(end) else places[0]

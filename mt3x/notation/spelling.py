@@ -56,8 +56,10 @@ def spell(onset: np.ndarray, pitch: np.ndarray, key: Key) -> list[Spelled]:
     """
     if not len(pitch):
         return []
-    notes = np.zeros(len(pitch), [("onset_quarter", "f8"), ("pitch", "i4")])
-    notes["onset_quarter"], notes["pitch"] = onset, pitch
+    # partitura returns no name for one note alone.
+    least = np.resize(np.arange(len(pitch)), max(len(pitch), 2))
+    notes = np.zeros(len(least), [("onset_quarter", "f8"), ("pitch", "i4")])
+    notes["onset_quarter"], notes["pitch"] = onset[least], pitch[least]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are for partitura's developers
         from partitura.musicanalysis import estimate_spelling
@@ -65,7 +67,9 @@ def spell(onset: np.ndarray, pitch: np.ndarray, key: Key) -> list[Spelled]:
         found = estimate_spelling(notes)
     return [
         _near_key(Spelled(str(step), int(alter), int(octave)), int(number), key)
-        for (step, alter, octave), number in zip(found.tolist(), pitch, strict=True)
+        for (step, alter, octave), number in zip(
+            found.tolist()[: len(pitch)], pitch, strict=True
+        )
     ]
 
 

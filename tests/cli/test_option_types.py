@@ -21,7 +21,7 @@ from mt3x.music.instruments import parse_instruments
         (Pitch(), 40, 40),
         (DeviceName(), "gpu:1", "gpu:1"),
         (Formats(), "mid, PNG,.npz,midi", ["midi", "plot", "rolls"]),
-        (Formats(), "wav,svg,jsonl", ["sonify", "svg-plot", "jsonl"]),
+        (Formats(), "wav,svg,jsonl", ["sonify", "svg", "jsonl"]),
     ],
 )
 def test_values_are_read(kind, text, value):

@@ -108,19 +108,26 @@ def test_midi_is_written_beside_the_input(run):
 
 def test_all_formats_hold_the_same_notes(run):
     code, _, err = run(
-        "a.wav", "-f", "midi,csv,json,rolls,plot,svg-plot,sonify", "-d", "out"
+        *("a.wav", "-d", "out", "-f"),
+        "midi,csv,json,rolls,plot,svg-plot,sonify,musicxml,svg,pdf",
     )
     assert code == 0, err
     assert files(Path("out")) == [
         "a.csv",
         "a.json",
         "a.mid",
+        "a.musicxml",
         "a.npz",
+        "a.pdf",
         "a.plot.svg",
         "a.png",
+        "a.svg",
         "a.transcribed.wav",
     ]
     assert b"<svg" in Path("out/a.plot.svg").read_bytes()
+    assert b"<note>" in Path("out/a.musicxml").read_bytes()
+    assert b"Verovio" in Path("out/a.svg").read_bytes()
+    assert Path("out/a.pdf").read_bytes()[:4] == b"%PDF"
     notes = Notes.from_csv("out/a.csv")
     assert len(notes) > 0 and Notes.from_json("out/a.json").equals(notes)
     assert Path("out/a.mid").read_bytes()[:4] == b"MThd"
