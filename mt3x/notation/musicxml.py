@@ -161,7 +161,8 @@ def _write_bar(
         accidentals = _Accidentals(key)
         symbols = [voice[number] for voice in staff.voices]
         shown = _shown_accidentals(symbols, part, accidentals)
-        num_voices = sum(bool(voice) for voice in symbols)
+        has_two = sum(bool(voice) for voice in symbols) > 1
+        stems = ("up", "down") if has_two or part.is_drum else ("", "")
         for voice_number, voice in enumerate(symbols):
             if not voice:
                 continue
@@ -172,7 +173,7 @@ def _write_bar(
                 part,
                 voice=4 * (staff_number - 1) + voice_number + 1,
                 staff=staff_number if len(part.staves) > 1 else 0,
-                stem=("up", "down")[voice_number] if num_voices > 1 else "",
+                stem=stems[voice_number],
                 shown=shown,
             )
             writer.write(voice, () if is_written else marks)
