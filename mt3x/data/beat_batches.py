@@ -199,8 +199,9 @@ def _bars(
     downbeats_Kx2 = np.zeros((CLIP_BEATS, 2), np.float32)
     if len(time_s) < 2:
         return slots_KxSxF, downbeats_Kx2
-    jitter_s = np.clip(0.01 * rng.normal(0, 1, len(time_s)), -0.03, 0.03)
-    time_s = np.maximum.accumulate(time_s + jitter_s + 1e-3 * np.arange(len(time_s)))
+    # Beats keep their order.
+    most_s = 0.3 * min(float(np.diff(time_s).min()), 0.1)
+    time_s = time_s + np.clip(0.01 * rng.normal(0, 1, len(time_s)), -most_s, most_s)
     slots_KxSxF[: len(time_s)] = notes_to_slots(notes, time_s, loudness_N)
     downbeats_Kx2[: len(time_s), 0] = is_down
     downbeats_Kx2[: len(time_s), 1] = 1

@@ -40,7 +40,8 @@ class BeatNetConfig:
     # The same of the network over beats, where they lie 2^i beats apart.
     num_bar_blocks: int = 5
     kernel: int = 5
-    dropout: float = 0.0
+    # Of the network over beats; the one over frames learns what it can as it is.
+    bar_dropout: float = 0.15
 
     def __post_init__(self) -> None:
         check_fields(
@@ -50,7 +51,7 @@ class BeatNetConfig:
             num_blocks=(1, 12),
             num_bar_blocks=(1, 12),
             kernel=(3, 31),
-            dropout=(0.0, 0.9),
+            bar_dropout=(0.0, 0.9),
         )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel={self.kernel} must be odd")
@@ -145,14 +146,14 @@ class BeatNet(nn.Module):
     config: BeatNetConfig
 
     @nn.compact
-    def __call__(self, frames_BxTxF: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, frames_BxTxF: jax.Array) -> jax.Array:
         """Return logits_BxTx2; T must be even."""
         config = self.config
         batch, frames, _ = frames_BxTxF.shape
         x_BxTxD = nn.relu(nn.Dense(config.stem_width, name="stem")(frames_BxTxF))
         x_BxUxD = x_BxTxD.reshape(batch, frames // _FOLD, -1)
         x_BxUxD = nn.Dense(config.width, name="fold")(x_BxUxD)
-        x_BxUxD = _blocks(self, x_BxUxD, config.num_blocks, train)
+        x_BxUxD = _blocks(config, config.num_blocks, self, x_BxUxD)
         start = nn.initializers.constant(-3.0)  # most frames have no beat
         x_BxUxD = nn.Dense(2 * _FOLD, bias_init=start, name="head")(x_BxUxD)
         return x_BxUxD.reshape(batch, frames, 2)
@@ -170,22 +171,26 @@ class BarNet(nn.Module):
         x_BxKxSxD = nn.relu(nn.Dense(config.stem_width, name="stem")(slots_BxKxSxF))
         x_BxKxD = x_BxKxSxD.reshape(*x_BxKxSxD.shape[:2], -1)
         x_BxKxD = nn.Dense(config.width, name="fold")(x_BxKxD)
-        x_BxKxD = _blocks(self, x_BxKxD, config.num_bar_blocks, train)
+        dropout = config.bar_dropout if train else 0.0
+        x_BxKxD = _blocks(config, config.num_bar_blocks, self, x_BxKxD, dropout)
         return nn.Dense(1, name="head")(x_BxKxD)[..., 0]
 
 
 def _blocks(
-    module: nn.Module, x_BxUxD: jax.Array, num_blocks: int, train: bool
+    config: BeatNetConfig,
+    num_blocks: int,
+    module: nn.Module,
+    x_BxUxD: jax.Array,
+    dropout: float = 0.0,
 ) -> jax.Array:
     """Return activations after a network's blocks, normalised."""
-    config: BeatNetConfig = module.config
     for index in range(num_blocks):
         y_BxUxD = _depthwise(module, f"taps_{index}", x_BxUxD, config.kernel, 2**index)
         y_BxUxD = nn.LayerNorm(epsilon=1e-3, name=f"norm_{index}")(y_BxUxD)
         y_BxUxD = nn.relu(nn.Dense(2 * config.width, name=f"up_{index}")(y_BxUxD))
         y_BxUxD = nn.Dense(config.width, name=f"down_{index}")(y_BxUxD)
-        drop = nn.Dropout(config.dropout, broadcast_dims=(1,))
-        x_BxUxD += drop(y_BxUxD, deterministic=not train)
+        drop = nn.Dropout(dropout, broadcast_dims=(1,))
+        x_BxUxD += drop(y_BxUxD, deterministic=not dropout)
     return nn.LayerNorm(epsilon=1e-3, name="norm")(x_BxUxD)
 
 
@@ -248,19 +253,18 @@ class BeatObjective:
           The sum with its weight, the known frames; the parts `beat` and `downbeat` of
           frames and `bar` of beats; `beat_f1`, of frames, and `bar_f1`, of beats.
         """
-        train, rngs = rng is not None, None
-        if rng is not None:
-            rngs = {"dropout": rng}
-
-        def apply(model: nn.Module, name: str, inputs: jax.Array) -> jax.Array:
-            inputs = inputs.astype(self.dtype)
-            logits: Any = model.apply(
-                {"params": params[name]}, inputs, train=train, rngs=rngs
-            )
-            return logits.astype(jnp.float32)
-
-        logits_BxTx2 = apply(self.model, "beats", batch["frames"])
-        logits_BxK = apply(self.bar_model, "bars", batch["slots"])
+        frames_BxTxF = batch["frames"].astype(self.dtype)
+        slots_BxKxSxF = batch["slots"].astype(self.dtype)
+        logits_BxTx2: Any = self.model.apply({"params": params["beats"]}, frames_BxTxF)
+        logits_BxK: Any = self.bar_model.apply(
+            {"params": params["bars"]},
+            slots_BxKxSxF,
+            train=rng is not None,
+            rngs=None if rng is None else {"dropout": rng},
+        )
+        logits_BxTx2, logits_BxK = (
+            logits.astype(jnp.float32) for logits in (logits_BxTx2, logits_BxK)
+        )
         beat_BxT, down_BxT, known_BxT = jnp.moveaxis(batch["targets"], -1, 0)
         down_BxK, known_BxK = jnp.moveaxis(batch["downbeats"], -1, 0)
         of_frames = jnp.maximum(jnp.sum(known_BxT), 1.0)

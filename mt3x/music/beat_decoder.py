@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from mt3x.music.beat_frames import BEAT_RATE_HZ
 from mt3x.music.beats import Beats, most_common_bar, read_meter
@@ -20,6 +21,7 @@ from mt3x.music.options import check_fields
 __all__ = ["BeatDecodingConfig", "find_bars", "find_beats", "find_even_beats"]
 
 _BLOCK = 6  # frames at once: no more than the shortest interval
+_SEEN = 0.1  # probability of a beat that is not a guess
 _FIRST = 255  # instead of an interval: no beat came before
 
 
@@ -31,17 +33,17 @@ class BeatDecodingConfig:
     shortest_s: float = 0.16
     longest_s: float = 2.0
     # Cost of a change of tempo, times the absolute logarithm of the ratio.
-    tempo_cost: float = 12.0
+    tempo_cost: float = 8.0
     # Cost of a tempo, times the squared logarithm of its ratio to the typical one.
     typical_s: float = 0.55
-    typical_cost: float = 0.1
+    typical_cost: float = 0.5
     # Added to the log odds of beats, and of downbeats.
-    beat_bias: float = 1.5
-    downbeat_bias: float = 0.0
+    beat_bias: float = 0.2
+    downbeat_bias: float = 0.5
     # Lowest log odds of a beat, and the negative of the highest.
-    least_odds: float = -4.0
+    least_odds: float = -3.0
     # Cost of another number of beats in the next bar.
-    meter_cost: float = 6.0
+    meter_cost: float = 4.0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -74,12 +76,11 @@ def find_beats(
       notes: what was played; at least one.
       config: how to decode.
     """
-    p_T = np.clip(p_T, 1e-4, 1 - 1e-4)
-    odds_T = np.log(p_T / (1 - p_T))
+    odds_T = _odds(_near(p_T))
     first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
     last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
     frame_N = _beat_frames(odds_T, first, last, config or BeatDecodingConfig())
-    return _refined(odds_T, frame_N) / BEAT_RATE_HZ
+    return _refined(p_T, frame_N) / BEAT_RATE_HZ
 
 
 def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:
@@ -123,14 +124,30 @@ def find_bars(
     """
     config = config or BeatDecodingConfig()
     chosen = None if meter is None else read_meter(meter)
-    p_N = np.clip(p_N, 1e-3, 1 - 1e-3)
-    odds_N = np.log(p_N / (1 - p_N)) + config.downbeat_bias
+    odds_N = _odds(p_N) + config.downbeat_bias
     bars = _BAR_COSTS if chosen is None else {chosen[0]: 0.0}
     position_N = _positions(odds_N, bars, config.meter_cost)
     if chosen is None:
         is_dotted = _is_dotted(notes.onset_s, beat_s)
         chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
     return Beats(beat_s, position_N, *chosen)
+
+
+def _odds(p: np.ndarray) -> np.ndarray:
+    """Return log odds."""
+    p = np.clip(p, 1e-3, 1 - 1e-3)
+    return np.log(p / (1 - p))
+
+
+def _near(p_T: np.ndarray) -> np.ndarray:
+    """Return probabilities that there is a beat in a frame or near it.
+
+    Targets are 1/2, 1, 1/2 around a beat, and where it is not certain when it comes,
+    what is seen of them is spread over more frames. Where it is highest counts most.
+    """
+    around_Tx5 = sliding_window_view(np.pad(p_T, 2), 5)
+    share_T = p_T / np.maximum(around_Tx5.max(axis=1), 1e-6)
+    return 0.5 * around_Tx5.sum(axis=1) * (0.6 + 0.4 * share_T)
 
 
 def _beat_frames(
@@ -192,9 +209,16 @@ def _beat_frames(
             return np.array([t, *frames[::-1]])
 
 
-def _refined(odds_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
-    """Return frames with fractions: where the parabola through three is highest."""
-    padded = np.pad(odds_T, (1, 2 + max(int(frame_N[-1]) - len(odds_T) + 1, 0)), "edge")
+def _refined(p_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
+    """Return the highest frames near those given, with fractions.
+
+    The parabola through three frames is highest there.
+    """
+    nearby_Nx5 = np.clip(frame_N[:, None] + np.arange(-2, 3), 0, len(p_T) - 1)
+    best_N = nearby_Nx5[np.arange(len(frame_N)), p_T[nearby_Nx5].argmax(axis=1)]
+    is_seen_N = (frame_N < len(p_T)) & (p_T[best_N] > _SEEN)
+    frame_N = np.where(is_seen_N, best_N, frame_N)
+    padded = np.pad(p_T, (1, 2 + max(int(frame_N[-1]) - len(p_T) + 1, 0)), "edge")
     left_N, here_N, right_N = (padded[frame_N + step] for step in (0, 1, 2))
     bend_N = left_N - 2 * here_N + right_N
     is_peak_N = (here_N >= left_N) & (here_N >= right_N) & (bend_N < -1e-6)

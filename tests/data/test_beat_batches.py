@@ -56,6 +56,17 @@ def test_batches_are_a_function_of_seed_and_step(file):
     assert not np.array_equal(first["frames"], other["frames"])
 
 
+def test_quick_beats_keep_their_order(tmp_path):
+    time_s = 0.05 * np.arange(400)
+    beats = Beats(time_s, np.arange(400) % 4 + 1, 4)
+    notes = Notes(time_s, time_s + 0.04, np.full(400, 60))
+    pieces = [BeatPiece("a", notes, beats, False)] * 44
+    write_pieces(tmp_path / "quick.npz", pieces)
+    batches = config(tmp_path / "quick.npz").make_batches()
+    for step in range(10):
+        assert batches.batch(step)["downbeats"][..., 1].any()
+
+
 def test_processes_share_a_batch(file):
     whole = config(file).make_batches().batch(0)["frames"]
     parts = [

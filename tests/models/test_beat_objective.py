@@ -30,6 +30,7 @@ def batch(num_frames=32):
     targets = rng.choice([0, 0.5, 1], (2, num_frames, 3)).astype(np.float32)
     targets[..., 2] = 1
     downbeats = rng.choice([0, 1], (2, 5, 2)).astype(np.float32)
+    downbeats[..., 0, :] = 1
     slots = rng.random((2, 5, NUM_SLOTS, NUM_INPUTS), np.float32)
     arrays = {
         "frames": frames,

@@ -47,7 +47,7 @@ def test_certain_beats_are_found():
 def test_beats_go_on_through_rests():
     beats = rubato(depth=0.03)
     p_T = seen(beats)
-    start, stop = (int(50 * t) for t in beats.time_s[[20, 25]] + 0.1)
+    start, stop = (int(50 * t) for t in beats.time_s[[20, 22]] + 0.1)
     p_T[start:stop] = 0
     found_s = find_beats(p_T, on_beats(beats))
     assert len(found_s) == len(beats)
@@ -73,7 +73,8 @@ def test_without_any_sign_of_a_beat_there_are_beats_all_the_same(onset_s):
 def test_even_beats_have_their_tempo_and_fit(bpm):
     beats = Beats.from_bpm(bpm, 0.2, 40.0)
     found_s = find_even_beats(seen(beats), on_beats(beats), bpm)
-    np.testing.assert_allclose(found_s[:100], beats.time_s[:100], atol=0.021)
+    num = len(beats) - 1
+    np.testing.assert_allclose(found_s[:num], beats.time_s[:num], atol=0.021)
     np.testing.assert_allclose(np.diff(found_s), 60 / bpm)
 
 
