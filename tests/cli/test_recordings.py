@@ -85,8 +85,8 @@ def test_an_output_file_chooses_the_format():
         "csv": Path("x.mid")
     }
     assert choose_outputs(recordings, None, "-", None)[0].outputs == {"midi": None}
-    with pytest.raises(ValueError, match=r"x\.pdf: name it with one of \.mid"):
-        choose_outputs(recordings, None, "x.pdf", None)
+    with pytest.raises(ValueError, match=r"x\.docx: name it with one of \.mid"):
+        choose_outputs(recordings, None, "x.docx", None)
     with pytest.raises(ValueError, match=r"-o x\.mid is one file"):
         choose_outputs(recordings, ["midi", "csv"], "x.mid", None)
     with pytest.raises(ValueError, match=r"-o x\.mid is one file, but 2 recordings"):

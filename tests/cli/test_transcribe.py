@@ -407,8 +407,8 @@ def test_options_take_effect(run):
     assert count("--precision", "bfloat16") > 0
     assert count("--decoder", "rolls") == count()
     assert run("a.wav", "--onset-threshold", "2")[0] == 2
-    code, _, err = run("a.wav", "-f", "midi,pdf")
-    assert code == 2 and "'pdf' is not one of midi, csv" in err
+    code, _, err = run("a.wav", "-f", "midi,docx")
+    assert code == 2 and "'docx' is not one of midi, csv" in err
     code, _, err = run("a.wav", "--device", "tpu")
     assert code == 1 and err.startswith("error: JAX finds no tpu")
 
