@@ -138,7 +138,7 @@ class Microphone:
 
 def _sounddevice() -> Any:
     try:
-        import sounddevice
+        import sounddevice  # pyright: ignore[reportMissingImports]
     except OSError as error:
         raise OSError(
             "live input needs PortAudio, which is not installed: apt install "
