@@ -39,7 +39,7 @@ def heard(num_drums=0, **numbers: int) -> HeardNotes:
     [
         ([heard(piano=60), heard(piano=40)], True),
         ([heard(piano=80, bass=20)], True),
-        ([heard(piano=60), heard(bass=60)], False),
+        ([heard(piano=60), heard(bass=80)], False),
         ([heard(**{"piano": 50, "electric piano": 50})], True),
         ([heard(piano=100, num_drums=3)], True),
         ([heard(piano=100, num_drums=10)], False),
