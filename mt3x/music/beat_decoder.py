@@ -38,12 +38,12 @@ class BeatDecodingConfig:
     typical_s: float = 0.55
     typical_cost: float = 0.5
     # Added to the log odds of beats, and of downbeats.
-    beat_bias: float = 0.2
-    downbeat_bias: float = 0.5
+    beat_bias: float = 0.3
+    downbeat_bias: float = 0.2
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -3.0
     # Cost of another number of beats in the next bar.
-    meter_cost: float = 4.0
+    meter_cost: float = 6.0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -60,8 +60,8 @@ class BeatDecodingConfig:
         )
 
 
-_BAR_COSTS = {1: 6.0, 2: 0.0, 3: 0.0, 4: 0.0, 5: 2.0, 6: 1.0, 7: 2.0}
-"""Cost of a bar by its number of beats."""
+_BAR_COSTS = {1: 1.5, 2: 0.2, 3: 0.0, 4: 0.0, 5: 0.5, 6: 0.2, 7: 0.5}
+"""Cost of each bar by its number of beats: what is rare, or a part of a longer bar."""
 
 
 def find_beats(
@@ -236,12 +236,12 @@ def _positions(
     number = {state: i for i, state in enumerate(states)}
     ends = np.array([number[length, length] for length in bars])
     starts = np.array([number[length, 1] for length in bars])
-    cost = meter_cost * ~np.eye(len(bars), dtype=bool) + [[c] for c in bars.values()]
-    np.fill_diagonal(cost, 0.0)  # to, from
+    cost = meter_cost * ~np.eye(len(bars), dtype=bool)  # to, from
+    odds_NxM = odds_N[:, None] - np.array(list(bars.values()))
     # Within a bar a state follows the one before it.
     follows = np.array([number[length, max(at - 1, 1)] for length, at in states])
-    score_S = np.array([-0.5 * bars[length] for length, _ in states])
-    score_S[starts] += odds_N[0]
+    score_S = np.zeros(len(states))
+    score_S[starts] = odds_NxM[0]
     before_NxS = np.zeros((len(odds_N), len(states)), int)
     for n in range(1, len(odds_N)):
         before_NxS[n] = follows
@@ -249,7 +249,7 @@ def _positions(
         best = entering.argmax(axis=1)
         before_NxS[n, starts] = ends[best]
         score_S = score_S[follows]
-        score_S[starts] = entering[np.arange(len(best)), best] + odds_N[n]
+        score_S[starts] = entering[np.arange(len(best)), best] + odds_NxM[n]
     state = int(score_S.argmax())
     position_N = np.zeros(len(odds_N), int)
     for n in range(len(odds_N) - 1, -1, -1):
