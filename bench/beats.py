@@ -11,8 +11,8 @@ spaced pieces, and of each piece the first performance by name.
 
 F-measure of mir_eval within 70 ms, first 90 s, means over pieces; AMLt allows for other
 metrical levels (mir_eval's `Any Metric Level Total`). References before the first onset
-and after the last one are left out. Besides, how often the number of beats in a bar,
-and with POP909 the key, is the annotated one.
+and after the last one are left out. Besides, how often the number of beats in a bar is
+the annotated one.
 """
 
 import argparse

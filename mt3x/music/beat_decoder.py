@@ -32,13 +32,15 @@ class BeatDecodingConfig:
     # Seconds between beats.
     shortest_s: float = 0.16
     longest_s: float = 2.0
-    # Cost of a change of tempo, times the absolute logarithm of the ratio.
-    tempo_cost: float = 8.0
+    # Costs of a change of tempo, times the absolute logarithm of the ratio, and times
+    # its square: half or twice the tempo is far.
+    tempo_cost: float = 6.0
+    jump_cost: float = 15.0
     # Cost of a tempo, times the squared logarithm of its ratio to the typical one.
     typical_s: float = 0.55
     typical_cost: float = 0.5
     # Added to the log odds of beats, and of downbeats.
-    beat_bias: float = 0.3
+    beat_bias: float = 0.2
     downbeat_bias: float = 0.2
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -3.0
@@ -51,6 +53,7 @@ class BeatDecodingConfig:
             shortest_s=(_BLOCK / BEAT_RATE_HZ, 1.0),
             longest_s=(1.0, 5.0),
             tempo_cost=(0.0, 1e4),
+            jump_cost=(0.0, 1e4),
             typical_s=(0.05, 5.0),
             typical_cost=(0.0, 1e4),
             beat_bias=(-20.0, 20.0),
@@ -163,7 +166,9 @@ def _beat_frames(
         round(config.longest_s * BEAT_RATE_HZ) + 1,
     )
     longest, log_I = int(interval_I[-1]), np.log(interval_I)
-    change_IxI = -config.tempo_cost * np.abs(log_I[:, None] - log_I)  # from, to
+    ratio_IxI = log_I[:, None] - log_I  # from, to
+    change_IxI = -config.tempo_cost * np.abs(ratio_IxI)
+    change_IxI -= config.jump_cost * np.square(ratio_IxI)
     typical = np.log(config.typical_s * BEAT_RATE_HZ)
     prior_I = -config.typical_cost * np.square(log_I - typical)
 
