@@ -37,10 +37,10 @@ class BeatDecodingConfig:
     tempo_cost: float = 6.0
     jump_cost: float = 15.0
     # Cost of a tempo, times the squared logarithm of its ratio to the typical one.
-    typical_s: float = 0.55
+    typical_s: float = 0.65
     typical_cost: float = 0.5
     # Added to the log odds of beats, and of downbeats.
-    beat_bias: float = 0.2
+    beat_bias: float = 0.3
     downbeat_bias: float = 0.2
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -3.0
