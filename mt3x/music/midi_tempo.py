@@ -134,7 +134,9 @@ def _signatures(
     """Return the time signatures: tick, numerator, denominator; where they change."""
     per_unit = 3 if beats.is_dotted else 1
     downs = np.flatnonzero(position == 1)
-    before = int(downs[0]) if len(downs) else 0
+    if not len(downs):  # a fragment of a bar: it stands for a whole one
+        downs = np.zeros(1, np.int64)
+    before = int(downs[0])
     first = round(lead * per_beat)
     bars: list[tuple[int, int, int]] = []
     if lead and not whole:

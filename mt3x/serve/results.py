@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from mt3x.files import write_whole
+from mt3x.inference.beat_tracker import beats
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.notes import Notes
 from mt3x.serve.transcription import Found, Recording
@@ -55,6 +56,7 @@ def write_result(
         title=recording.title,
         transcriber=found.transcriber,
         duration_s=found.duration_s,
+        beats=lambda: beats(notes),
     )
     with write_whole(path, overwrite=True) as file:
         FORMATS[result_formats()[ending]].write(file, made)

@@ -65,6 +65,12 @@ def test_beats_fall_on_the_beats_of_bars(start_s, is_dotted):
     assert not ((ticks - begin) % bar).any()
 
 
+def test_a_fragment_without_a_downbeat_stands_for_a_bar():
+    beats = Beats(np.array([0.1, 0.5]), np.array([2, 3]), 3)
+    notes = Notes([0.1, 0.5], [0.3, 0.9], [60, 64])
+    assert signatures(written(notes, beats))[-1][1:] == (3, 4)
+
+
 @pytest.mark.parametrize(
     ("start_s", "position", "expected"),
     [
