@@ -29,6 +29,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "listen": "Tell the notes of a microphone while it is played.",
     "serve": "Open a page that turns recordings into notes.",
     "score": "Write notes down as sheet music.",
+    "play": "Play notes through loudspeakers, beside a recording too.",
     "evaluate": "Score transcriptions against reference notes.",
     "train": "Train a model from a gin file.",
     "plan": "Tell what a training step needs on a TPU slice.",

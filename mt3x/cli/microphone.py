@@ -21,7 +21,7 @@ def input_lines() -> list[str]:
     Raises:
       ValueError, OSError, ModuleNotFoundError: as `Microphone`.
     """
-    devices = _sounddevice().query_devices()
+    devices = load_sounddevice().query_devices()
     usual = _default_input()
     return [
         f"{'*' if index == usual else ' '} {index:2d}  {device['name']}  "
@@ -33,7 +33,7 @@ def input_lines() -> list[str]:
 
 
 def _default_input() -> int | None:
-    sounddevice = _sounddevice()
+    sounddevice = load_sounddevice()
     try:
         return sounddevice.query_devices(None, "input")["index"]
     except (ValueError, sounddevice.PortAudioError):
@@ -57,7 +57,7 @@ class Microphone:
           OSError: PortAudio is not installed.
           ValueError: there is no such input.
         """
-        self._sounddevice = _sounddevice()
+        self._sounddevice = load_sounddevice()
         number = int(device) if device is not None and device.isdecimal() else device
         try:
             found = self._sounddevice.query_devices(number, "input")
@@ -136,12 +136,18 @@ class Microphone:
             self._blocks.put(samples_SxC.copy())
 
 
-def _sounddevice() -> Any:
+def load_sounddevice() -> Any:
+    """Return the module that plays and records.
+
+    Raises:
+      ModuleNotFoundError: sounddevice is not installed.
+      OSError: PortAudio is not installed.
+    """
     try:
         import sounddevice  # pyright: ignore[reportMissingImports]
     except OSError as error:
         raise OSError(
-            "live input needs PortAudio, which is not installed: apt install "
+            "sound needs PortAudio, which is not installed: apt install "
             f"libportaudio2, or the like ({error})"
         ) from error
     return sounddevice
