@@ -15,6 +15,15 @@ import click
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
+    "--average",
+    "others",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="WEIGHTS",
+    help="Average the parameters with those of another file or run of the same model; "
+    "may be repeated.",
+)
+@click.option(
     "--note",
     "notes",
     multiple=True,
@@ -43,6 +52,7 @@ import click
 def command(
     run_dir: Path,
     out: Path,
+    others: tuple[Path, ...],
     notes: tuple[str, ...],
     changes: tuple[str, ...],
     form: str,
@@ -51,7 +61,6 @@ def command(
     from mt3x.files import check_writable
     from mt3x.interop import t5x_checkpoints
     from mt3x.models import weights_file
-    from mt3x.models.objectives import config_from_dict
 
     texts = _pairs(notes, "--note")
     decoding = {
@@ -60,8 +69,10 @@ def command(
     }
     if form != "t5x":
         check_writable(out, overwrite=overwrite)
-    elif notes or changes:
-        raise ValueError("--format t5x has no room for --note and --decoding")
+    elif notes or changes or others:
+        raise ValueError(
+            "--format t5x has no room for --average, --note and --decoding"
+        )
     weights = weights_file.load(run_dir)
     if form == "t5x":
         step = weights.metadata.get("step", "0")
@@ -71,29 +82,12 @@ def command(
         )
         click.echo(f"{path}: step {step} of {run_dir}", err=True)
         return
+    for number, other in enumerate(others, start=1):
+        weights = weights._replace(
+            params=_moved(weights.params, other, 1 / (number + 1))
+        )
     metadata = weights.metadata | texts
-    config = dict(weights.config)
-    if decoding:
-        if "decoding" not in config:
-            raise ValueError(
-                f"{run_dir}: --decoding is for piano models and band models"
-            )
-        # Options of an older version get their present names first.
-        try:
-            config = config_from_dict(config).to_dict()
-        except ValueError as error:
-            raise ValueError(f"{run_dir}: {error}") from error
-        parts = {"drum_": "drum_decoding", "assignment_": "assignment"}
-        for name, value in decoding.items():
-            prefix = next((p for p in parts if name.startswith(p)), "")
-            part = parts.get(prefix, "decoding")
-            if part not in config:
-                raise ValueError(f"--decoding {name}: for band models")
-            config[part][name.removeprefix(prefix)] = value
-        try:
-            config = config_from_dict(config).to_dict()
-        except ValueError as error:
-            raise ValueError(f"--decoding: {error}") from error
+    config = _with_decoding(weights.config, decoding, run_dir)
     if form == "onnx":
         from mt3x.models import onnx_export
 
@@ -104,6 +98,45 @@ def command(
             out, weights.params, config, metadata, overwrite=overwrite
         )
     click.echo(f"{out}: step {metadata.get('step', '?')} of {run_dir}", err=True)
+
+
+def _moved(params: dict[str, Any], other: Path, share: float) -> dict[str, Any]:
+    """Return parameters, moved by a share of the way to those of other weights."""
+    import jax
+
+    from mt3x.models import weights_file
+
+    found = weights_file.load(other).params
+    weights_file.check_params(found, params, other, "average weights of one model")
+    return jax.tree.map(lambda a, b: a + (b - a) * share, params, found)
+
+
+def _with_decoding(
+    config: dict[str, Any], decoding: dict[str, Any], run_dir: Path
+) -> dict[str, Any]:
+    """Return a config with other options of decoding."""
+    from mt3x.models.objectives import config_from_dict
+
+    if not decoding:
+        return dict(config)
+    if "decoding" not in config:
+        raise ValueError(f"{run_dir}: --decoding is for piano models and band models")
+    # Options of an older version get their present names first.
+    try:
+        config = config_from_dict(config).to_dict()
+    except ValueError as error:
+        raise ValueError(f"{run_dir}: {error}") from error
+    parts = {"drum_": "drum_decoding", "assignment_": "assignment"}
+    for name, value in decoding.items():
+        prefix = next((p for p in parts if name.startswith(p)), "")
+        part = parts.get(prefix, "decoding")
+        if part not in config:
+            raise ValueError(f"--decoding {name}: for band models")
+        config[part][name.removeprefix(prefix)] = value
+    try:
+        return config_from_dict(config).to_dict()
+    except ValueError as error:
+        raise ValueError(f"--decoding: {error}") from error
 
 
 def _json_or_text(text: str) -> Any:
