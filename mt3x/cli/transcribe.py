@@ -384,7 +384,7 @@ def _inputs_and_outputs(
 
 
 def _check_extras(recordings: Sequence[Recording]) -> None:
-    for name in {name for recording in recordings for name in recording.outputs}:
+    for name in sorted({name for each in recordings for name in each.outputs}):
         if missing := FORMATS[name].missing:
             raise ValueError(
                 f"the format {name} needs {', '.join(missing)}: "

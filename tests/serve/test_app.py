@@ -212,15 +212,26 @@ def test_files_are_those_of_the_command(client, models_of):
     assert soundfile.info(io.BytesIO(sound)).channels == 2
 
 
-@pytest.mark.parametrize("notes", [NOTES, []], ids=["some", "none"])
-def test_every_format_that_is_offered_can_be_had(client, notes):
+def test_every_format_that_is_offered_can_be_had(client):
     id, _ = client.done()
-    client.put(f"/api/jobs/{id}/notes", json=notes)
+    client.put(f"/api/jobs/{id}/notes", json=NOTES)
     formats = client.get("/api/info").json()["formats"]
     assert {"musicxml", "svg", "pdf"} <= set(formats)
     for ending in formats:
         answer = client.get(f"/api/jobs/{id}/result.{ending}")
-        assert answer.status_code == 200, ending
+        assert answer.status_code == 200 and answer.content, ending
+
+
+def test_no_notes_have_files_but_no_score(client):
+    id, _ = client.done()
+    client.put(f"/api/jobs/{id}/notes", json=[])
+    for ending in client.get("/api/info").json()["formats"]:
+        answer = client.get(f"/api/jobs/{id}/result.{ending}")
+        if ending in ("musicxml", "svg", "pdf"):
+            assert answer.status_code == 422 and "no notes" in answer.text
+            assert_one_line(answer)
+        else:
+            assert answer.status_code == 200, ending
 
 
 def test_formats_whose_libraries_are_missing_are_not_offered(kept, monkeypatch):
