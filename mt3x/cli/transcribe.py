@@ -1,6 +1,5 @@
 """`mt3x transcribe`: recordings to MIDI and other formats."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from mt3x.cli.recordings import (
 )
 from mt3x.cli.settings import take_settings
 from mt3x.inference.beat_choice import BeatChoice
+from mt3x.inference.outputs import FORMATS
 from mt3x.music.note_filter import NoteFilter
 
 EXAMPLES = """\b
@@ -384,12 +384,9 @@ def _inputs_and_outputs(
 
 
 def _check_extras(recordings: Sequence[Recording]) -> None:
-    formats = {name for recording in recordings for name in recording.outputs}
-    for wanted, what, module, extra in (
-        ({"plot", "svg-plot"}, "pictures", "matplotlib", "plot"),
-        ({"musicxml", "svg", "pdf"}, "scores", "partitura", "score"),
-        ({"svg", "pdf"}, "engraved scores", "verovio", "score"),
-        ({"pdf"}, "PDF files", "svglib", "score"),
-    ):
-        if wanted & formats and importlib.util.find_spec(module) is None:
-            raise ValueError(f"{what} need {module}: pip install 'mt3x[{extra}]'")
+    for name in sorted({name for each in recordings for name in each.outputs}):
+        if missing := FORMATS[name].missing:
+            raise ValueError(
+                f"the format {name} needs {', '.join(missing)}: "
+                f"pip install 'mt3x[{FORMATS[name].extra}]'"
+            )

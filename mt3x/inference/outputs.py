@@ -1,5 +1,6 @@
 """The formats in which a transcription can be written."""
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -55,6 +56,15 @@ class Format(NamedTuple):
 
     suffix: str
     write: Callable[[IO[bytes], Transcription], Any]
+    # Modules that it needs besides the package's own, and the extra that has them.
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The modules that it needs and that are not installed."""
+        find = importlib.util.find_spec
+        return tuple(name for name in self.modules if find(name) is None)
 
 
 def _write_rolls(file: IO[bytes], found: Transcription) -> None:
@@ -141,11 +151,15 @@ FORMATS: Mapping[str, Format] = {
         ".jsonl", lambda file, found: file.write(found.notes.to_jsonl().encode())
     ),
     "rolls": Format(".npz", _write_rolls),
-    "plot": Format(".png", _plot_writer("png")),
-    "svg-plot": Format(".plot.svg", _plot_writer("svg")),
-    "musicxml": Format(".musicxml", _score_writer("to_musicxml")),
-    "svg": Format(".svg", _score_writer("to_svg")),
-    "pdf": Format(".pdf", _score_writer("to_pdf")),
+    "plot": Format(".png", _plot_writer("png"), ("matplotlib",), "plot"),
+    "svg-plot": Format(".plot.svg", _plot_writer("svg"), ("matplotlib",), "plot"),
+    "musicxml": Format(
+        ".musicxml", _score_writer("to_musicxml"), ("partitura",), "score"
+    ),
+    "svg": Format(".svg", _score_writer("to_svg"), ("partitura", "verovio"), "score"),
+    "pdf": Format(
+        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "svglib"), "score"
+    ),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
 """The formats by their names."""

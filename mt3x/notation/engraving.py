@@ -3,6 +3,7 @@
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from importlib.resources import files
 
 __all__ = ["draw_pages", "to_svg"]
 
@@ -64,6 +65,8 @@ def draw_pages(musicxml: bytes, fit: bool) -> Iterator[str]:
     import verovio
 
     verovio.enableLog(verovio.LOG_OFF)
+    # Each thread has a path of its own; verovio sets that of the one that imports it.
+    verovio.setDefaultResourcePath(str(files("verovio") / "data"))
     toolkit = verovio.toolkit()
     options = _OPTIONS | ({"adjustPageHeight": True} if fit else {})
     toolkit.setOptions(options)

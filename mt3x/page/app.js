@@ -3,6 +3,7 @@ import { IconButton } from "./icons.js";
 import { LiveNotes } from "./live.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
+import { watchTheme } from "./roll_view.js";
 import { ModelChoice, Sources } from "./start.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { Workspace, statusText } from "./workspace.js";
@@ -162,13 +163,12 @@ function Tab({ recording, isCurrent, choose, remove, retry }) {
 
 function ThemeButton() {
   const root = document.documentElement;
-  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const [theme, setTheme] = useState(root.dataset.theme ?? system);
+  const [theme, setTheme] = useState(root.dataset.theme);
+  useEffect(() => watchTheme(() => setTheme(root.dataset.theme)), []);
   const other = theme === "dark" ? "light" : "dark";
   const change = () => {
-    root.dataset.theme = other;
     localStorage.setItem("mt3x-theme", other);
-    setTheme(other);
+    root.dataset.theme = other;
   };
   const name = other === "dark" ? "moon" : "sun";
   return html`<${IconButton} name=${name} label="Use the ${other} theme" onClick=${change} />`;

@@ -52,17 +52,10 @@ export function RollView({ recording, player, selected, options, actions, childr
     const sizes = new ResizeObserver(resize);
     sizes.observe(canvas.current);
     resize();
-    const themes = new MutationObserver(() => {
+    const stopThemes = watchTheme(() => {
       roll.readTheme();
       now.isStale = true;
     });
-    themes.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    const changeTheme = () => {
-      roll.readTheme();
-      now.isStale = true;
-    };
-    system.addEventListener("change", changeTheme);
     const proxy = new Proxy({}, { get: (_, name) => now.actions[name] });
     const stopPointer = new RollPointer(roll, proxy).listen(canvas.current);
     const stopStrip = strip.listen();
@@ -73,8 +66,7 @@ export function RollView({ recording, player, selected, options, actions, childr
     return () => {
       cancelAnimationFrame(request);
       sizes.disconnect();
-      themes.disconnect();
-      system.removeEventListener("change", changeTheme);
+      stopThemes();
       stopPointer();
       stopStrip();
       now.roll = null;
@@ -153,6 +145,13 @@ export function RollView({ recording, player, selected, options, actions, childr
       </dl>
     </details>
   `;
+}
+
+// Calls back whenever theme.js or a reader has set another theme.
+export function watchTheme(changed) {
+  const themes = new MutationObserver(changed);
+  themes.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  return () => themes.disconnect();
 }
 
 function ZoomButtons({ now }) {

@@ -180,10 +180,14 @@ class Api:
             raise HTTPException(404, f"there is no such format: ask for {endings}")
         job = self._job(request)
         found = _found(job)
-        path = await self._do(
-            write_result, job.recording, found, job.notes, job.version, ending
-        )
-        stem = Path(job.recording.title).stem
+        recording = job.recording
+        try:
+            path = await self._do(
+                write_result, recording, found, job.notes, job.version, ending
+            )
+        except ValueError as error:  # no notes have no score
+            raise HTTPException(422, recording.explained(error)) from error
+        stem = Path(recording.title).stem
         return FileResponse(
             path,
             media_type=MEDIA_TYPES.get(ending, "application/octet-stream"),
@@ -216,6 +220,7 @@ class Api:
 
 
 async def event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
+    """Yield a job's events after those up to a number, until it has ended."""
     while True:
         # More may come while these are sent.
         while events := job.events_after(number):

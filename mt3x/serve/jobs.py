@@ -211,7 +211,7 @@ class Jobs:
                 *(job.recording, self._models, self._config, tell, job.cancelled),
             )
         except Cancelled:
-            pass
+            pass  # whoever removed it has told of it
         except RecordingError as error:
             job.tell("error", {"message": str(error)})
         if job.state == "removed":

@@ -17,7 +17,6 @@ class Models:
         self,
         model: str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        **options: Any,
     ) -> None:
         """Load the model that recordings have where they ask for none.
 
@@ -25,12 +24,11 @@ class Models:
           model: its name, `auto`, `piano` or `band`; by default `auto` where the
             package has weights for bands, or else `piano`.
           checkpoint: weights that stand for all models.
-          options: of `Transcriber`.
 
         Raises:
           OSError, ValueError: as `Transcriber`, or a name is unknown.
         """
-        self._checkpoint, self._options = checkpoint, options
+        self._checkpoint = checkpoint
         self._loaded: dict[str, Transcriber] = {}
         self.names: tuple[str, ...] = tuple(
             name for name in ("piano", "band") if WEIGHTS[name].is_file()
@@ -54,7 +52,5 @@ class Models:
             raise ValueError(f"model is {name!r}: give one of {', '.join(self.names)}")
         if name not in self._loaded:
             packaged: Any = None if self._checkpoint is not None else name
-            self._loaded[name] = Transcriber(
-                self._checkpoint, model=packaged, **self._options
-            )
+            self._loaded[name] = Transcriber(self._checkpoint, model=packaged)
         return self._loaded[name]

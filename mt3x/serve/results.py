@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from mt3x.files import write_whole
@@ -16,6 +15,9 @@ MEDIA_TYPES = {
     "mid": "audio/midi",
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
+    "musicxml": "application/vnd.recordare.musicxml+xml",
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
     "png": "image/png",
     "wav": "audio/wav",
 }
@@ -23,12 +25,12 @@ MEDIA_TYPES = {
 
 
 def result_formats() -> Mapping[str, str]:
-    """Return the endings of the files that there are, and their formats' names."""
-    has_pictures = find_spec("matplotlib") is not None
+    """Return the endings of the files that can be written, and their formats' names."""
     return {
         form.suffix.rpartition(".")[2]: name
         for name, form in FORMATS.items()
-        if name != "rolls" and (has_pictures or not name.endswith("plot"))
+        # An ending stands for one format: svg for the score.
+        if name not in ("rolls", "svg-plot") and not form.missing
     }
 
 

@@ -3,6 +3,7 @@
 import re
 import warnings
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,14 @@ def test_accidentals_are_written_where_the_bar_and_the_key_do_not_tell():
     data = notate(Notes(onset_s, onset_s + 0.5, pitch), BEATS).to_musicxml().decode()
     bars = [re.findall("<accidental>(.*?)<", bar) for bar in data.split("<measure")[1:]]
     assert bars == [[], [], [], [], ["flat"], ["flat"]]
+
+
+def test_threads_draw_the_same_score():
+    notes = Notes([0.0, 0.5], [0.4, 0.9], [60, 64])
+    score = notate(notes, Beats.from_bpm(120, 0, 2))
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(score.to_svg).result()
+    assert found == score.to_svg()
 
 
 def test_pictures_and_pages(tmp_path):

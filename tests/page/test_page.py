@@ -246,6 +246,95 @@ def _length_s(description):
     return float(description.split(", ")[2].removesuffix(" s long"))
 
 
+def test_every_switch_switches(done):
+    page = done.page
+
+    def picture():
+        page.wait_for_timeout(100)
+        return page.eval_on_selector("canvas.roll", "roll => roll.toDataURL()")
+
+    page.wait_for_timeout(1000)  # until the spectrogram is there
+    page.locator("input[name=onset]").fill("0.95")
+    page.wait_for_function(
+        "() => Number(document.querySelector('.table .count').textContent) < 60"
+    )
+    for name in ("Spectrogram", "Candidates"):
+        before = picture()
+        page.get_by_label(name, exact=True).click()
+        assert picture() != before
+        page.get_by_label(name, exact=True).click()
+        assert picture() == before
+    page.get_by_label("Color").select_option("velocity")
+    assert picture() != before
+    page.get_by_label("Color").select_option("instrument")
+    page.get_by_label("Solo Piano").click()
+    assert picture() == before
+    page.get_by_label("Solo Piano").click()
+    for name in ("Original left, notes right", "Follow the playback"):
+        button = page.get_by_role("button", name=name)
+        pressed = button.get_attribute("aria-pressed")
+        button.click()
+        assert button.get_attribute("aria-pressed") != pressed
+        button.click()
+    for name in ("Zoom in", "Zoom out"):
+        before = picture()
+        page.get_by_role("button", name=name).click()
+        assert picture() != before
+    page.get_by_label("Show what fits").click()
+    page.get_by_role("button", name="Reset").click()
+    done.wait_for_count(69)
+    page.locator("canvas.roll").press("Home")
+    page.keyboard.press("n")
+    page.keyboard.press("Delete")
+    done.wait_for_count(68)
+    page.get_by_label("Undo", exact=True).click()
+    done.wait_for_count(69)
+    page.get_by_label("Redo", exact=True).click()
+    done.wait_for_count(68)
+    page.keyboard.press("Escape")
+
+
+def test_notes_are_fainter_where_the_model_is_less_sure(clip_page):
+    """Their confidences, which the server sends, are their opacity."""
+    alphas = clip_page.evaluate(
+        """async () => {
+          const { Roll } = await import("/roll.js");
+          const canvas = document.createElement("canvas");
+          const roll = new Roll(canvas);
+          roll.resize(800, 600, 1);
+          const fills = [];
+          const color = roll.colorOf.bind(roll);
+          roll.colorOf = (note, alpha = 1) => (fills.push(alpha), color(note, alpha));
+          const note = { onset: 0.5, offset: 1, pitch: 60, velocity: 80, program: 0 };
+          roll.setNotes([0.2, 0.9, null].map((confidence, i) =>
+            ({ ...note, drum: false, pitch: 60 + i, id: `${i}`, confidence })), []);
+          roll.duration = 4;
+          roll.fit();
+          roll.draw();
+          return fills;
+        }"""
+    )
+    assert alphas == sorted(alphas) and len(set(alphas)) == 3 and alphas[-1] == 1
+
+
+@pytest.mark.parametrize("chosen", ["dark", "light"])
+def test_has_the_theme_of_the_system_until_one_is_chosen(open_page, chosen):
+    system = {"dark": "light", "light": "dark"}[chosen]
+
+    def is_dark(page):
+        scheme = "getComputedStyle(document.documentElement).colorScheme"
+        return page.evaluate(scheme) == "dark"
+
+    with open_page(color_scheme=chosen) as page:
+        assert is_dark(page) == (chosen == "dark")
+        page.emulate_media(color_scheme=system)
+        page.get_by_role("button", name=f"Use the {chosen} theme").click()
+        page.get_by_role("button", name=f"Use the {system} theme").wait_for()
+        page.reload()
+        page.wait_for_selector("h1")
+        assert is_dark(page) == (chosen == "dark")
+
+
 def test_zooms_and_pans(done):
     page = done.page
 

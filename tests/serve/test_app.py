@@ -212,6 +212,37 @@ def test_files_are_those_of_the_command(client, models_of):
     assert soundfile.info(io.BytesIO(sound)).channels == 2
 
 
+def test_every_format_that_is_offered_can_be_had(client):
+    id, _ = client.done()
+    client.put(f"/api/jobs/{id}/notes", json=NOTES)
+    formats = client.get("/api/info").json()["formats"]
+    assert {"musicxml", "svg", "pdf"} <= set(formats)
+    for ending in formats:
+        answer = client.get(f"/api/jobs/{id}/result.{ending}")
+        assert answer.status_code == 200 and answer.content, ending
+
+
+def test_no_notes_have_files_but_no_score(client):
+    id, _ = client.done()
+    client.put(f"/api/jobs/{id}/notes", json=[])
+    for ending in client.get("/api/info").json()["formats"]:
+        answer = client.get(f"/api/jobs/{id}/result.{ending}")
+        if ending in ("musicxml", "svg", "pdf"):
+            assert answer.status_code == 422 and "no notes" in answer.text
+            assert_one_line(answer)
+        else:
+            assert answer.status_code == 200, ending
+
+
+def test_formats_whose_libraries_are_missing_are_not_offered(kept, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    client, id = kept
+    assert set(client.get("/api/info").json()["formats"]) == {
+        *("mid", "csv", "json", "jsonl", "wav")
+    }
+    assert client.get(f"/api/jobs/{id}/result.pdf").status_code == 404
+
+
 def test_a_file_is_written_once_for_the_same_notes(client, monkeypatch):
     id, _ = client.done()
     first = client.get(f"/api/jobs/{id}/result.mid")
