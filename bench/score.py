@@ -11,14 +11,7 @@ voices. Of the sorted files every 22nd is for tests, those between for validatio
 each piece its first 32 bars in one meter, which mt3x.data.synthesis.humanize performs
 in a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes.
 
-Scores after MV2H (McLeod and Steedman 2018), in percent, means over pieces. Notes match
-if they have the same pitch and their performed onsets are within 0.25 s:
-pitch: F-measure of matches; metre: of the matched notes, how many have their place in
-the bar; value: one less the relative error of the written length, at least 0; voice:
-F-measure of the links from notes to the next ones of their voice; harmony: the mean of
-the key signature (half for one sharp or flat off) and of the names of notes. Mean: of
-these five. Voices: how many a bar has, for the reader. Staff: matched notes on their
-staff (lieder).
+bench/score_metrics.py defines the scores.
 
 Systems: `mt3x` and the imports of MIDI files by `partitura` and `music21` are told the
 beats (MIDI: by its ticks); `detect`: mt3x finds the beats; `partitura-120` and
@@ -26,7 +19,6 @@ beats (MIDI: by its ticks); `detect`: mt3x finds the beats; `partitura-120` and
 """
 
 import argparse
-import itertools
 import tempfile
 import time
 import warnings
@@ -39,45 +31,17 @@ from typing import Any
 
 import mido
 import numpy as np
+from score_metrics import Printed, compare
 
+from mt3x.data.beat_batches import HELD_OUT
+from mt3x.data.published.beat_sources import read_pop909
 from mt3x.data.synthesis.humanize import humanize
-from mt3x.music.beats import Beats, read_meter
+from mt3x.music.beats import Beats, Meter, read_meter
 from mt3x.music.midi import read_tracks
 from mt3x.music.notes import Notes
 
 NUM_BARS = 32
-EVERY = 22
-TOLERANCE_S = 0.25
 TICKS = 480
-
-
-@dataclass
-class Printed:
-    """N notes of a score.
-
-    Attributes:
-      onset, duration, place: quarters; the place counts from the bar line.
-      voice: a number for each voice of each staff or part.
-      name: place on the line of fifths.
-    """
-
-    onset: np.ndarray
-    duration: np.ndarray
-    pitch: np.ndarray
-    place: np.ndarray
-    voice: np.ndarray
-    staff: np.ndarray
-    name: np.ndarray
-    fifths: int
-    onset_s: np.ndarray | None = None  # as performed
-
-    def __getitem__(self, index: np.ndarray) -> "Printed":
-        arrays = (
-            getattr(self, n)[index]
-            for n in ("onset", "duration", "pitch", "place", "voice", "staff", "name")
-        )
-        onset_s = None if self.onset_s is None else self.onset_s[index]
-        return Printed(*arrays, self.fifths, onset_s)
 
 
 @dataclass
@@ -133,7 +97,7 @@ def printed_parts(score: Any) -> Printed:
     return Printed(*arrays, fifths=first[0].fifths if first else 0)
 
 
-def excerpt(score: Any) -> tuple[Printed, np.ndarray, np.ndarray, tuple] | None:
+def excerpt(score: Any) -> tuple[Printed, np.ndarray, np.ndarray, Meter] | None:
     """The first bars in one meter: notes, beats in quarters, positions and meter."""
     part = score.parts[0]
     if not part.time_sigs:
@@ -142,11 +106,11 @@ def excerpt(score: Any) -> tuple[Printed, np.ndarray, np.ndarray, tuple] | None:
     bars = sorted(part.measures, key=lambda measure: measure.start.t)[:NUM_BARS]
     change = part.time_sigs[1].start.t if len(part.time_sigs) > 1 else np.inf
     bars = [bar for bar in bars if bar.start.t < change]
-    step = 4 / meter[1] * (3 if meter[2] else 1)
+    step = meter.quarters_per_beat
     starts = part.quarter_map([bar.start.t for bar in bars]).astype(float)
     end = float(part.quarter_map(bars[-1].end.t))
     lengths = np.diff(np.append(starts, end))
-    whole = step * meter[0]
+    whole = step * meter.beats_per_bar
     if len(bars) < 8 or np.abs(lengths[1:-1] - whole).max() > 0.01:
         return None
     first = starts[0] if lengths[0] > whole - 0.01 else starts[1] - whole
@@ -154,14 +118,20 @@ def excerpt(score: Any) -> tuple[Printed, np.ndarray, np.ndarray, tuple] | None:
     beat = first + np.arange(num + 1) * step
     printed = printed_parts(score)
     inside = printed.onset < end - 0.01
-    return printed[inside], beat, np.arange(num + 1) % meter[0] + 1, meter
+    return printed[inside], beat, np.arange(num + 1) % meter.beats_per_bar + 1, meter
 
 
-def perform(name: str, printed: Printed, beat, position, meter) -> Task:
+def perform(
+    name: str,
+    printed: Printed,
+    beat: np.ndarray,
+    position: np.ndarray,
+    meter: Meter,
+) -> Task:
     """Play a score: unprinted are notes that one piano cannot play."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     bpm = rng.uniform(60, 120)
-    quarter_s = 60 / bpm / (4 / meter[1] * (3 if meter[2] else 1))
+    quarter_s = 60 / bpm / meter.quarters_per_beat
     start = min(float(beat[0]), float(printed.onset.min()))
     onset_s = (printed.onset - start) * quarter_s
     notes = Notes(onset_s, onset_s + printed.duration * quarter_s, printed.pitch)
@@ -196,16 +166,16 @@ def _extrapolated(
 
 
 def every(items: list, part: str, limit: int) -> list:
-    """Items for tests or for validation."""
-    first = EVERY - 1 if part == "test" else EVERY // 2 - 1
-    return items[first::EVERY][:limit]
+    """Items for tests or for validation, as `mt3x.data.beat_batches` holds them out."""
+    first = HELD_OUT - 1 if part == "test" else HELD_OUT // 2 - 1
+    return items[first::HELD_OUT][:limit]
 
 
 def openscore(folder: Path, part: str, limit: int, piano: bool) -> Iterator[Task]:
     """Scores of MusicXML files."""
     import partitura
 
-    for path in every(sorted(folder.rglob("*.mxl")), part, 10**6)[:limit]:
+    for path in every(sorted(folder.rglob("*.mxl")), part, limit):
         try:
             score = partitura.load_score(str(path))
         except Exception as error:  # partitura raises all kinds
@@ -222,16 +192,11 @@ def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
     """Songs, on the grid of sixteenths on which they were made."""
     songs = [folder / f"{number:03}" for number in range(1, 910)]
     for song in every(songs, part, limit):
-        time_s, is_down, is_long = np.loadtxt(song / "beat_midi.txt").T
-        gaps = np.diff(np.flatnonzero(is_down > 0))
-        three = len(gaps) and np.bincount(gaps).argmax() == 3
-        down = np.flatnonzero((is_down if three else is_long) > 0)
-        per_bar = 3 if three else 4
+        (piece,) = read_pop909(song, print)
+        at, per_bar = piece.beats, piece.beats.beats_per_bar
         columns: list[list[np.ndarray]] = []
-        for number, (_, track) in enumerate(
-            read_tracks(song / f"{song.name}.mid").items()
-        ):
-            at = Beats(time_s, np.arange(len(time_s)) + 1, 1)
+        tracks = read_tracks(song / f"{song.name}.mid").values()
+        for number, track in enumerate(tracks):
             onset = np.round(at.beat_at(track.onset_s) * 4) / 4
             end = np.round(at.beat_at(track.offset_s) * 4) / 4
             columns.append([onset, np.maximum(end - onset, 0.25), track.pitch, number])
@@ -239,18 +204,17 @@ def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
             np.concatenate([column[i] for column in columns]) for i in range(3)
         )
         voice = np.repeat([c[3] for c in columns], [len(c[0]) for c in columns])
-        first = int(down[0]) - per_bar
+        first = int(np.flatnonzero(at.position == 1)[0]) - per_bar
         inside = (onset >= first) & (onset < first + NUM_BARS * per_bar)
         place = (onset - first) % per_bar
+        # Keys and names are not known.
         printed = Printed(
-            onset, duration, pitch, place, voice, voice, np.zeros(len(onset), int), 0
+            onset, duration, pitch, place, voice, voice, np.zeros(len(onset), int), 99
         )[inside]
         beat = first + np.arange(NUM_BARS * per_bar + 1.0)
         position = np.arange(len(beat)) % per_bar + 1
-        printed.fifths = 99  # keys and names are not known
-        yield perform(
-            f"pop909/{song.name}", printed, beat, position, (per_bar, 4, False)
-        )
+        meter = Meter(per_bar, 4, False)
+        yield perform(piece.name, printed, beat, position, meter)
 
 
 def read_back(data: bytes) -> Printed:
@@ -407,84 +371,6 @@ SYSTEMS: dict[str, Callable[[Task], tuple[Printed, Callable]]] = {
     "partitura-120": lambda task: by_partitura(task, False),
     "music21-120": lambda task: by_music21(task, False),
 }
-
-
-def compare(ref: Printed, est: Printed, est_s: np.ndarray) -> dict[str, float]:
-    """Scores of one piece."""
-    pairs = np.array(matches(ref, est, est_s), int).reshape(-1, 2)
-    r, e = pairs.T
-    metre = np.abs(ref.place[r] - est.place[e]) < 0.02
-    length = ref.duration[r]
-    value = np.clip(1 - np.abs(est.duration[e] - length) / length, 0, 1)
-    links_r = links(ref, dict(zip(r.tolist(), range(len(r)), strict=True)))
-    links_e = links(est, dict(zip(e.tolist(), range(len(e)), strict=True)))
-    found = {
-        "pitch": 2 * len(pairs) / (len(ref.onset) + len(est.onset)),
-        "metre": metre.mean() if len(pairs) else 0.0,
-        "value": value.mean() if len(pairs) else 0.0,
-        "voice": 2 * len(links_r & links_e) / max(len(links_r) + len(links_e), 1),
-    }
-    if ref.fifths != 99 and len(pairs):
-        names = (ref.name[r] == est.name[e]).mean()
-        off = abs(ref.fifths - est.fifths) % 12
-        key = {0: 1.0, 1: 0.5, 11: 0.5}.get(off, 0.0)
-        found["harmony"] = (names + key) / 2
-    found["mean"] = float(np.mean(list(found.values())))
-    found["voices"] = voices_in_bars(est) / 100
-    found["staff"] = float((ref.staff[r] == est.staff[e]).mean()) if len(pairs) else 0.0
-    return {name: 100 * float(score) for name, score in found.items()}
-
-
-def voices_in_bars(printed: Printed) -> float:
-    """How many voices there are, mean over the bars."""
-    bar = np.round(printed.onset - printed.place, 2)
-    counts: dict[float, set[int]] = {}
-    for start, voice in zip(bar.tolist(), printed.voice.tolist(), strict=True):
-        counts.setdefault(start, set()).add(voice)
-    return float(np.mean([len(voices) for voices in counts.values()]))
-
-
-def matches(ref: Printed, est: Printed, est_s: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of notes: of each pitch in order, where counts differ by the nearest."""
-    assert ref.onset_s is not None
-    pairs = []
-    for pitch in np.unique(ref.pitch):
-        ours, theirs = (
-            np.flatnonzero(ref.pitch == pitch),
-            np.flatnonzero(est.pitch == pitch),
-        )
-        ours = ours[np.argsort(ref.onset_s[ours])]
-        theirs = theirs[np.argsort(est_s[theirs])].tolist()
-        for index, note in enumerate(ours.tolist()):
-            if not theirs:
-                break
-            away = [abs(est_s[other] - ref.onset_s[note]) for other in theirs]
-            best = int(np.argmin(away))
-            in_order = len(theirs) == len(ours) - index
-            if in_order:
-                best = 0
-            if away[best] <= TOLERANCE_S:
-                pairs.append((note, theirs[best]))
-            if away[best] <= TOLERANCE_S or in_order:
-                del theirs[best]
-    return pairs
-
-
-def links(printed: Printed, number: dict[int, int]) -> set[tuple[int, int]]:
-    """Links between matched notes that follow each other in a voice."""
-    found = set()
-    for voice in np.unique(printed.voice):
-        members = np.flatnonzero(printed.voice == voice)
-        members = [i for i in members.tolist() if i in number]
-        chords: dict[float, list[int]] = {}
-        for i in members:
-            chords.setdefault(round(float(printed.onset[i]), 3), []).append(i)
-        onsets = sorted(chords)
-        for here, then in itertools.pairwise(onsets):
-            found |= {
-                (number[i], number[j]) for i in chords[here] for j in chords[then]
-            }
-    return found
 
 
 def main() -> None:

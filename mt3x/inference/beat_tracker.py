@@ -88,7 +88,7 @@ class BeatTracker:
         if not len(notes) or notes.onset_s[-1] == notes.onset_s[0]:
             start_s = float(notes.onset_s[0]) if len(notes) else 0.0
             end_s = float(notes.offset_s.max()) if len(notes) else 0.0
-            of_meter = (4, 4, False) if meter is None else read_meter(meter)
+            of_meter = read_meter("4/4" if meter is None else meter)
             bpm = DEFAULT_BPM if bpm is None else bpm
             return Beats.from_bpm(bpm, start_s, end_s, *of_meter)
         p_T = self.probabilities(notes)[:, 0]

@@ -1,14 +1,13 @@
 """The objective of band models: notes, instruments, timbres and drums of mixtures."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from mt3x.files import FieldError, from_json
 from mt3x.models import losses
 from mt3x.models.band import BandNet, BandNetConfig
 from mt3x.models.features import (
@@ -20,6 +19,7 @@ from mt3x.models.features import (
     to_float,
 )
 from mt3x.models.losses import LossSums
+from mt3x.models.model_config import WithoutTasks, read_config
 from mt3x.models.piano_objective import roll_losses, roll_spec
 from mt3x.music.drum_decoder import DrumDecodingConfig
 from mt3x.music.instrument_assignment import AssignmentConfig
@@ -51,10 +51,11 @@ BAND_LOSSES = ("classes", "timbre", "drums", "drum_velocity")
 
 
 @dataclass(frozen=True)
-class BandConfig:
+class BandConfig(WithoutTasks):
     """All that the weights of a band model depend on; stored in each checkpoint."""
 
     kind: ClassVar[str] = "band model"
+    data: ClassVar[str] = "corpora of stems (DataConfig)"
     # The tokens that the model writes: none.
     tokens: ClassVar[TokenizerConfig | None] = None
 
@@ -155,19 +156,8 @@ class BandConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BandConfig":
         """Raise ValueError where `values` are not a band model's configuration."""
-        values = dict(values)
-        if (objective := values.pop("objective", None)) != "band":
-            raise ValueError(
-                f"configuration of objective {objective!r} instead of 'band': this is "
-                "a checkpoint of another model"
-            )
         required = ("model", "features", "drum_features", "labels", "decoding")
-        try:
-            return from_json(cls, values, (*required, "drum_decoding"))
-        except FieldError as error:
-            raise ValueError(
-                f"band configuration does not fit this version of mt3x: {error}"
-            ) from error
+        return read_config(cls, "band", values, (*required, "drum_decoding"))
 
     def summary(self) -> str:
         """Describe the model in a few words."""
@@ -189,28 +179,6 @@ class BandConfig:
             "drums": jax.ShapeDtypeStruct(steps_BxUxD, jnp.float32),
             "drum_velocity": jax.ShapeDtypeStruct(steps_BxUxD, jnp.float32),
         }
-
-    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
-        """Return the frames and tokens of an example; tokens are None: it has rolls."""
-        return clip_frames, None
-
-    def train_options(self, max_examples_per_mix: int | None = None) -> NoReturn:
-        """Raise ValueError: no tasks give a band model what it learns."""
-        raise ValueError(_NO_TASKS)
-
-    def converter_options(self) -> NoReturn:
-        """Raise ValueError, as `train_options` does."""
-        raise ValueError(_NO_TASKS)
-
-    def notes(self, segments: Sequence[tuple[int, Any]]) -> NoReturn:
-        """Raise ValueError, as `train_options` does."""
-        raise ValueError(_NO_TASKS)
-
-
-_NO_TASKS = (
-    "a band model cannot train on SeqIO tasks (TaskConfig): give it corpora of stems "
-    "(DataConfig)"
-)
 
 
 class BandObjective:

@@ -9,16 +9,16 @@ over time, then two dense layers. Two frames of 20 ms are folded into one first.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mt3x.files import FieldError, from_json
 from mt3x.models.losses import LossSums, over_devices
+from mt3x.models.model_config import WithoutTasks, read_config
 from mt3x.music.beat_decoder import BeatDecodingConfig
 from mt3x.music.beat_frames import CLIP_BEATS, NUM_INPUTS, NUM_SLOTS
 from mt3x.music.options import check_fields
@@ -63,10 +63,11 @@ class BeatNetConfig:
 
 
 @dataclass(frozen=True)
-class BeatConfig:
+class BeatConfig(WithoutTasks):
     """All that the weights of a beat model depend on; stored in each checkpoint."""
 
     kind: ClassVar[str] = "beat model"
+    data: ClassVar[str] = "pieces with beats (BeatDataConfig)"
     tokens: ClassVar[TokenizerConfig | None] = None
 
     model: BeatNetConfig = field(default_factory=BeatNetConfig)
@@ -85,18 +86,7 @@ class BeatConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BeatConfig":
         """Raise ValueError where `values` are not a beat model's configuration."""
-        values = dict(values)
-        if (objective := values.pop("objective", None)) != "beats":
-            raise ValueError(
-                f"configuration of objective {objective!r} instead of 'beats': this is "
-                "a checkpoint of another model"
-            )
-        try:
-            return from_json(cls, values, ("model",))
-        except FieldError as error:
-            raise ValueError(
-                f"beat configuration does not fit this version of mt3x: {error}"
-            ) from error
+        return read_config(cls, "beats", values, ("model",))
 
     def summary(self) -> str:
         """Describe the model in a few words."""
@@ -116,28 +106,6 @@ class BeatConfig:
             ),
             "downbeats": jax.ShapeDtypeStruct((batch_size, CLIP_BEATS, 2), jnp.float32),
         }
-
-    def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
-        """Return the frames and tokens of an example; tokens are None."""
-        return clip_frames, None
-
-    def train_options(self, max_examples_per_mix: int | None = None) -> NoReturn:
-        """Raise ValueError: no tasks give a beat model what it learns."""
-        raise ValueError(_NO_TASKS)
-
-    def converter_options(self) -> NoReturn:
-        """Raise ValueError, as `train_options` does."""
-        raise ValueError(_NO_TASKS)
-
-    def notes(self, segments: Sequence[tuple[int, Any]]) -> NoReturn:
-        """Raise ValueError, as `train_options` does."""
-        raise ValueError(_NO_TASKS)
-
-
-_NO_TASKS = (
-    "a beat model cannot train on SeqIO tasks (TaskConfig): give it pieces with beats "
-    "(BeatDataConfig)"
-)
 
 
 class BeatNet(nn.Module):

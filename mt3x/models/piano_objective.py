@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mt3x.files import FieldError, from_json
 from mt3x.models import losses
 from mt3x.models.features import CQTConfig, by_rows, log_cqt, to_float
 from mt3x.models.hppnet import HPPNet, HPPNetConfig
 from mt3x.models.losses import LossSums
+from mt3x.models.model_config import read_config
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import (
@@ -75,21 +75,10 @@ class PianoConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PianoConfig":
         """Raise ValueError where `values` are not a piano model's configuration."""
-        values = dict(values)
-        if (objective := values.pop("objective", None)) != "piano":
-            raise ValueError(
-                f"configuration of objective {objective!r} instead of 'piano': this is "
-                "a checkpoint of another model"
-            )
         # Models of older versions lack the other weights of the loss.
         required = ("model", "features", "labels", "decoding", "onset_positive_weight")
         upgrades = {RollDecodingConfig: upgraded_decoding}
-        try:
-            return from_json(cls, values, required, upgrades)
-        except FieldError as error:
-            raise ValueError(
-                f"piano configuration does not fit this version of mt3x: {error}"
-            ) from error
+        return read_config(cls, "piano", values, required, upgrades)
 
     def summary(self) -> str:
         """Describe the model in a few words."""

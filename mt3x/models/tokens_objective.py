@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from mt3x.files import FieldError, from_json
 from mt3x.models import batch_norm, losses
 from mt3x.models.features import (
     CQTConfig,
@@ -19,6 +18,7 @@ from mt3x.models.features import (
     to_float,
 )
 from mt3x.models.losses import LossSums
+from mt3x.models.model_config import read_config
 from mt3x.models.piano_objective import Batch, Params, roll_losses, roll_spec
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.music.notes import Notes
@@ -130,19 +130,9 @@ class TokensConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TokensConfig":
         """Raise ValueError where `values` are not a token model's configuration."""
-        values = dict(values)
-        if (objective := values.pop("objective", None)) != "tokens":
-            raise ValueError(
-                f"configuration of objective {objective!r} instead of 'tokens': this "
-                "is a checkpoint of another model"
-            )
+        required = ("model", "features", "tokens")
         upgrades = {RollDecodingConfig: upgraded_decoding}
-        try:
-            return from_json(cls, values, ("model", "features", "tokens"), upgrades)
-        except FieldError as error:
-            raise ValueError(
-                f"token configuration does not fit this version of mt3x: {error}"
-            ) from error
+        return read_config(cls, "tokens", values, required, upgrades)
 
     def summary(self) -> str:
         """Describe the model in a few words."""

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,25 @@ import numpy.typing as npt
 from mt3x.files import write_whole
 from mt3x.music.label_files import LATEST_S, read_text
 
-__all__ = ["Beats", "most_common_bar", "read_meter"]
+__all__ = ["Beats", "Meter", "most_common_bar", "read_meter"]
 
 MOST_BPM = 1000.0
 LEAST_BPM = 1.0
 MOST_BEATS_PER_BAR = 64
 BEAT_UNITS = (1, 2, 4, 8, 16, 32)
+
+
+class Meter(NamedTuple):
+    """A time signature, by its beats; see `Beats`."""
+
+    beats_per_bar: int
+    beat_unit: int
+    is_dotted: bool
+
+    @property
+    def quarters_per_beat(self) -> float:
+        """Quarter notes in a beat."""
+        return 4 / self.beat_unit * (3 if self.is_dotted else 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +152,8 @@ class Beats:
     @property
     def quarters_per_beat(self) -> float:
         """Quarter notes in a beat."""
-        return 4 / self.beat_unit * (3 if self.is_dotted else 1)
+        meter = Meter(self.beats_per_bar, self.beat_unit, self.is_dotted)
+        return meter.quarters_per_beat
 
     def beat_at(self, time_s: npt.ArrayLike) -> np.ndarray:
         """Return positions in beats; beat 0 is the first one.
@@ -217,14 +231,14 @@ class Beats:
             else:
                 position = np.array([position for _, position in rows], np.float64)
             if chosen is None:
-                chosen = (most_common_bar(position), 4, False)
+                chosen = Meter(most_common_bar(position), 4, False)
             return cls(time_s, position, *chosen)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
 
-def read_meter(text: str) -> tuple[int, int, bool]:
-    """Return a time signature's beats per bar, beat unit, and whether beats are dotted.
+def read_meter(text: str) -> Meter:
+    """Return the meter that a time signature stands for, such as 3/4.
 
     Beats of 6/8, 9/8 and 12/8, and of sixteenths, are dotted; 3/8 has three eighths.
 
@@ -238,7 +252,7 @@ def read_meter(text: str) -> tuple[int, int, bool]:
     if numerator > MOST_BEATS_PER_BAR:
         raise ValueError(f"meter {text}: bars have up to {MOST_BEATS_PER_BAR} beats")
     is_dotted = unit >= 8 and numerator % 3 == 0 and numerator > 3
-    return (numerator // 3 if is_dotted else numerator), unit, is_dotted
+    return Meter(numerator // 3 if is_dotted else numerator, unit, is_dotted)
 
 
 def _rows(name: str, text: str) -> Iterator[tuple[float, float | None]]:

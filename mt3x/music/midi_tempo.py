@@ -158,7 +158,7 @@ def _signatures(
         # The last bar is whole, whatever of it is played.
         count = beats.beats_per_bar if length is None else length
         bars.append((first + start * per_beat, count * per_unit, beats.beat_unit))
-    changes = [bars[0]] if bars else []
+    changes = bars[:1]
     for bar in bars[1:]:
         if bar[1:] != changes[-1][1:]:
             changes.append(bar)

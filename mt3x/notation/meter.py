@@ -24,7 +24,7 @@ class Bar:
       length: ticks it has.
       number: 1 is the first whole one, 0 a pick-up.
       numerator, denominator: the time signature; a pick-up has that of whole bars.
-      pulse: ticks of what is counted: 24 for a quarter, 36 for a dotted one, 12.
+      pulse: ticks of what is counted: 24 for a quarter, 36 for a dotted one, ...
       shift: ticks that a pick-up leaves out at its beginning.
     """
 
@@ -44,7 +44,7 @@ class Bar:
     @property
     def is_compound(self) -> bool:
         """Whether its beats are dotted."""
-        return self.pulse % 36 == 0 or self.pulse == 18
+        return self.pulse * self.denominator == 12 * TICKS_PER_QUARTER
 
     @cached_property
     def groups(self) -> tuple[int, ...]:

@@ -52,15 +52,14 @@ def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
         notes = Notes.from_midi(path)
         if not found or len(notes) < 8:
             continue
-        per_bar, unit, is_dotted = read_meter(f"{found[1]}/{found[2]}")
+        meter = read_meter(f"{found[1]}/{found[2]}")
         quarters = read_beats(path)
-        step = 4 / unit * (3 if is_dotted else 1)
+        step = meter.quarters_per_beat
         num = int((len(quarters) - 1) / step) + 1
         time_s = np.interp(np.arange(num) * step, np.arange(len(quarters)), quarters)
         if num < 2:
             continue
-        position = np.arange(num) % per_bar + 1
-        beats = Beats(time_s, position, per_bar, unit, is_dotted)
+        beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
         yield BeatPiece(f"groove/{path.stem}", notes, beats, False)
 
 
@@ -112,7 +111,7 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
         for event in track:
             tick += event.time
             if event.type == "time_signature":
-                meter = f"{event.numerator}/{event.denominator}"
+                meter = read_meter(f"{event.numerator}/{event.denominator}")
                 signatures.append((tick / midi.ticks_per_beat, meter))
     quarter_s = read_beats(path)
     notes = Notes.from_midi(path)
@@ -121,13 +120,15 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
     signatures = sorted(signatures)
     ends = [start for start, _ in signatures[1:]] + [len(quarter_s) - 1.0]
     for number, (start, meter) in enumerate(signatures):
-        per_bar, unit, is_dotted = read_meter(meter)
-        step = 4 / unit * (3 if is_dotted else 1)
+        step = meter.quarters_per_beat
         num = int((ends[number] - start) / step + 0.01)
         if num < _LEAST_BEATS:
             continue
         begin = start
-        if number and start - signatures[number - 1][0] < per_bar * step - 0.01:
+        if (
+            number
+            and start - signatures[number - 1][0] < meter.beats_per_bar * step - 0.01
+        ):
             begin = signatures[number - 1][0]  # a pick-up
         inside = (onset > begin - 0.01) & (onset < start + num * step - 0.01)
         if inside.sum() < _LEAST_BEATS:
@@ -140,7 +141,7 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
             offset_s=offset[inside] * _QUARTER_S,
             program=np.full(len(part), _OTHER),
         )
-        beats = Beats(time_s, np.arange(num) % per_bar + 1, per_bar, unit, is_dotted)
+        beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
         yield BeatPiece(f"{path.stem} {begin:g}", part, beats, True)
 
 
@@ -176,14 +177,11 @@ def _score_beats(part: Any) -> Beats | None:
         return None
     for measure in part.measures:
         start, end = measure.start.t, measure.end.t
-        meter = [m for at, m in signatures if at <= start][-1:] or [signatures[0][1]]
-        per_bar, unit, is_dotted = meter[0]
-        step = 4 / unit * (3 if is_dotted else 1)
+        meter = ([m for at, m in signatures if at <= start] or [signatures[0][1]])[-1]
+        per_bar, step = meter.beats_per_bar, meter.quarters_per_beat
         begin, stop = float(quarter(start)), float(quarter(end))
         num = (stop - begin) / step
-        lengths[meter[0]] = lengths.get(meter[0], 0.0) + num
-        whole = max(round(num), 1)
-        first = 0
+        lengths[meter] = lengths.get(meter, 0.0) + num
         if num < per_bar - 0.01 and not times:
             # A pick-up: its beats are the last ones of a bar, and it may begin between.
             offset = num - np.floor(num + 0.01)
@@ -191,9 +189,10 @@ def _score_beats(part: Any) -> Beats | None:
             times += at.tolist()
             positions += (per_bar - int(num + 0.01) + 1 + np.arange(len(at))).tolist()
             continue
-        at = begin + np.arange(first, whole) * step
-        times += at[at < stop - 0.01].tolist()
-        positions += (np.flatnonzero(at < stop - 0.01) + 1).tolist()
+        at = begin + np.arange(max(round(num), 1)) * step
+        at = at[at < stop - 0.01]
+        times += at.tolist()
+        positions += (np.arange(len(at)) + 1).tolist()
     if len(times) < _LEAST_BEATS:
         return None
     main = max(lengths, key=lambda meter: lengths[meter])
