@@ -346,11 +346,7 @@ def _settings(ctx: click.Context, values: Mapping[str, Any]) -> Settings:
         beats=BeatChoice(values["tempo"], values["beat_file"], values["meter"]),
         plot_theme=values["plot_theme"],
         chosen=as_json(
-            {
-                name: values[name]
-                for name in _RECORDED
-                if values[name] != defaults[name]
-            }
+            {name: values[name] for name in _RECORDED if values[name] != defaults[name]}
         ),
     )
 
