@@ -130,8 +130,7 @@ def command(
                 if decoding is not None and decoding.postprocessing is not None:
                     notes = decoding.postprocessing(notes)
                 if output is not None:
-                    with write_whole(output, overwrite) as file:
-                        file.write(notes.to_midi())
+                    output = _write(notes, output, overwrite)
                 where = f" in {one_line(output)}" if output else ""
                 click.echo(f"{len(notes)} notes{where}", err=True)
 
@@ -182,6 +181,19 @@ class _Take:
                     f"{onset_s:9.2f} s  {pitch_name(pitch):4s} {velocity:4d}  "
                     f"{offset_s - onset_s:6.2f} s"
                 )
+
+
+def _write(notes: Notes, path: Path, overwrite: bool) -> Path:
+    """Write a take, beside a file that came there meanwhile; return where it is."""
+    free, number = path, 1
+    while True:
+        try:
+            with write_whole(free, overwrite) as file:
+                file.write(notes.to_midi())
+            return free
+        except FileExistsError:
+            number += 1
+            free = path.with_stem(f"{path.stem}-{number}")
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mt3x.cli.portaudio import load_sounddevice, number_or_name
+
 # Blocks that wait to be heard, of 10 ms or more each; when they are full, samples are
 # lost, and memory is not.
 MOST_BLOCKS = 2000
@@ -58,9 +60,8 @@ class Microphone:
           ValueError: there is no such input.
         """
         self._sounddevice = load_sounddevice()
-        number = int(device) if device is not None and device.isdecimal() else device
         try:
-            found = self._sounddevice.query_devices(number, "input")
+            found = self._sounddevice.query_devices(number_or_name(device), "input")
         except (ValueError, self._sounddevice.PortAudioError) as error:
             what = "no audio input" if device is None else f"no audio input {device}"
             raise ValueError(
@@ -134,20 +135,3 @@ class Microphone:
             self._is_lossy = True
         if not self._blocks.full():
             self._blocks.put(samples_SxC.copy())
-
-
-def load_sounddevice() -> Any:
-    """Return the module that plays and records.
-
-    Raises:
-      ModuleNotFoundError: sounddevice is not installed.
-      OSError: PortAudio is not installed.
-    """
-    try:
-        import sounddevice  # pyright: ignore[reportMissingImports]
-    except OSError as error:
-        raise OSError(
-            "sound needs PortAudio, which is not installed: apt install "
-            f"libportaudio2, or the like ({error})"
-        ) from error
-    return sounddevice

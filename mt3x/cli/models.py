@@ -153,17 +153,17 @@ class Models:
 
 def _cache_folder(name: str) -> Path:
     """Return where fetched weights are kept."""
-    choice = os.environ.get("MT3X_CACHE", "")
-    if choice == "off":
-        raise ValueError(
-            f"weights of {name} are kept in the cache, and MT3X_CACHE is off: name a "
-            "folder, or give --checkpoint"
-        )
-    if choice:
-        return Path(choice) / "checkpoints"
-    import platformdirs
+    from mt3x.models.platform import user_cache
 
-    return platformdirs.user_cache_path("mt3x", appauthor=False) / "checkpoints"
+    choice = os.environ.get("MT3X_CACHE", "")
+    folder = Path(choice) if choice else user_cache()
+    if choice == "off" or folder is None:
+        why = "MT3X_CACHE is off" if choice else "this user has no home folder"
+        raise ValueError(
+            f"weights of {name} are kept in the cache, and {why}: name a folder by "
+            "MT3X_CACHE, or give --checkpoint"
+        )
+    return folder / "checkpoints"
 
 
 def _usual() -> str:

@@ -1,15 +1,21 @@
 """`mt3x play`: notes through the loudspeakers."""
 
+import math
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import numpy as np
 
-from mt3x.cli.microphone import load_sounddevice
 from mt3x.cli.option_types import Time
-from mt3x.music.audio import load_audio
+from mt3x.cli.portaudio import load_sounddevice, number_or_name
+from mt3x.music.audio import Excerpt, stream_audio
 from mt3x.music.note_files import read_notes
-from mt3x.music.sonify import SAMPLE_RATE_HZ, sonify
+from mt3x.music.notes import Notes
+from mt3x.music.sonify import RELEASE_S, SAMPLE_RATE_HZ, Player
+
+BLOCK_S = 0.25
 
 
 @click.command(
@@ -40,20 +46,45 @@ def command(
     played = played.clip(start_s, min(end_s, last_s + 1)).shift(-start_s)
     if not len(played):
         raise ValueError(f"{notes}: there are no notes to play in this part")
-    samples = sonify(played)
-    if recording is not None:
-        begin = round(start_s * SAMPLE_RATE_HZ)
-        heard_S = load_audio(recording, SAMPLE_RATE_HZ)[begin:][: len(samples)]
-        heard_S = np.pad(heard_S, (0, len(samples) - len(heard_S)))
-        samples = np.stack([heard_S, samples], axis=1)
     sounddevice = load_sounddevice()
-    number = int(device) if device is not None and device.isdecimal() else device
     try:
-        sounddevice.play(samples, SAMPLE_RATE_HZ, device=number, blocking=True)
-    except KeyboardInterrupt:
-        sounddevice.stop()
+        stream = sounddevice.OutputStream(
+            samplerate=SAMPLE_RATE_HZ,
+            device=number_or_name(device),
+            channels=1 if recording is None else 2,
+            dtype="float32",
+        )
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise ValueError(
-            f"no sound comes out ({error}): choose another --device, or write a file "
-            "with mt3x transcribe -f sonify"
-        ) from error
+        raise _no_sound(error) from error
+    try:
+        with suppress(KeyboardInterrupt), stream:
+            for block_SxC in _blocks(played, recording, start_s):
+                stream.write(block_SxC)
+    except sounddevice.PortAudioError as error:
+        raise _no_sound(error) from error
+
+
+def _blocks(
+    notes: Notes, recording: Path | None, start_s: float
+) -> Iterator[np.ndarray]:
+    """Yield samples_SxC of the notes, with the recording from `start_s` on the left."""
+    player, heard = Player(notes), iter(())
+    if recording is not None:
+        heard = stream_audio(Excerpt(recording, start_s), SAMPLE_RATE_HZ, BLOCK_S)
+    left = math.ceil((notes.offset_s.max() + RELEASE_S) * SAMPLE_RATE_HZ)
+    while left > 0:
+        notes_S = player.play(min(left, round(BLOCK_S * SAMPLE_RATE_HZ)))
+        left -= len(notes_S)
+        if recording is None:
+            yield notes_S[:, np.newaxis]
+            continue
+        heard_S = next(heard, notes_S[:0])[: len(notes_S)]
+        heard_S = np.pad(heard_S, (0, len(notes_S) - len(heard_S)))
+        yield np.stack([heard_S, notes_S], axis=1)
+
+
+def _no_sound(error: Exception) -> ValueError:
+    return ValueError(
+        f"no sound comes out ({error}): choose another --device, or write a file with "
+        "mt3x transcribe -f sonify"
+    )

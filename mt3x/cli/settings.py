@@ -18,8 +18,8 @@ import click
 __all__ = ["PRESETS", "config_path", "take_settings"]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "clean": {"onset-threshold": 0.5, "min-duration": 0.05, "min-velocity": 10},
-    "sensitive": {"onset-threshold": 0.25},
+    "clean": {"onset-threshold": 0.8},
+    "sensitive": {"onset-threshold": 0.3},
 }
 """Presets that need no file."""
 

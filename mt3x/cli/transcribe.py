@@ -265,7 +265,11 @@ _OF_MODEL = (
 )
 _OF_BEATS = ("tempo", "beat_file", "meter")
 _OF_NOTES = ("min_duration_s", "lowest", "highest", "min_velocity")
-_NOT_KEPT = ("device", "threads")
+# What outputs are made with. The same notes come from any device.
+_RECORDED = (
+    *("model", "checkpoint", "start_s", "end_s", *_OF_NOTES, *_OF_BEATS),
+    *(name for name in _OF_MODEL if name != "device"),
+)
 
 
 def _transcribe(ctx: click.Context, log: Log, values: Mapping[str, Any]) -> bool:
@@ -331,16 +335,9 @@ def _settings(ctx: click.Context, values: Mapping[str, Any]) -> Settings:
             "the --start"
         )
     kept = {n: values[n] for n in _OF_NOTES if values[n] is not None}
-    names = (
-        "model",
-        "checkpoint",
-        "start_s",
-        "end_s",
-        *_OF_NOTES,
-        *_OF_BEATS,
-        *_OF_MODEL,
-    )
-    defaults = {param.name: param.get_default(ctx) for param in ctx.command.params}
+    # What the user's own settings and presets bring is chosen, too.
+    plain = click.Context(ctx.command)
+    defaults = {param.name: param.get_default(plain) for param in ctx.command.params}
     return Settings(
         overwrite=values["overwrite"],
         start_s=start_s,
@@ -349,11 +346,7 @@ def _settings(ctx: click.Context, values: Mapping[str, Any]) -> Settings:
         beats=BeatChoice(values["tempo"], values["beat_file"], values["meter"]),
         plot_theme=values["plot_theme"],
         chosen=as_json(
-            {
-                name: values[name]
-                for name in names
-                if name not in _NOT_KEPT and values[name] != defaults[name]
-            }
+            {name: values[name] for name in _RECORDED if values[name] != defaults[name]}
         ),
     )
 

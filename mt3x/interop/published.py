@@ -9,6 +9,7 @@ becomes one file of weights.
 import base64
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import shutil
@@ -179,12 +180,8 @@ def _fetch_all(
         _again(lambda: _fetch_file(file, folder / file.path, tell))
 
     with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-        try:
-            for _ in pool.map(take, files):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        # The first that fails ends it; those that have not begun are left out.
+        list(pool.map(take, files))
 
 
 def _fetch_file(file: Remote, path: Path, tell: Callable[[int], object]) -> None:
@@ -233,14 +230,13 @@ def _body(url: str) -> bytes:
 
 def _again(function: Callable[[], Any]) -> Any:
     """Call a function, and again some times where the network fails."""
-    for number in range(NUM_TRIES):
+    for number in itertools.count(1):
         try:
             return function()
         except _NETWORK_ERRORS as error:
             # What HTTP calls the fault of whoever asks stays so.
             code = getattr(error, "code", 500)
             is_final = 400 <= code < 500 and code not in (408, 429)
-            if is_final or number + 1 == NUM_TRIES:
+            if is_final or number == NUM_TRIES:
                 raise
-        time.sleep(WAIT_S * 2**number)
-    raise AssertionError("the last try returns or raises")
+        time.sleep(WAIT_S * 2 ** (number - 1))

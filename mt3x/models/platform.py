@@ -57,9 +57,10 @@ def use_compilation_cache() -> None:
     given = jax.config.jax_compilation_cache_dir  # pyright: ignore
     if choice == "off" or given is not None:
         return
-    folder = choice or _user_folder()
+    folder = Path(choice) if choice else user_cache()
     if folder is None:
         return
+    folder = str(folder if choice else folder / "jax")
     try:
         os.makedirs(folder, exist_ok=True)
         _remove_damaged(Path(folder))
@@ -135,13 +136,13 @@ def _is_whole(data: bytes) -> bool:
         return False
 
 
-def _user_folder() -> str | None:
-    """Return the folder of the user's programs; None where there is no home."""
+def user_cache() -> Path | None:
+    """Return the user's folder for what can be had again; None without a home."""
     import platformdirs
 
     try:
-        folder = platformdirs.user_cache_path("mt3x", appauthor=False) / "jax"
+        folder = platformdirs.user_cache_path("mt3x", appauthor=False)
     except RuntimeError:
         return None
     # Older versions of platformdirs leave the path as it is.
-    return None if str(folder).startswith("~") else str(folder)
+    return None if str(folder).startswith("~") else folder

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import mido
+
 _MARK = b"\x7dmt3x"
 _BEGIN = 22
 """Where the events of the first track begin: after the headers of file and track."""
@@ -19,7 +21,8 @@ def add_record(midi: bytes, record: Mapping[str, Any]) -> bytes:
     if midi[:4] != b"MThd" or midi[14:18] != b"MTrk":
         raise ValueError("these are not the bytes of a MIDI file")
     data = _MARK + json.dumps(record).encode()
-    event = b"\0\xff\x7f" + _variable_length(len(data)) + data
+    meta = mido.MetaMessage("sequencer_specific", data=data)
+    event = b"\0" + bytes(meta.bytes())
     size = int.from_bytes(midi[_BEGIN - 4 : _BEGIN]) + len(event)
     return midi[: _BEGIN - 4] + size.to_bytes(4) + event + midi[_BEGIN:]
 
@@ -33,11 +36,3 @@ def read_record(midi: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
-
-
-def _variable_length(number: int) -> bytes:
-    """Return a number as MIDI writes lengths: seven bits a byte, the highest first."""
-    parts = [number & 0x7F]
-    while number := number >> 7:
-        parts.append(number & 0x7F | 0x80)
-    return bytes(reversed(parts))

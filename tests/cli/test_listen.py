@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 from types import ModuleType, SimpleNamespace
 
 import mido
@@ -40,8 +41,11 @@ class FakeSounddevice(ModuleType):
     class PortAudioError(Exception):
         pass
 
-    def __init__(self, samples_SxC, overflows=0, ending="ctrl-c") -> None:
+    def __init__(
+        self, samples_SxC, overflows=0, ending="ctrl-c", in_real_time=False
+    ) -> None:
         super().__init__("sounddevice")
+        self.in_real_time = in_real_time
         self.samples_SxC, self.overflows, self.ending = samples_SxC, overflows, ending
         self.options, self.opens = {}, True
         self.num_closed = 0
@@ -67,6 +71,8 @@ class FakeSounddevice(ModuleType):
         def play():
             num_channels = options["channels"]
             for number, block_S in enumerate(np.array_split(self.samples_SxC, 40)):
+                if self.in_real_time:
+                    time.sleep(len(block_S) / RATE)
                 lossy = SimpleNamespace(input_overflow=number < self.overflows)
                 block_SxC = np.repeat(block_S[:, np.newaxis], num_channels, axis=1)
                 callback(block_SxC, len(block_S), None, lossy)
@@ -138,6 +144,33 @@ def test_ctrl_c_ends_a_take_and_writes_it(run, weights, tmp_path):
     assert len(out.splitlines()) == len(notes)
     assert fake.options["samplerate"] == RATE and fake.options["channels"] == 2
     assert fake.num_closed == 1
+
+
+def test_a_recording_in_real_time_has_the_same_notes(run, weights, tmp_path):
+    samples_S = playing(2.0)
+    fake = FakeSounddevice(samples_S, in_real_time=True)
+    code, _, err = run("-o", "take.mid", module=fake)
+    notes = expected_notes(weights, samples_S)
+    assert code == 0 and len(notes) > 2 and "lost" not in err
+    written = Notes.from_midi(tmp_path / "take.mid")
+    assert written.equals(Notes.from_midi(notes.to_midi()))
+
+
+def test_a_file_that_came_meanwhile_is_kept_beside_the_take(run, tmp_path, monkeypatch):
+    fake = FakeSounddevice(playing(2.0))
+    start = fake.InputStream
+
+    def meanwhile(**options):
+        (tmp_path / "take.mid").write_bytes(b"theirs")
+        (tmp_path / "take-2.mid").write_bytes(b"theirs")
+        return start(**options)
+
+    monkeypatch.setattr(fake, "InputStream", meanwhile)
+    code, _, err = run("-o", "take.mid", module=fake)
+    assert code == 0 and "notes in take-3.mid" in err
+    assert len(Notes.from_midi(tmp_path / "take-3.mid")) > 2
+    for name in ("take.mid", "take-2.mid"):
+        assert (tmp_path / name).read_bytes() == b"theirs"
 
 
 def test_seconds_end_a_take(run, weights):

@@ -346,6 +346,10 @@ def test_own_defaults_yield_to_the_command_line(run, tmp_path, monkeypatch):
     assert run("a.wav", "b.mid")[0] == 0 and Path("b.mid").exists()
     assert run("a.wav", "-f", "mid", "-d", "more")[0] == 0
     assert files(Path("more")) == ["a.mid"]
+    path.write_text("[transcribe]\nformat = 'json'\nmodel = 'piano'\ntempo = 'none'\n")
+    run("a.wav", "-d", "other")
+    options = json.loads(Path("other/a.json").read_text())["options"]
+    assert options.items() >= {"model": "piano", "tempo": "none"}.items()
     path.write_text("[transcribe]\nbeams = 'many'\n")
     code, _, err = run("a.wav")
     assert code == 1 and f"error: {path}, [transcribe]: beams: 'many'" in err

@@ -17,7 +17,7 @@ from mt3x.cli.log import JsonLog
 from mt3x.cli.models import Models
 from mt3x.interop import published
 from mt3x.interop.t5x_checkpoints import read_t5x
-from mt3x.models import weights_file
+from mt3x.models import platform, weights_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "t5x_tiny.tar.gz"
 ADDRESS = "gs://mt3/checkpoints/mt3"
@@ -238,6 +238,10 @@ def test_a_checkpoint_is_fetched_once(bucket, load, monkeypatch):
     assert load() == load(offline=True) == "" and not bucket.asked
     monkeypatch.setenv("MT3X_CACHE", "off")
     with pytest.raises(ValueError, match="MT3X_CACHE is off: name a folder"):
+        load()
+    monkeypatch.delenv("MT3X_CACHE")
+    monkeypatch.setattr(platform, "user_cache", lambda: None)
+    with pytest.raises(ValueError, match="no home folder: name a folder by MT3X_CACHE"):
         load()
 
 

@@ -2,10 +2,12 @@
 
 import math
 import os
+import subprocess
 import sys
 import types
 import warnings
 import zlib
+from pathlib import Path
 
 import jax
 import pytest
@@ -147,3 +149,20 @@ def test_programs_stay_where_jax_cannot_tell_whether_they_are_whole(
     monkeypatch.setitem(sys.modules, "jax._src.compilation_cache", None)
     settings(tmp_path)
     assert program.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="Linux tells of CPUs")
+def test_threads_are_bound_to_so_many_cpus():
+    code = """
+import os
+from mt3x.models.platform import use_threads
+before = set(os.listdir("/proc/self/task"))
+use_threads(1)
+import jax
+jax.block_until_ready(jax.jit(lambda x: x @ x)(jax.numpy.ones((300, 300))))
+new = set(os.listdir("/proc/self/task")) - before
+print(len(new) > 0, {len(os.sched_getaffinity(int(x))) for x in [os.getpid(), *new]})
+"""
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[0] == "True {1}"
