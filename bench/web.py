@@ -70,7 +70,7 @@ def served(folder: Path, headers: dict[str, str]) -> Iterator[str]:
             super().end_headers()
 
         def log_message(self, *_: Any) -> None:
-            pass
+            """Print nothing: the table is on the same screen."""
 
     handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

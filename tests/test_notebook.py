@@ -1,8 +1,6 @@
 """What notebooks need: in Colab, played by a fake module, and elsewhere."""
 
 import base64
-import functools
-import http.server
 import io
 import os
 import shlex
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from file_server import served
 from tiny_models import save_small_weights
 
 from mt3x import notebook
@@ -145,18 +144,10 @@ def test_record_elsewhere(monkeypatch):
 @pytest.fixture
 def address(tmp_path_factory):
     """A server of a file of 300,000 bytes."""
-    served = tmp_path_factory.mktemp("served")
-    (served / "a b.wav").write_bytes(bytes(300_000))
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format, *args):
-            pass
-
-    handler = functools.partial(Quiet, directory=served)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "a b.wav").write_bytes(bytes(300_000))
+    with served(folder) as address:
+        yield address
 
 
 def test_fetch(address):

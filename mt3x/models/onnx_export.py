@@ -56,7 +56,7 @@ def export(
 
 def build(weights: Weights, source: Source) -> onnx.ModelProto:
     """Return what `export` writes."""
-    config = piano_config(weights, source)
+    config = _piano_config(weights, source)
     params = weights.params
     shapes = jax.eval_shape(lambda: PianoObjective(config).init(jax.random.key(0)))
     check_params(params, shapes, source)
@@ -89,7 +89,7 @@ def build(weights: Weights, source: Source) -> onnx.ModelProto:
     return model
 
 
-def piano_config(weights: Weights, source: Source) -> PianoConfig:
+def _piano_config(weights: Weights, source: Source) -> PianoConfig:
     """Return the configuration of a piano model.
 
     Raises:

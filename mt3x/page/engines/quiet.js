@@ -132,9 +132,7 @@ export const mapRolls = (rolls, change) =>
 // the first `numFrames`, where it is padded with its mirror image, the noise is, too.
 // noise: Python's, an Int8Array of so many steps of NOISE_STEP.
 export function withNoise(samples, hop, numFrames, noise) {
-  let loudest = 0;
-  for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
-  const level = loudest * 10 ** (NOISE_DB / 20);
+  const level = loudness(samples) * 10 ** (NOISE_DB / 20);
   const filled = samples.slice();
   const last = numFrames * hop - 1;
   for (let begin = 0; begin < samples.length; begin += hop) {
@@ -147,6 +145,13 @@ export function withNoise(samples, hop, numFrames, noise) {
     }
   }
   return filled;
+}
+
+// Returns how far samples get from zero.
+export function loudness(samples) {
+  let loudest = 0;
+  for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
+  return loudest;
 }
 
 // Blocks of about the same loudness.
@@ -197,7 +202,7 @@ function evenBlocks(samples, size) {
   return blocks;
 }
 
-export function joined(arrays) {
+function joined(arrays) {
   const whole = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const array of arrays) {

@@ -1,7 +1,7 @@
 // Rolls to notes, as mt3x/music/roll_decoder.py decodes them.
 import { postprocess } from "./piano_postprocessing.js";
 
-export const LOWEST_PITCH = 21;
+const LOWEST_PITCH = 21;
 export const NUM_PITCHES = 88;
 
 // Candidates are what is found with an onset threshold so many times that of notes.

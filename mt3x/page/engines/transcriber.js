@@ -1,7 +1,7 @@
 // Samples in, rolls and notes out, as mt3x/inference/audio_to_rolls.py has it. Knows no
 // browser: the network comes as a function.
 import { LogCqt } from "./log_cqt.js";
-import { leaveOutQuiet, mapRolls, Restorer, withNoise } from "./quiet.js";
+import { leaveOutQuiet, loudness, mapRolls, Restorer, withNoise } from "./quiet.js";
 import { candidateNotes, NUM_PITCHES, rollsToNotes } from "./roll_decoder.js";
 import { cutWindows, Stitcher } from "./windows.js";
 
@@ -88,10 +88,4 @@ export class Transcriber {
       candidates: candidateNotes(rolls, decoding, this.frameRateHz).filter(isChosen),
     };
   }
-}
-
-function loudness(samples) {
-  let loudest = 0;
-  for (const sample of samples) loudest = Math.max(loudest, Math.abs(sample));
-  return loudest;
 }

@@ -1,12 +1,9 @@
 """Runs the page's modules in Node, and what `mt3x web` writes in a browser."""
 
-import functools
-import http.server
 import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from file_server import served
 from programs import find_program
 
 import mt3x.page
@@ -76,16 +74,8 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("web") / "site"
     result = CliRunner().invoke(web.command, [str(folder)])
     assert result.exit_code == 0, result.output
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with served(folder) as address:
+        yield address
 
 
 @pytest.fixture
