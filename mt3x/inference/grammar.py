@@ -64,7 +64,7 @@ class GrammarState(NamedTuple):
     # Those in force, UNKNOWN at first.
     program_B: jax.Array
     velocity_B: jax.Array
-    # Time of the last event (0 where shifts are relative), the sum of shifts since then.
+    # Step of the last event (0 where shifts are relative); sum of the shifts since.
     step_B: jax.Array
     shift_B: jax.Array
     sounding_BxRxP: jax.Array
