@@ -186,6 +186,6 @@ def _roll(notes: Notes) -> np.ndarray:
 
 
 def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return the share of the values in each bin; what is beyond is in the outer ones."""
+    """Return the share of values in each bin; the outer ones have what is beyond."""
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return counts / max(counts.sum(), 1)
