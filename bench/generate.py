@@ -26,52 +26,33 @@ from mt3x.models.generator import (  # noqa: E402
     Mlp,
     Mood,
 )
-from mt3x.models.transformer import sinusoids  # noqa: E402
-
-
-class Softmax(nn.Module):
-    """Attention of one token to a cache of those before."""
-
-    num_heads: int
-
-    @nn.compact
-    def __call__(self, x_BxD, cache, position):
-        batch, width = x_BxD.shape
-        heads = (batch, self.num_heads, width // self.num_heads)
-        query, key, value = (
-            nn.Dense(width, use_bias=False, name=name)(x_BxD).reshape(heads)
-            for name in ("query", "key", "value")
-        )
-        # Apart: a slice of both would be copied.
-        keys, values = (
-            jax.lax.dynamic_update_slice_in_dim(old, new[:, :, None], position, 2)
-            for old, new in zip(cache, (key, value), strict=True)
-        )
-        logits_BxHxK = jnp.einsum("bhc,bhkc->bhk", query, keys) / heads[-1] ** 0.5
-        is_past_K = jnp.arange(keys.shape[2]) <= position
-        weights_BxHxK = nn.softmax(jnp.where(is_past_K, logits_BxHxK, -jnp.inf))
-        mixed = jnp.einsum("bhk,bhkc->bhc", weights_BxHxK, values).reshape(x_BxD.shape)
-        return nn.Dense(width, use_bias=False, name="out")(mixed), (keys, values)
+from mt3x.models.transformer import Attention, KeysValues, sinusoids  # noqa: E402
 
 
 class SoftmaxGenerator(nn.Module):
-    """A step of the generator with softmax attention."""
+    """A step of the generator with the attention of `mt3x.models.transformer`."""
 
     config: GeneratorConfig
+    length: int
 
     @nn.compact
     def __call__(self, token_B, mood_Bx2, caches, position):
         config = self.config
         condition_Bx1xC = Mood(config.mood_width)(mood_Bx2)
         x_BxD = nn.Embed(config.vocab_size, config.width)(token_B)
-        table = jnp.asarray(sinusoids(caches[0][0].shape[2], config.width))
+        table = jnp.asarray(sinusoids(self.length, config.width))
         x_Bx1xD = (x_BxD + table[position])[:, None]
         after = []
         for cache in caches:
-            y = ConditionalNorm()(x_Bx1xD, condition_Bx1xC)[:, 0]
-            y, cache = Softmax(config.num_heads)(y, cache, position)
+            y_BxD = ConditionalNorm()(x_Bx1xD, condition_Bx1xC)[:, 0]
+            head_dim = config.width // config.num_heads
+            attention = Attention(
+                config.num_heads, head_dim, config.width, 0.0, jnp.float32
+            )
+            last_B = jnp.full(len(y_BxD), position)
+            cache = attention.append(cache, y_BxD, last_B)
             after.append(cache)
-            x_Bx1xD += y[:, None]
+            x_Bx1xD += attention.step(y_BxD, cache, last_B)[:, None]
             y = ConditionalNorm()(x_Bx1xD, condition_Bx1xC)
             x_Bx1xD += Mlp(config.mlp_width)(y)
         x_Bx1xD = ConditionalNorm()(x_Bx1xD, condition_Bx1xC)
@@ -111,10 +92,13 @@ def linear(config: GeneratorConfig, batch: int, num_steps: int) -> Runner:
 
 
 def softmax(config: GeneratorConfig, batch: int, length: int, num_steps: int) -> Runner:
-    model, mood_Bx2 = SoftmaxGenerator(config), jnp.zeros((batch, 2))
+    model, mood_Bx2 = SoftmaxGenerator(config, length), jnp.zeros((batch, 2))
     head_width = config.width // config.num_heads
     shape = (batch, config.num_heads, length, head_width)
-    caches = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(config.num_layers)]
+    caches = [
+        (KeysValues(jnp.zeros(shape), jnp.zeros(shape)),)
+        for _ in range(config.num_layers)
+    ]
     token_B = jnp.ones(batch, jnp.int32)
     params = jax.jit(model.init)(jax.random.key(0), token_B, mood_Bx2, caches, 0)
 

@@ -88,9 +88,10 @@ from mt3x.files import check_writable, write_whole
 )
 @click.option(
     "--judge",
-    "judge_path",
+    "judge_clips",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="With --moods: clips for the judge, instead of REF's that are not trained on.",
+    multiple=True,
+    help="With --moods: clips for another judge than that of REF's held-out clips.",
 )
 @click.option(
     "--trained-on",
@@ -128,7 +129,7 @@ def command(
     json_path: str | None,
     csv_path: str | None,
     moods: bool,
-    judge_path: Path | None,
+    judge_clips: tuple[Path, ...],
     trained_on: tuple[Path, ...],
     num_seeds: int,
     overwrite: bool,
@@ -168,7 +169,7 @@ def command(
     """
     if moods:
         _evaluate_moods(
-            ref, est, judge_path, trained_on, num_seeds, json_path, overwrite
+            ref, est, judge_clips, trained_on, num_seeds, json_path, overwrite
         )
         return
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
@@ -229,7 +230,7 @@ def command(
 def _evaluate_moods(
     clips: Path,
     generator: Path,
-    judge: Path | None,
+    judge_clips: tuple[Path, ...],
     trained_on: tuple[Path, ...],
     num_seeds: int,
     json_path: str | None,
@@ -246,7 +247,7 @@ def _evaluate_moods(
         report = mood_evaluation.evaluate_moods(
             generator,
             clips,
-            judge,
+            judge_clips,
             trained_on,
             config,
             lambda done, total: progress.update(bar, completed=done, total=total),

@@ -2,9 +2,9 @@
 
 - Likelihood: nats a token of real clips for validation, with their moods, with both
   signs of their moods turned, and without moods.
-- Control: pieces for an even grid of moods, heard by a judge (`MoodJudge`) that was
+- Control: pieces for an even grid of moods, heard by judges (`MoodJudge`) that were
   fitted to clips of other pieces: correlations of what was wished with what is heard,
-  and how often the quadrant is right. Real clips say how far the judge can be trusted;
+  and how often the quadrant is right. Real clips say how far a judge can be trusted;
   pieces made without a mood and held against the same wishes are chance.
 - Likeness: `music_statistics`, and how far their distributions are from real clips'.
 - Copies: the longest run of tokens, and of steps in pitch, that stands in training.
@@ -14,11 +14,13 @@ All clips are 30 s. Nobody listens: this does not say whether people would agree
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.stats import wasserstein_distance
 
@@ -84,10 +86,10 @@ class SystemScores:
 
     name: str
     num_pieces: int
-    # What is heard against what was wished, or labelled.
-    control: dict[str, Estimate]
+    # What each judge hears against what was wished, or labelled.
+    control: dict[str, dict[str, Estimate]]
     # The same with each seed of sampling.
-    by_seed: list[dict[str, float]]
+    by_seed: dict[str, list[dict[str, float]]]
     medians: dict[str, float]
     # Between distributions and those of real clips, in standard deviations of these.
     distances: dict[str, float]
@@ -101,9 +103,10 @@ class MoodReport:
 
     # Nats a token, and how much they rise with another mood.
     likelihood: dict[str, Estimate]
-    # Of a judge from elsewhere: how it does on its own clips, cross-validated.
-    judge: dict[str, Estimate] | None
-    systems: list[SystemScores] = field(default_factory=list)
+    # How each judge does on clips like those it was fitted to: cross-validated.
+    judges: dict[str, dict[str, Estimate]]
+    # Real clips, generated ones, and generated ones that know of no mood.
+    systems: list[SystemScores]
 
 
 class _Pieces(NamedTuple):
@@ -116,10 +119,17 @@ class _Pieces(NamedTuple):
     seed_N: np.ndarray
 
 
+class _Judge(NamedTuple):
+    """A judge, and how it does on its own clips."""
+
+    hear: MoodJudge
+    own: dict[str, Estimate]
+
+
 def evaluate_moods(
     checkpoint: str | os.PathLike[str],
     clips: str | os.PathLike[str],
-    judge_clips: str | os.PathLike[str] | None = None,
+    judge_clips: Sequence[str | os.PathLike[str]] = (),
     training_clips: Sequence[str | os.PathLike[str]] = (),
     config: MoodEvaluationConfig | None = None,
     on_progress: OnProgress = lambda done, total: None,
@@ -129,8 +139,8 @@ def evaluate_moods(
     Args:
       checkpoint: its weights file or run folder.
       clips: file of `mt3x corpus moods`: training clips, and those to compare with.
-      judge_clips: another such file for the judge; by default it is fitted to the
-        clips for validation and test, and tested by cross-validation.
+      judge_clips: more such files, each for a judge beside the one that is fitted to
+        the clips for validation and test. Pieces of `clips` are left out of them.
       training_clips: more such files of which the training clips are known to the
         generator, where copies are looked for.
       config: how much music is made.
@@ -160,28 +170,42 @@ def evaluate_moods(
             for clip in read_moods(path, "train")
         ],
     )
-    if judge_clips is None:
-        held_out, _, judged_Nx2 = cross_validated(held_out)
-        judge, of_judge = MoodJudge(held_out), None
-    else:
-        known = {clip.piece for clip in read_moods(clips)}
-        others = [c for c in read_moods(judge_clips) if c.piece not in known]
+    real, heard, judges = _judges(held_out, read_moods(clips), judge_clips)
+    reference = _statistics(real.notes)
+    systems = [_scores(real, heard, reference, copied)]
+    for pieces in _generated(composer, config, on_progress):
+        heard = {name: judge.hear(pieces.notes) for name, judge in judges.items()}
+        systems.append(_scores(pieces, heard, reference, copied))
+    own = {name: judge.own for name, judge in judges.items()}
+    return MoodReport(likelihood, own, systems)
+
+
+def _judges(
+    held_out: Sequence[MoodPiece],
+    known: Sequence[MoodPiece],
+    judge_clips: Sequence[str | os.PathLike[str]],
+) -> tuple[_Pieces, dict[str, np.ndarray], dict[str, _Judge]]:
+    """Return real clips, what each judge hears in them, and the judges by name."""
+    real, labels_Nx2, heard_Nx2 = cross_validated(held_out)
+    own = _control(labels_Nx2, heard_Nx2, _groups(real))
+    judges = {"held-out clips": _Judge(MoodJudge(real), own)}
+    heard = {"held-out clips": heard_Nx2}
+    notes = [clip.notes for clip in real]
+    known_pieces = {clip.piece for clip in known}
+    for path in judge_clips:
+        others = [c for c in read_moods(path) if c.piece not in known_pieces]
         judge = MoodJudge(others)
         others, labels_Nx2, heard_Nx2 = cross_validated(others)
-        of_judge = _control(labels_Nx2, heard_Nx2, _groups(others))
-        judged_Nx2 = judge([clip.notes for clip in held_out])
-    real = _Pieces(
-        "real clips",
-        [clip.notes for clip in held_out],
-        np.array([(clip.valence, clip.arousal) for clip in held_out]),
-        _groups(held_out),
-        np.zeros(len(held_out), int),
+        own = _control(labels_Nx2, heard_Nx2, _groups(others))
+        judges[Path(path).stem] = _Judge(judge, own)
+        heard[Path(path).stem] = judge(notes)
+    labels_Nx2 = np.array([(clip.valence, clip.arousal) for clip in real])
+    seed_N = np.zeros(len(real), int)
+    return (
+        _Pieces("real clips", notes, labels_Nx2, _groups(real), seed_N),
+        heard,
+        judges,
     )
-    reference = _statistics(real.notes)
-    systems = [_scores(real, judged_Nx2, reference, copied)]
-    for pieces in _generated(composer, config, on_progress):
-        systems.append(_scores(pieces, judge(pieces.notes), reference, copied))
-    return MoodReport(likelihood, of_judge, systems)
 
 
 def _generated(
@@ -189,7 +213,6 @@ def _generated(
 ) -> Iterator[_Pieces]:
     """Yield pieces of the wished moods, and pieces that know of none."""
     num, per_mood = config.num_seeds, config.pieces_per_mood
-    options = {"temperature": config.temperature, "top_p": config.top_p}
     wished_Nx2 = np.tile(np.repeat(MOODS, per_mood, axis=0), (num, 1))
     per_seed = len(MOODS) * per_mood
     seed_N = np.repeat(np.arange(num), per_seed)
@@ -202,7 +225,14 @@ def _generated(
     ):
         notes: list[Notes] = []
         for valence, arousal in list(wishes) * num:
-            wish = Wish(valence, arousal, SECONDS, seed=len(notes), **options)
+            wish = Wish(
+                valence,
+                arousal,
+                SECONDS,
+                seed=len(notes),
+                temperature=config.temperature,
+                top_p=config.top_p,
+            )
             notes += composer.compose(wish, num_pieces=count)
             done += 1
             on_progress(done, total)
@@ -210,20 +240,28 @@ def _generated(
 
 
 def _scores(
-    pieces: _Pieces, judged_Nx2: np.ndarray, real_NxS: np.ndarray, copied: "_Copies"
+    pieces: _Pieces,
+    heard: dict[str, np.ndarray],
+    real_NxS: np.ndarray,
+    copied: "_Copies",
 ) -> SystemScores:
     found_NxS = _statistics(pieces.notes)
     scale_S = real_NxS.std(axis=0) + 1e-9
-    copies = copied(pieces.notes)
+    wished_Nx2, seeds = pieces.wished_Nx2, np.unique(pieces.seed_N)
     return SystemScores(
         pieces.name,
         len(pieces.notes),
-        _control(pieces.wished_Nx2, judged_Nx2, pieces.group_N),
-        [
-            _control_once(pieces.wished_Nx2[of_seed], judged_Nx2[of_seed])
-            for seed in np.unique(pieces.seed_N)
-            for of_seed in [pieces.seed_N == seed]
-        ],
+        {
+            name: _control(wished_Nx2, heard_Nx2, pieces.group_N)
+            for name, heard_Nx2 in heard.items()
+        },
+        {
+            name: [
+                _control_once(wished_Nx2[rows], heard_Nx2[rows])
+                for rows in (pieces.seed_N == seed for seed in seeds)
+            ]
+            for name, heard_Nx2 in heard.items()
+        },
         dict(zip(STATISTICS, np.median(found_NxS, axis=0).tolist(), strict=True)),
         {
             name: float(wasserstein_distance(found_NxS[:, s], real_NxS[:, s]))
@@ -232,7 +270,7 @@ def _scores(
         },
         {
             kind: (float(np.median(longest_N)), float(longest_N.max()))
-            for kind, longest_N in copies.items()
+            for kind, longest_N in copied(pieces.notes).items()
         },
     )
 
@@ -274,11 +312,11 @@ def _likelihood(
 
     @jax.jit
     def nats(tokens_BxT: jax.Array, mood_Bx2: jax.Array) -> jax.Array:
-        inputs_BxT = jax.numpy.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)))
+        inputs_BxT = jnp.pad(tokens_BxT[:, :-1], ((0, 0), (1, 0)))
         logits_BxTxV: Any = model.apply({"params": params}, inputs_BxT, mood_Bx2)
         log_BxTxV = jax.nn.log_softmax(logits_BxTxV)
-        of_BxT = jax.numpy.take_along_axis(log_BxTxV, tokens_BxT[..., None], -1)[..., 0]
-        return -(of_BxT * (tokens_BxT > EOS_ID)).sum(axis=1)
+        of_BxT = jnp.take_along_axis(log_BxTxV, tokens_BxT[..., None], -1)[..., 0]
+        return -jnp.where(tokens_BxT > EOS_ID, of_BxT, 0).sum(axis=1)
 
     nats_3xN = np.zeros((3, len(clips)))
     order = np.argsort(length_N)
@@ -301,17 +339,17 @@ def _likelihood(
 
 
 def _control(
-    wished_Nx2: np.ndarray, judged_Nx2: np.ndarray, group_N: np.ndarray
+    wished_Nx2: np.ndarray, heard_Nx2: np.ndarray, group_N: np.ndarray
 ) -> dict[str, Estimate]:
     return _bootstrap(
-        lambda rows: _control_once(wished_Nx2[rows], judged_Nx2[rows]), group_N
+        lambda rows: _control_once(wished_Nx2[rows], heard_Nx2[rows]), group_N
     )
 
 
-def _control_once(wished_Nx2: np.ndarray, judged_Nx2: np.ndarray) -> dict[str, float]:
-    right_Nx2 = (wished_Nx2 >= 0) == (judged_Nx2 >= 0)
+def _control_once(wished_Nx2: np.ndarray, heard_Nx2: np.ndarray) -> dict[str, float]:
+    right_Nx2 = (wished_Nx2 >= 0) == (heard_Nx2 >= 0)
     correlations = {
-        f"{name} correlation": _correlation(wished_Nx2[:, axis], judged_Nx2[:, axis])
+        f"{name} correlation": _correlation(wished_Nx2[:, axis], heard_Nx2[:, axis])
         for axis, name in enumerate(("valence", "arousal"))
     }
     return {**correlations, "quadrant accuracy": float(right_Nx2.all(axis=1).mean())}

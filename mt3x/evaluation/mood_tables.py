@@ -28,15 +28,14 @@ def print_tables(report: MoodReport) -> None:
     console.print(table)
 
     systems = report.systems
-    names = list(systems[0].control)
-    table = _table("Wished and heard moods", ["pieces", "", *names])
-    if report.judge is not None:
-        cells = [_shown(report.judge[name]) for name in names]
-        table.add_row("the judge's own clips", "", *cells)
-    for system in systems:
-        cells = [_shown(system.control[name]) for name in names]
-        table.add_row(system.name, str(system.num_pieces), *cells)
-    console.print(table)
+    for judge, own in report.judges.items():
+        table = _table(f"Wished and heard moods, judge: {judge}", ["", "pieces", *own])
+        cells = [_shown(estimate) for estimate in own.values()]
+        table.add_row("cross-validated", "", *cells)
+        for system in systems:
+            cells = [_shown(system.control[judge][name]) for name in own]
+            table.add_row(system.name, str(system.num_pieces), *cells)
+        console.print(table)
 
     columns = [system.name for system in systems]
     table = _table("Medians, and distances from real clips", ["", *columns])
@@ -63,4 +62,4 @@ def _table(title: str, columns: list[str]) -> Table:
 
 def _shown(estimate: Estimate, decimals: int = 2) -> str:
     value, low, high = (f"{number:.{decimals}f}" for number in estimate)
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low}..{high})"

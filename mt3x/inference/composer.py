@@ -13,6 +13,7 @@ from mt3x.inference.stream_grammar import StreamGrammar, StreamState
 from mt3x.inference.token_choice import restrict
 from mt3x.inference.wish import Wish, draw_seed, seeds
 from mt3x.models import weights_file
+from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.generator import Generator
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.event_stream import EventStream
@@ -50,13 +51,16 @@ class Composer:
         if checkpoint is None:
             checkpoint = weights_file.packaged("generator")
         weights = weights_file.load(checkpoint)
-        from mt3x.models.adversarial_objective import GeneratorConfig
-
         try:
-            config = GeneratorConfig.from_dict(weights.config).model
+            config = MusicConfig.from_dict(weights.config)
         except ValueError as error:
             raise ValueError(f"{checkpoint}: {error}") from error
-        self._take(Generator(config), weights.params["generator"])
+        objective = MusicObjective(config)
+        params = {"generator": weights.params.get("generator", {})}
+        expected = jax.eval_shape(objective.init, jax.random.key(0))
+        expected = {"generator": expected["generator"]}
+        weights_file.check_params(params, expected, checkpoint)
+        self._take(objective.model, params["generator"])
 
     @classmethod
     def from_model(cls, model: Generator, params: Any) -> "Composer":
@@ -270,7 +274,6 @@ def _advance(
     """Compose a block; return the next rows and tokens_LxB, padded after EOS."""
     batch = len(rows.last_B)
     steps_per_second = grammar.stream.vocab.steps_per_second
-    time_s_T = moods_Tx3[:, 0]
 
     def go_on(carried: tuple[_Rows, jax.Array, jax.Array]) -> jax.Array:
         rows, _, index = carried
@@ -278,15 +281,13 @@ def _advance(
 
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
-        now_s_B = rows.rules.now_B / steps_per_second
-        mood_Bx2 = jnp.stack(
-            [jnp.interp(now_s_B, time_s_T, moods_Tx3[:, axis]) for axis in (1, 2)], 1
-        )
+        mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
         logits_BxV, state = model.apply(
             {"params": params}, rows.last_B, mood_Bx2, rows.state, method=Generator.step
         )
-        begins_Bx1 = rows.rules.syntax.velocity_B[:, None] != 0
-        logits_BxV = (logits_BxV + bias_V * begins_Bx1) / limits.temperature
+        ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
+        logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
+        logits_BxV /= limits.temperature
         allowed_BxV = grammar.allowed(rows.rules, limits.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)
         logits_BxV = restrict(logits_BxV, top_k, limits.top_p if is_cut else 1.0)
@@ -305,3 +306,11 @@ def _advance(
     tokens_LxB = jnp.full((_BLOCK, batch), PAD_ID, jnp.int32)
     rows, tokens_LxB, _ = jax.lax.while_loop(go_on, step, (rows, tokens_LxB, 0))
     return rows, tokens_LxB
+
+
+def _moods(moods_Tx3: jax.Array, now_s_B: jax.Array) -> jax.Array:
+    """Return moods_Bx2 at times."""
+    if len(moods_Tx3) == 1:  # what depends on it can be computed once, for all steps
+        return jnp.broadcast_to(moods_Tx3[:, 1:], (len(now_s_B), 2))
+    time_s_T, *axes = moods_Tx3.T
+    return jnp.stack([jnp.interp(now_s_B, time_s_T, axis_T) for axis_T in axes], axis=1)

@@ -31,7 +31,8 @@ class StreamGrammar:
     """The syntax of events (`Grammar`), and a clock.
 
     - Notes of the stream's pitches begin where their pitch is silent, and before the
-      end. They last one step at least and `longest_note_s` at most.
+      end. They last one step at least and `longest_note_s` at most, and no more than
+      `most_notes` sound at once (of real clips 99 in 100 onsets have no more).
     - No rest is longer than `longest_rest_s`.
     - After the end notes may ring on for `ring_s`; when all is silent the stream ends,
       and not before.
@@ -42,6 +43,7 @@ class StreamGrammar:
 
     stream: EventStream
     longest_note_s: float = 8.0
+    most_notes: int = 20
     longest_rest_s: float = 4.0
     ring_s: float = 2.0
 
@@ -90,7 +92,12 @@ class StreamGrammar:
         is_due_BxP = on_BxP & (due_BxP <= now)
         must_end, sounds = _any(is_due_BxP), _any(on_BxP)
         ending_BxP = on_BxP & (state.onset_BxP < now) & (is_due_BxP | ~must_end)
-        beginning_BxP = self._is_playable_P & ~on_BxP & (now < end_step) & ~must_end
+        may_begin = (
+            (now < end_step)
+            & ~must_end
+            & (jnp.sum(on_BxP, axis=1, keepdims=True) < self.most_notes)
+        )
+        beginning_BxP = self._is_playable_P & ~on_BxP & may_begin
 
         last_event = now - state.syntax.shift_B[:, None]
         latest_rest = last_event + self.steps(self.longest_rest_s)
