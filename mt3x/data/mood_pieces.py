@@ -62,7 +62,8 @@ def read_moods(
       ValueError: it is not such a file, or has no clips in this split; names it.
     """
     try:
-        with np.load(path) as file:
+        # Opened here, so that it is closed where NumPy cannot read it.
+        with open(path, "rb") as stream, np.load(stream) as file:
             found = {name: file[name] for name in file.files}
         names = ("valence", "arousal", "piece", "source", "split")
         rows = zip(*(found[name].tolist() for name in names), strict=True)
