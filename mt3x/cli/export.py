@@ -74,6 +74,10 @@ def command(
             "--format t5x has no room for --average, --note and --decoding"
         )
     weights = weights_file.load(run_dir)
+    if weights.config.get("objective") == "generator":
+        from mt3x.models.adversarial_objective import without_discriminator
+
+        weights = without_discriminator(weights)
     if form == "t5x":
         step = weights.metadata.get("step", "0")
         step = int(step) if step.isdecimal() else 0
@@ -107,6 +111,7 @@ def _moved(params: dict[str, Any], other: Path, share: float) -> dict[str, Any]:
     from mt3x.models import weights_file
 
     found = weights_file.load(other).params
+    found = {name: part for name, part in found.items() if name in params}
     weights_file.check_params(found, params, other, "average weights of one model")
     return jax.tree.map(lambda a, b: a + (b - a) * share, params, found)
 

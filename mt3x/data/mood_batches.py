@@ -124,9 +124,9 @@ class MoodBatches:
     def batch(self, step: int) -> Batch:
         """Return the arrays of a step.
 
-        `tokens` BxT (int32): what follows, PAD at the end; `mood` Bx2 (float32): valence
+        `tokens` BxT (int32): model ids, PAD at the end; `mood` Bx2 (float32): valence
         and arousal, NaN where hidden or not known; `progress` B (float32): the part of
-        `anneal_steps` that is done, n / N of eq. 6's schedule.
+        `anneal_steps` that is done, from 0 to 1.
         """
         examples = [self._example(step, row) for row in self._rows]
         batch = {key: np.stack([e[key] for e in examples]) for key in examples[0]}
@@ -165,8 +165,14 @@ class MoodBatches:
         # A note takes four tokens or so: begin where what is left fills the example.
         spare = max(len(notes) - config.num_tokens // 4, 0)
         notes = notes[int(rng.integers(spare + 1)) :]
-        lowest = max(-config.max_transposition, self._stream.lowest_pitch - int(notes.pitch.min()))
-        highest = min(config.max_transposition, self._stream.highest_pitch - int(notes.pitch.max()))
+        lowest = max(
+            -config.max_transposition,
+            self._stream.lowest_pitch - int(notes.pitch.min()),
+        )
+        highest = min(
+            config.max_transposition,
+            self._stream.highest_pitch - int(notes.pitch.max()),
+        )
         up = int(rng.integers(lowest, highest + 1))
         stretch = 1 + rng.uniform(-config.max_stretch, config.max_stretch)
         begin_s = float(notes.onset_s.min())

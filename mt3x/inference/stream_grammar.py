@@ -97,7 +97,7 @@ class StreamGrammar:
             & ~must_end
             & (jnp.sum(on_BxP, axis=1, keepdims=True) < self.most_notes)
         )
-        beginning_BxP = self._is_playable_P & ~on_BxP & may_begin
+        beginning_BxP = ~on_BxP & self._is_playable_P & may_begin
 
         last_event = now - state.syntax.shift_B[:, None]
         latest_rest = last_event + self.steps(self.longest_rest_s)

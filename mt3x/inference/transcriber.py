@@ -22,7 +22,12 @@ from mt3x.inference.audio_to_rolls import AudioToRolls
 from mt3x.inference.readers import Model, PianoReader, make_reader
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
-from mt3x.models.objectives import BeatConfig, config_from_dict, make_objective
+from mt3x.models.objectives import (
+    BeatConfig,
+    MusicConfig,
+    config_from_dict,
+    make_objective,
+)
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.audio import Source, rereadable, stream_samples
 from mt3x.music.band_rolls import BandRolls
@@ -131,10 +136,10 @@ class Transcriber:
             config = config_from_dict(weights.config)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-        if isinstance(config, BeatConfig):
+        if isinstance(config, BeatConfig | MusicConfig):
             raise ValueError(
                 f"{source} is a {config.kind}, which reads notes and not audio: give "
-                "it to mt3x.inference.beat_tracker.BeatTracker"
+                f"it to {config.user}"
             )
         self.config = config
         self._device = _find_device(device)

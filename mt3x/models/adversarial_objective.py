@@ -9,8 +9,8 @@ there in truth.
 Differs from the paper's code: all losses make one sum, and each network is updated once
 a step, both at the same time and with one optimizer; there the discriminator goes first
 and the generator has an optimizer for each loss. Fakes are sampled freely, one token
-after the other, but the gradient flows through the logits of each token and not through
-the tokens before (there it is cut every 128 tokens), so that it takes one parallel pass.
+after the other, but the gradient flows through the logits of each token and not
+through the tokens before (there it is cut every 128 tokens): one parallel pass will do.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from mt3x.models.discriminator import Discriminator, DiscriminatorConfig, Scores
 from mt3x.models.generator import Generator, GeneratorConfig
 from mt3x.models.losses import LossSums
 from mt3x.models.model_config import WithoutTasks, read_config
+from mt3x.models.weights_file import Weights
 from mt3x.music.options import check_fields
 from mt3x.music.vocabulary import (
     EOS_ID,
@@ -40,7 +41,12 @@ from mt3x.music.vocabulary import (
     TokenizerConfig,
 )
 
-__all__ = ["AdversarialConfig", "MusicConfig", "MusicObjective"]
+__all__ = [
+    "AdversarialConfig",
+    "MusicConfig",
+    "MusicObjective",
+    "without_discriminator",
+]
 
 Batch = Mapping[str, jax.Array]
 _NEVER = -1e9  # the logit of tokens that are no music
@@ -82,6 +88,7 @@ class MusicConfig(WithoutTasks):
 
     kind: ClassVar[str] = "generator"
     data: ClassVar[str] = "clips with moods (MoodDataConfig)"
+    user: ClassVar[str] = "mt3x.Composer"
     tokens: ClassVar[TokenizerConfig | None] = None
 
     model: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -173,7 +180,7 @@ class MusicObjective:
         weight = jnp.maximum(jnp.sum(known_BxT), 1.0)
         parts = {
             "cross_entropy": (total, weight),
-            "accuracy": (jnp.sum(known_BxT * right_BxT), weight),
+            "accuracy": (jnp.sum(jnp.where(right_BxT, known_BxT, 0.0)), weight),
         }
         adversarial = self.config.adversarial
         if adversarial is not None and rng is not None:
@@ -193,9 +200,9 @@ class MusicObjective:
         """Return losses as sums with their weights.
 
         Each reaches its own network alone: `deceit` the generator (eq. 3),
-        `discriminator` (eq. 2) and `penalty` (eq. 4) the discriminator, all of the whole
-        and of patches together. `told_apart` is the part of pairs whose real one has
-        the higher score.
+        `discriminator` (eq. 2) and `penalty` (eq. 4) the discriminator. All of them add
+        the score of the whole and those of patches. `told_apart` is the part of pairs
+        whose real one has the higher score.
         """
         config = self.config.adversarial
         assert config is not None
@@ -241,7 +248,7 @@ class MusicObjective:
                 lambda x: jnp.sum(known_BxP * scores(learning, x).patches_BxP),
             )
         )
-        told_B = known_B * (of_real.whole_B > of_fake.whole_B)
+        told_B = jnp.where(of_real.whole_B > of_fake.whole_B, known_B, 0.0)
         return {
             "deceit": (count * mean(to_deceive, _fixed(of_real)), count),
             "discriminator": (count * mean(of_real, of_fake), count),
@@ -294,8 +301,9 @@ def _fixed(scores: Scores) -> Scores:
     return jax.lax.stop_gradient(scores)
 
 
-def without_discriminator(
-    params: Mapping[str, Any], config: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return parameters and configuration of the generator alone, as it is exported."""
-    return {"generator": params["generator"]}, {**config, "adversarial": None}
+def without_discriminator(weights: Weights) -> Weights:
+    """Return what generates music: weights without what trained them."""
+    return weights._replace(
+        params={"generator": weights.params["generator"]},
+        config={**weights.config, "adversarial": None},
+    )

@@ -34,6 +34,7 @@ from mt3x.models.objectives import (
 from mt3x.training import partitioning
 from mt3x.training.train import Outcome, TrainConfig, train
 from mt3x.training.validation import (
+    LOSS_VALIDATIONS,
     LOSSES,
     NOTE_VALIDATIONS,
     LossValidation,
@@ -402,7 +403,8 @@ class Experiment:
                 found.append(make_validation(objective, clips))
         if chosen.loss_batches:
             batches = self.data.validation_batches(config, chosen.corpus)
-            found.append(LossValidation(objective, batches, chosen.loss_batches))
+            of_loss = LOSS_VALIDATIONS.get(type(config), LossValidation)
+            found.append(of_loss(objective, batches, chosen.loss_batches))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -429,7 +431,11 @@ class Experiment:
                     raise FieldError(f"{name} has no settings")
             data = dict(config["data"])
             validation = data.pop("validation")
-            kinds = {"task": TaskConfig, "pieces": BeatDataConfig, "moods": MoodDataConfig}
+            kinds = {
+                "task": TaskConfig,
+                "pieces": BeatDataConfig,
+                "moods": MoodDataConfig,
+            }
             kind = next((kinds[name] for name in kinds if name in data), DataConfig)
             return cls(
                 objective=config_from_dict(config["objective"]),

@@ -1,5 +1,6 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,10 +131,11 @@ def _by_network(
         return {k: clip.update(g, clip.init(g))[0] for k, g in gradient.items()}
 
     def scaled(updates: Any, params: Any) -> Any:
-        return {
-            name: jax.tree.map(lambda u: rates.get(name, 1.0) * u, part)
-            for name, part in updates.items()
-        }
+        found = {}
+        for name, part in updates.items():
+            times = functools.partial(jnp.multiply, rates.get(name, 1.0))
+            found[name] = jax.tree.map(times, part)
+        return found
 
     return optax.chain(optax.stateless(clipped), update, optax.stateless(scaled))
 

@@ -88,7 +88,7 @@ def test_a_piece_that_a_stream_holds_is_allowed():
 
     @jax.jit
     def step(state, token):
-        allowed = grammar.allowed(state, last_step)[0]
+        allowed = grammar.allowed(state, jnp.int32(last_step))[0]
         return grammar.advance(state, token[None]), allowed[token] & (
             allowed[EOS_ID] == (token == EOS_ID)
         )
