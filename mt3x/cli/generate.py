@@ -63,6 +63,14 @@ output_option = options_of("Output")
     help="Continue the notes of a MIDI file, or of a table of notes as mt3x transcribe "
     "writes it (.csv, .json); - is MIDI on standard input.",
 )
+@music_option(
+    "--guidance",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="How much the mood counts: 1 as in the music that was learnt from, 0 not at "
+    "all; high values are clearer and less varied.",
+)
 @music_option("--key", help="Prefer the notes of a key, such as Eb or C#m.")
 @sampling_option(
     "--seed",

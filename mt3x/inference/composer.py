@@ -82,6 +82,7 @@ class Composer:
         *,
         prompt: Notes | None = None,
         moods: Sequence[tuple[float, float, float]] = (),
+        guidance: float = 3.0,
         key: str | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -99,6 +100,7 @@ class Composer:
             read: their end, without drums.
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
+          guidance: how much the mood counts, see `Wish`.
           key: such as `Eb` or `C#m`; its notes are preferred.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
@@ -111,6 +113,7 @@ class Composer:
             arousal,
             seconds,
             moods,
+            guidance,
             key,
             draw_seed() if seed is None else seed,
             temperature,
@@ -145,10 +148,18 @@ class Composer:
             tokens_L = np.concatenate([tokens_L, self._prompt_tokens(prompt)])
             start_s = float(prompt.offset_s.max())
         moods_Tx3 = wish.moods_Tx3()
-        mood_1x2 = moods_Tx3[:1, 1:]
-        state = self._read(tokens_L[:-1], mood_1x2)
+        moods = [moods_Tx3[:1, 1:]]
+        if is_guided := wish.has_mood and wish.guidance != 1:
+            moods.append(np.full_like(moods[0], np.nan))
+        states = [
+            jax.tree.map(
+                lambda leaf: jnp.repeat(leaf, num_pieces, axis=0),
+                self._read(tokens_L[:-1], mood_1x2),
+            )
+            for mood_1x2 in moods
+        ]
         rows = _Rows(
-            jax.tree.map(lambda leaf: jnp.repeat(leaf, num_pieces, axis=0), state),
+            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states),
             self._grammar.init(num_pieces),
             jnp.full(num_pieces, tokens_L[-1]),
             jnp.zeros((), jnp.int32),
@@ -157,6 +168,7 @@ class Composer:
             jnp.int32(self._grammar.steps(wish.seconds)),
             jnp.float32(max(wish.temperature, 1e-6)),
             jnp.float32(wish.top_p),
+            jnp.float32(wish.guidance),
         )
         bias_V = jnp.asarray(self._bias(wish.key))
         rng_B = jax.vmap(jax.random.key)(seeds_B)
@@ -173,6 +185,7 @@ class Composer:
                 grammar=self._grammar,
                 top_k=wish.top_k,
                 is_cut=wish.top_p < 1,
+                is_guided=is_guided,
             )
             blocks.append(np.asarray(block_LxB))
             if on_progress is not None:
@@ -230,7 +243,7 @@ class Composer:
 class _Rows(NamedTuple):
     """B pieces that are composed."""
 
-    state: Any  # of the model
+    state: Any  # of the model; guided, of B rows with a mood, then of B without one
     rules: StreamState
     last_B: jax.Array  # tokens that the model has not seen yet; EOS stays
     position: jax.Array  # how many tokens there are
@@ -242,6 +255,7 @@ class _Limits(NamedTuple):
     end_step: jax.Array
     temperature: jax.Array
     top_p: jax.Array
+    guidance: jax.Array
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="state")
@@ -255,7 +269,7 @@ def _prefill(params, tokens_1xL, mood_1x2, state, model: Generator) -> Any:
 
 @partial(
     jax.jit,
-    static_argnames=("model", "grammar", "top_k", "is_cut"),
+    static_argnames=("model", "grammar", "top_k", "is_cut", "is_guided"),
     donate_argnames="rows",
 )
 def _advance(
@@ -269,6 +283,7 @@ def _advance(
     grammar: StreamGrammar,
     top_k: int,
     is_cut: bool,
+    is_guided: bool,
 ) -> tuple[_Rows, jax.Array]:
     """Compose a block; return the next rows and tokens_LxB, padded after EOS."""
     batch = len(rows.last_B)
@@ -281,9 +296,16 @@ def _advance(
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
         mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
+        inputs = rows.last_B, mood_Bx2
+        if is_guided:
+            nothing_Bx2 = jnp.full_like(mood_Bx2, jnp.nan)
+            inputs = jnp.tile(rows.last_B, 2), jnp.concatenate([mood_Bx2, nothing_Bx2])
         logits_BxV, state = model.apply(
-            {"params": params}, rows.last_B, mood_Bx2, rows.state, method=Generator.step
+            {"params": params}, *inputs, rows.state, method=Generator.step
         )
+        if is_guided:
+            wished_BxV, plain_BxV = jnp.split(logits_BxV, 2)
+            logits_BxV = _guided(wished_BxV, plain_BxV, limits.guidance)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
         logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
         logits_BxV /= limits.temperature
@@ -305,6 +327,18 @@ def _advance(
     tokens_LxB = jnp.full((_BLOCK, batch), PAD_ID, jnp.int32)
     rows, tokens_LxB, _ = jax.lax.while_loop(go_on, step, (rows, tokens_LxB, 0))
     return rows, tokens_LxB
+
+
+def _guided(
+    wished_BxV: jax.Array, plain_BxV: jax.Array, guidance: jax.Array
+) -> jax.Array:
+    """Return logits between those without a mood and with it, or beyond them.
+
+    Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598; their w is the
+    guidance less 1).
+    """
+    wished_BxV, plain_BxV = map(jax.nn.log_softmax, (wished_BxV, plain_BxV))
+    return plain_BxV + guidance * (wished_BxV - plain_BxV)
 
 
 def _moods(moods_Tx3: jax.Array, now_s_B: jax.Array) -> jax.Array:

@@ -61,6 +61,7 @@ def test_a_piece_and_what_it_was_made_with(run, weights):
     assert record["options"] == {
         "arousal": -0.4,
         "checkpoint": weights,
+        "guidance": 3.0,
         "key": "Eb",
         "seconds": 3.0,
         "seed": 7,

@@ -3,11 +3,12 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_models import SMALL, SMALL_MUSIC, random_params, save_small_weights
 
-from mt3x.inference.composer import Composer
+from mt3x.inference.composer import Composer, _guided
 from mt3x.inference.wish import Wish
 from mt3x.models.weights_file import save_weights
 from mt3x.music.notes import Notes
@@ -122,16 +123,38 @@ def test_lower_temperatures_and_fewer_tokens_are_plainer(composer):
 
 def test_moods_change_over_time(composer):
     def with_moods(*moods):
-        return composer(seconds=8.0, moods=moods, seed=1)
+        return composer(seconds=8.0, moods=moods, guidance=1.0, seed=1)
 
     calm = with_moods((0, -1, -1))
-    assert composer(-1, -1, 8.0, seed=1).equals(calm)
+    assert composer(-1, -1, 8.0, guidance=1.0, seed=1).equals(calm)
     turned = with_moods((0, -1, -1), (4, -1, -1), (4.01, 1, 1))
     moved = with_moods((0, -1, -1), (8, 1, 1))
     early = [notes[notes.offset_s < 4] for notes in (calm, turned, moved)]
     assert early[1].equals(early[0]) and len(early[0])
     assert not turned.equals(calm)
     assert not early[2].equals(early[0])
+
+
+@pytest.mark.parametrize("prompt", [None, TUNE])
+def test_guidance_goes_from_no_mood_to_the_mood(composer, prompt):
+    def piece(*mood, guidance, **options):
+        options = {"seconds": 8.0, "prompt": prompt, "seed": 1} | options
+        return composer(*mood, guidance=guidance, **options)
+
+    assert piece(-1, -1, guidance=0).equals(piece(guidance=3))
+    # By two states and by one.
+    assert piece(-1, -1, guidance=1 + 1e-6).equals(piece(-1, -1, guidance=1))
+    assert not piece(-1, -1, guidance=3).equals(piece(-1, -1, guidance=1))
+    turned = [(0, -1, -1), (4, -1, -1), (4.01, 1, 1)]
+    assert not piece(guidance=3, moods=turned).equals(piece(guidance=1, moods=turned))
+
+
+def test_guidance_goes_beyond_the_mood():
+    wished, plain = np.log([[0.6, 0.3, 0.1]]), np.log([[0.3, 0.3, 0.4]])
+    # Logits that are not normalised are the same.
+    logits = _guided(jnp.float32(wished + 5), jnp.float32(plain - 3), jnp.float32(3))
+    expected = [0.3 * (0.6 / 0.3) ** 3, 0.3, 0.4 * (0.1 / 0.4) ** 3]
+    np.testing.assert_allclose(np.exp(logits[0]), expected, rtol=1e-5)
 
 
 def test_progress_is_told(composer):

@@ -14,6 +14,7 @@ from mt3x.inference.wish import Wish, draw_seed, seeds
         ({"seconds": 0.0}, "seconds=0.0: give a number from 0.1 to 86400"),
         ({"seconds": 1e9}, "seconds=1000000000.0"),
         ({"seconds": float("inf")}, "seconds=inf"),
+        ({"guidance": -1.0}, "guidance=-1.0: give a number from 0 to 20"),
         ({"key": "H"}, "key 'H': give one such as"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 1.5}, "seed=1.5: give a whole number"),
