@@ -19,8 +19,16 @@ from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.notation.score import Score
 
-__all__ = ["ENDINGS", "FORMATS", "Format", "Transcription", "recorded_options"]
+__all__ = [
+    "ENDINGS",
+    "FORMATS",
+    "Format",
+    "Transcription",
+    "recorded_options",
+    "score_of",
+]
 
 _RECORD_BYTES = 1 << 16
 """The beginning of a file in which its record is looked for."""
@@ -124,21 +132,26 @@ def _write_sonified(file: IO[bytes], found: Transcription) -> None:
     write_comparison(file, blocks, found.notes, SAMPLE_RATE_HZ)
 
 
+def score_of(found: Transcription) -> "Score":
+    """Write a transcription down as a score; it needs beats even where none are wanted.
+
+    Raises:
+      ValueError, ModuleNotFoundError: as `mt3x.notation.notate.notate`.
+    """
+    # Here, so that other formats wait for neither.
+    from mt3x.inference.beat_tracker import beats
+    from mt3x.notation.notate import notate
+
+    return notate(
+        found.notes,
+        found.beats() or beats(found.notes),
+        title=Path(found.title).stem,
+        names=found.transcriber.instrument_names,
+    )
+
+
 def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], None]:
-    def write(file: IO[bytes], found: Transcription) -> None:
-        # Here, so that other formats wait for neither.
-        from mt3x.inference.beat_tracker import beats
-        from mt3x.notation.notate import notate
-
-        score = notate(
-            found.notes,
-            found.beats() or beats(found.notes),
-            title=Path(found.title).stem,
-            names=found.transcriber.instrument_names,
-        )
-        file.write(getattr(score, method)())
-
-    return write
+    return lambda file, found: file.write(getattr(score_of(found), method)())
 
 
 FORMATS: Mapping[str, Format] = {

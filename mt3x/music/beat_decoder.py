@@ -70,8 +70,8 @@ _DOTTED_BAR_COSTS = _BAR_COSTS | {2: 0.0, 4: 0.2}
 _HALVES = 0.2
 """What a bar of 4/4 gains with each unit of log odds by which its middle is weaker.
 
-The middle is often nearly as strong as the beginning, and two bars of 2/4 are not unlike
-one: what tells them apart is that of the two one is weaker, over and over.
+The middle is often nearly as strong as the beginning. What tells a bar of 4/4 from two
+of 2/4 is that one half is weaker, over and over.
 """
 _WEAK_ODDS = -1.0  # what is weaker is no beginning of a bar at all
 
