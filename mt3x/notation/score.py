@@ -95,18 +95,19 @@ class Score:
         """
         pulses, bounds = Pulses.of(self.beats), (self.bars[0].start, self.bars[-1].end)
         ticks = np.arange(bounds[0], bounds[1] + 1)
-        seconds = dict(zip(ticks, pulses.seconds(ticks / pulses.ticks), strict=True))
+        at_s = pulses.seconds(ticks / pulses.ticks).tolist()
+        seconds = dict(zip(ticks.tolist(), at_s, strict=True))
         found: dict[str, tuple[float, float]] = {}
         for number, part in enumerate(self.parts, start=1):
             onset_s = part.onset_s.tolist()
             for symbol in part.symbols():
                 if symbol.chord is None:
                     continue
-                end_s = float(seconds[symbol.end])
+                end_s = seconds[symbol.end]
                 for note in symbol.chord.notes:
                     start_s = onset_s[note]
                     if symbol.is_continued:
-                        start_s = float(seconds[symbol.tick])
+                        start_s = seconds[symbol.tick]
                     for grace in part.graces.get(note, ()):
                         name = note_id(number, grace, symbol.tick)
                         found[name] = onset_s[grace], start_s
