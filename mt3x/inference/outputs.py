@@ -150,7 +150,7 @@ def score_of(found: Transcription) -> "Score":
     )
 
 
-def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], None]:
+def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], Any]:
     return lambda file, found: file.write(getattr(score_of(found), method)())
 
 
@@ -171,7 +171,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     "svg": Format(".svg", _score_writer("to_svg"), ("partitura", "verovio"), "score"),
     "pdf": Format(
-        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "svglib"), "score"
+        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "reportlab"), "score"
     ),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
