@@ -186,19 +186,19 @@ def _beat_frames(
         round(config.shortest_s * BEAT_RATE_HZ),
         round(config.longest_s * BEAT_RATE_HZ) + 1,
     )
-    longest, log_I = int(interval_I[-1]), np.log(interval_I)
+    longest, log_I = int(interval_I[-1]), np.log(interval_I).astype(np.float32)
     ratio_IxI = log_I[:, None] - log_I  # from, to
     change_IxI = -config.tempo_cost * np.abs(ratio_IxI)
     change_IxI -= config.jump_cost * np.square(ratio_IxI)
-    typical = np.log(config.typical_s * BEAT_RATE_HZ)
+    typical = float(np.log(config.typical_s * BEAT_RATE_HZ))
     prior_I = -config.typical_cost * np.square(log_I - typical)
 
     num = last + 3
-    gain_T = np.full(num, config.least_odds)
+    gain_T = np.full(num, config.least_odds, np.float32)
     known_T = odds_T[:num]
     gain_T[: len(known_T)] = np.clip(known_T, config.least_odds, -config.least_odds)
     gain_T += config.beat_bias
-    opens_T = np.full(num, -np.inf)  # the score of a first beat
+    opens_T = np.full(num, -np.inf, np.float32)  # the score of a first beat
     opens_T[max(first - 2, 0) : first + longest] = 0.0
 
     # Of the last frames, scores of a beat there after which an interval comes; of all,
