@@ -60,6 +60,8 @@ def build(weights: Weights, source: Source) -> onnx.ModelProto:
     params = weights.params
     shapes = jax.eval_shape(lambda: PianoObjective(config).init(jax.random.key(0)))
     check_params(params, shapes, source)
+    # Engines that run such files do not know the pedal's heads.
+    config = config.without_pedal()
     graph = _Graph()
     for n, subnet in enumerate(config.model.subnets):
         _subnet(graph, params[f"subnet_{n}"], config.model, subnet)

@@ -16,11 +16,8 @@ from mt3x.models.losses import LossSums
 from mt3x.models.model_config import read_config
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
-from mt3x.music.pedal_rolls import (
-    PEDAL_COLUMNS,
-    PEDAL_ROLLS,
-    PedalDecodingConfig,
-)
+from mt3x.music.pedal_decoder import PedalDecodingConfig
+from mt3x.music.pedal_rolls import PEDAL_COLUMNS, PEDAL_ROLLS
 from mt3x.music.roll_decoder import (
     RollDecodingConfig,
     rolls_to_notes,

@@ -1,19 +1,17 @@
-"""The sustain pedal and key releases in frames: training targets, and back from rolls.
+"""The sustain pedal and key releases in frames, as models are trained on them.
 
 A pedal roll Tx3 has the columns of `PEDAL_COLUMNS`; frame `t` is centred on
 `t / frame_rate_hz` seconds. A key roll TxP tells which keys are held by hand.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from mt3x.music.options import check_fields
+__all__ = ["PEDAL_COLUMNS", "PEDAL_ROLLS", "pedal_to_roll"]
 
 PEDAL_ROLLS = ("key", "pedal")
 PEDAL_COLUMNS = ("down", "press", "release")
 # Presses and releases mark their neighbours, too, less the further away (frames).
-RADIUS = 3.0
+_RADIUS = 3.0
 
 
 def pedal_to_roll(
@@ -36,21 +34,8 @@ def pedal_to_roll(
         start, stop = (max(int(np.ceil(frame)), 0) for frame in (down, up))
         pedal_Tx3[start:stop, 0] = 1
         for column, frame in ((1, down), (2, up)):
-            low = max(int(np.ceil(frame - RADIUS)), 0)
-            near = np.arange(low, min(int(frame + RADIUS) + 1, num_frames))
-            soft = 1 - np.abs(near - frame) / RADIUS
+            low = max(int(np.ceil(frame - _RADIUS)), 0)
+            near = np.arange(low, min(int(frame + _RADIUS) + 1, num_frames))
+            soft = 1 - np.abs(near - frame) / _RADIUS
             pedal_Tx3[near, column] = np.maximum(pedal_Tx3[near, column], soft)
     return pedal_Tx3
-
-
-@dataclass(frozen=True)
-class PedalDecodingConfig:
-    """How the rolls of keys and pedal are read."""
-
-    # The pedal is down where its roll is above this probability.
-    pedal_threshold: float = 0.5
-    # A key is held by hand as long as its roll is above this probability.
-    key_threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_fields(self, pedal_threshold=(0, 1), key_threshold=(0, 1))

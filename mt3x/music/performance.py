@@ -1,10 +1,17 @@
 """What a pianist's hands and foot do: keys that are released, and the sustain pedal."""
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mt3x.files import write_whole
+from mt3x.music.beats import Beats
+from mt3x.music.midi import Columns, write_columns
+from mt3x.music.note_tables import csv_text, json_text, jsonl_text
 from mt3x.music.notes import Notes
 
 __all__ = ["NO_PEDAL", "Performance", "held_until"]
@@ -63,6 +70,51 @@ class Performance:
         """Return the keys struck in start_s <= onset < end_s, all ended by `end_s`."""
         pedal_s = np.clip(self.pedal_s, start_s, end_s)
         return Performance(self.keys.clip(start_s, end_s), pedal_s)
+
+    def to_midi(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        names: Mapping[int, str] | None = None,
+        beats: Beats | None = None,
+        key: str | None = None,
+    ) -> bytes:
+        """Return a Standard MIDI File, and write it to `path` if given.
+
+        Notes end where keys are released, and the pedal is CC64: 127 down, 0 up. Other
+        arguments are those of `Notes.to_midi`.
+        """
+        columns = Columns(*(getattr(self.keys, name) for name in Columns._fields))
+        data = write_columns(columns, names, beats, key, self.pedal_s)
+        if path is not None:
+            with write_whole(path, overwrite) as file:
+                file.write(data)
+        return data
+
+    def to_csv(self) -> str:
+        """Return the table of `Notes.to_csv` with another column, `key_up_s`.
+
+        `offset_s` is where the note ends that is heard.
+        """
+        return csv_text(self._columns())
+
+    def to_json(self, about: Mapping[str, Any] | None = None) -> str:
+        """Return the object of `Notes.to_json` with `key_up_s` of each note, and pedal.
+
+        `pedal` is a list of `{"down_s": ..., "up_s": ...}`.
+        """
+        spans = np.round(self.pedal_s, 6).tolist()
+        pedal = [{"down_s": down_s, "up_s": up_s} for down_s, up_s in spans]
+        return json_text(self._columns(), {**(about or {}), "pedal": pedal})
+
+    def to_jsonl(self) -> str:
+        """Return one object a line, each a note as in `to_json`."""
+        return jsonl_text(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        notes = self.notes()
+        columns = {f.name: getattr(notes, f.name).tolist() for f in fields(Notes)}
+        return {**columns, "key_up_s": self.keys.offset_s.tolist()}
 
 
 def held_until(key_up_s: np.ndarray, pedal_s: np.ndarray) -> np.ndarray:
