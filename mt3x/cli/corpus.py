@@ -247,7 +247,7 @@ def _render(spec: CorpusSpec, folder: Path, jobs: int) -> None:
         results = processes.results((spec, unit) for unit in units(spec, len(writer)))
         while writer.duration_s < 3600 * spec.hours:
             for piece in next(results)[skip:]:
-                writer.add(piece.name, piece.samples_S, piece.performance, piece.info)
+                writer.add(piece.name, piece.samples_S, piece.notes, piece.info)
                 for problem in piece.problems:
                     if problem not in problems:
                         _tell(progress, problem)

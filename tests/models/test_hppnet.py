@@ -1,6 +1,7 @@
 """HPPNet: parity with the authors' network, and what its fast layers must keep."""
 
 from pathlib import Path
+from typing import Any
 
 import hppnet_inputs as inputs
 import jax
@@ -412,6 +413,21 @@ def test_padding_has_no_gradient():
     gradient_BxTxF = gradient(feats_BxTxF)
     assert (jnp.abs(gradient_BxTxF[:, :9]).max(axis=2) > 0).all()
     assert not gradient_BxTxF[:, 9:].any()
+
+
+@pytest.mark.parametrize("subnets", [SIZES["tiny"].subnets, SP_SUBNETS])
+def test_heads_of_keys_and_pedal(subnets):
+    config = HPPNetConfig(
+        channels=4, stem_channels=2, subnets=subnets, pedal_channels=2
+    )
+    model, feats_BxTxF = HPPNet(config), jnp.zeros((2, 10, 352))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), feats_BxTxF)
+    found: Any = jax.eval_shape(model.apply, shapes, feats_BxTxF)
+    assert list(found) == [*ROLL_NAMES, "key", "pedal"]
+    assert found["key"].shape == (2, 10, 88) and found["pedal"].shape == (2, 10, 3)
+    # Beside the trunk of the frames' head, and nowhere else.
+    holders = [name for name, subnet in shapes["params"].items() if len(subnet) == 3]
+    assert holders == [f"subnet_{len(subnets) - 1}"]
 
 
 def test_computes_in_bfloat16():

@@ -85,7 +85,7 @@ class RenderedPiece:
 
     name: str
     samples_S: np.ndarray  # int16
-    performance: Performance
+    notes: Notes | Performance
     info: dict[str, Any]
     problems: tuple[str, ...] = ()  # files that could not be read, others were taken
 
