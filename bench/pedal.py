@@ -85,7 +85,7 @@ def pedal_counts(piece: Piece, played: Performance) -> Mapping[str, Counts]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--checkpoint", help="Weights.  [default: the package's]")
     parser.add_argument("--end", type=float, default=60.0, help="Seconds of a piece.")

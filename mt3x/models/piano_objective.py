@@ -306,6 +306,5 @@ def pedal_losses(
 
 def _f1(roll: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return the F1 score of what is likely against a target, as (sum, weight)."""
-    est, ref = (x > 0.5 for x in (roll, target))
-    both = 2.0 * jnp.sum(est & ref)
-    return both, jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1).astype(jnp.float32)
+    est, ref = ((x > 0.5).astype(jnp.float32) for x in (roll, target))
+    return 2 * jnp.sum(est * ref), jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)

@@ -32,6 +32,8 @@ __all__ = [
 TOLERANCES_S = (0.05, 0.1)
 # Notes whose sound ends so little after their key are not held by the pedal.
 _HELD_S = 0.03
+# Where a note ends so little before its key's next onset, that has ended it.
+_STRUCK_S = 0.01
 # Ends of notes that lie so near to each other are one release.
 _ONE_RELEASE_S = 0.03
 
@@ -73,6 +75,8 @@ def releases(notes: Notes, keys: Notes) -> np.ndarray:
       keys: the same notes, up to the release of their keys.
     """
     held = notes.offset_s > keys.offset_s + _HELD_S
+    # Others end because their key is struck again.
+    held &= notes.offset_s < notes.next_onsets() - _STRUCK_S
     end_s = np.sort(notes.offset_s[held])
     return end_s[np.diff(end_s, prepend=-np.inf) > _ONE_RELEASE_S]
 

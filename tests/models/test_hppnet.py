@@ -423,7 +423,7 @@ def test_heads_of_keys_and_pedal(subnets):
     model, feats_BxTxF = HPPNet(config), jnp.zeros((2, 10, 352))
     shapes = jax.eval_shape(model.init, jax.random.key(0), feats_BxTxF)
     found: Any = jax.eval_shape(model.apply, shapes, feats_BxTxF)
-    assert list(found) == [*ROLL_NAMES, "key", "pedal"]
+    assert found.keys() == {*ROLL_NAMES, "key", "pedal"}
     assert found["key"].shape == (2, 10, 88) and found["pedal"].shape == (2, 10, 3)
     # Beside the trunk of the frames' head, and nowhere else.
     holders = [name for name, subnet in shapes["params"].items() if len(subnet) == 3]

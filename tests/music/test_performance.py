@@ -57,7 +57,7 @@ def test_spans_that_overlap_or_meet_are_one():
 @pytest.mark.parametrize(
     ("pedal_s", "what"),
     [
-        ([[1.0, 0.5]], "no end before"),
+        ([[1.0, 0.5]], "may end before"),
         ([[0.0, np.nan]], "finite"),
         ([0.0, 1.0], "K x 2"),
         ([[0.0, 1.0, 2.0]], "K x 2"),
