@@ -32,16 +32,41 @@ def played(seed: int = 0) -> Performance:
 def test_the_pedal_is_read_between_frames():
     pedal_Tx3 = np.zeros((6, 3), np.float32)
     pedal_Tx3[:, 0] = [0.0, 0.2, 0.7, 0.9, 0.6, 0.1]
-    np.testing.assert_allclose(find_pedal(pedal_Tx3, RATE) * RATE, [[1.6, 4.2]])
-    np.testing.assert_allclose(find_pedal(pedal_Tx3, RATE, 0.8) * RATE, [[2.5, 10 / 3]])
+    for threshold, expected in ((0.5, [[1.6, 4.2]]), (0.8, [[2.5, 10 / 3]])):
+        config = PedalDecodingConfig(pedal_threshold=threshold)
+        found = find_pedal(pedal_Tx3, RATE, config)
+        np.testing.assert_allclose(found * RATE, expected)
+
+
+def test_a_peak_of_releases_is_the_end():
+    pedal_Tx3 = pedal_to_roll(np.array([[0.2, 1.0]]), 80, RATE)
+    pedal_Tx3[:, 0] = np.roll(pedal_Tx3[:, 0], 3)  # it falls late
+    found = find_pedal(pedal_Tx3, RATE, PedalDecodingConfig())
+    np.testing.assert_allclose(found, [[0.25, 1.0]], atol=1e-6)
+    far = np.roll(pedal_Tx3[:, 0], 10)
+    pedal_Tx3[:, 0] = np.maximum(pedal_Tx3[:, 0], far)
+    assert find_pedal(pedal_Tx3, RATE, PedalDecodingConfig())[-1, 1] > 1.2
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+def test_short_releases_are_found_inside(pressed):
+    pedal_Tx3 = pedal_to_roll(np.array([[0.2, 1.0], [1.14, 2.0]]), 120, RATE)
+    pedal_Tx3[10:100, 0] = 0.9
+    pedal_Tx3[:, 1] *= pressed
+    found = find_pedal(pedal_Tx3, RATE, PedalDecodingConfig())
+    again_s = 1.14 if pressed else 1.1
+    np.testing.assert_allclose(found, [[0.19, 1.0], [again_s, 2.0]], atol=0.003)
 
 
 @pytest.mark.parametrize("level, spans", [(0.0, 0), (1.0, 1)])
 def test_a_pedal_that_never_moves(level, spans):
-    found = find_pedal(np.full((100, 3), level, np.float32), RATE)
+    pedal_Tx3 = np.full((100, 3), level, np.float32)
+    pedal_Tx3[:, 1:] = 0
+    found = find_pedal(pedal_Tx3, RATE, PedalDecodingConfig())
     assert len(found) == spans
     assert not spans or found.tolist() == [[0.0, 99 / RATE]]
-    assert find_pedal(np.zeros((0, 3)), RATE).shape == (0, 2)
+    nothing = find_pedal(np.zeros((0, 3)), RATE, PedalDecodingConfig())
+    assert nothing.shape == (0, 2)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -86,7 +111,9 @@ def test_notes_off_the_keyboard_or_after_the_rolls_stay():
     assert est.keys.offset_s[0] == 1.0 and est.keys.offset_s[2] == 9.5
 
 
-@pytest.mark.parametrize("name", ["pedal_threshold", "key_threshold"])
+@pytest.mark.parametrize(
+    "name", ["pedal_threshold", "release_threshold", "key_threshold"]
+)
 def test_bad_thresholds_are_refused(name):
     with pytest.raises(ValueError, match=name):
         PedalDecodingConfig(**{name: 1.5})
