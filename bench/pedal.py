@@ -29,6 +29,8 @@ from mt3x.music.note_files import read_notes
 from mt3x.music.notes import Notes
 from mt3x.music.pedal_metrics import Counts, heard_scores, pedal_scores
 from mt3x.music.performance import Performance
+from mt3x.music.roll_decoder import rolls_to_notes
+from mt3x.music.rolls import Rolls
 from mt3x.music.samples import from_int16
 
 
@@ -93,12 +95,16 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore", UserWarning)
     transcriber = Transcriber(options.checkpoint)
+    decoding = transcriber.roll_decoding
+    assert decoding is not None  # of piano models
     for folder in options.folders:
         rows, counts, always = [], [], []
         for piece in itertools.islice(pieces(folder, options.end), options.pieces):
-            audio, end_s = (piece.samples_S, 16000), piece.duration_s
-            played = transcriber.perform(*audio).clip(0, end_s)
-            heard = transcriber(*audio).clip(0, end_s)
+            parts: list[Rolls] = []
+            played = transcriber.perform(piece.samples_S, 16000, parts.append)
+            heard = rolls_to_notes(Rolls.concatenate(parts), decoding)
+            end_s = piece.duration_s
+            played, heard = played.clip(0, end_s), heard.clip(0, end_s)
             rows.append(note_f1(piece, played, heard))
             counts.append(pedal_counts(piece, played))
             down = Performance(played.keys, np.array([[0.0, end_s]]))

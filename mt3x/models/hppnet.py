@@ -29,6 +29,9 @@ from mt3x.music.options import check_fields
 from mt3x.music.pedal_rolls import PEDAL_COLUMNS, PEDAL_ROLLS
 from mt3x.music.rolls import ROLL_NAMES
 
+PEDAL_HEADS = "pedal_heads"
+"""The name of their parameters."""
+
 
 @dataclass(frozen=True)
 class SubnetConfig:
@@ -284,7 +287,7 @@ class Subnet(nn.Module):
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
         found = {name: rolls_GxBxTxP[g] for g, name in enumerate(self.subnet.heads)}
         if self.config.pedal_channels and "frame" in found:
-            pedal_heads = PedalHeads(self.config.pedal_channels, name="pedal_heads")
+            pedal_heads = PedalHeads(self.config.pedal_channels, name=PEDAL_HEADS)
             key, pedal = pedal_heads(x_BxTxPxC, rolls_GxBxTxP, mask_BxT)
             found |= {"key": key[0], "pedal": jnp.moveaxis(pedal[..., 0], 0, -1)}
         if pool > 1:
