@@ -16,9 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.ablated_heads import DenseHeads, FlatHeads
 from mt3x.models.layers import (
     by_frames,
     conv2d,
+    even_shifts,
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
@@ -27,6 +29,9 @@ from mt3x.models.layers import (
 from mt3x.models.lstm import both_ways, lstm_init, lstm_sums, lstm_weights
 from mt3x.music.options import check_fields
 from mt3x.music.rolls import ROLL_NAMES
+
+DISTANCES = ("harmonic", "even")
+RECURRENCES = ("grouped", "flat", "none")
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,11 @@ class HPPNetConfig:
     bins_per_octave: int = 48
     bins_per_pitch: int = 4
     subnets: tuple[SubnetConfig, ...] = (SubnetConfig(),)
+    # What the paper takes away to see what it is good for (section 4.2). The eight
+    # parallel convolutions: "harmonic", or "even", half an octave apart.
+    distances: str = "harmonic"
+    # The LSTMs: "grouped" over the pitches, "flat" over all at once, or "none".
+    recurrence: str = "grouped"
 
     def __post_init__(self) -> None:
         check_fields(
@@ -71,6 +81,11 @@ class HPPNetConfig:
             )
         if self.channels % 2:
             raise ValueError(f"channels must be even, found {self.channels}")
+        for name, known in (("distances", DISTANCES), ("recurrence", RECURRENCES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is none of {', '.join(known)}"
+                )
 
 
 SP_SUBNETS = (
@@ -125,6 +140,7 @@ class HarmonicConv(nn.Module):
     channels: int
     num_harmonics: int
     bins_per_octave: int
+    distances: str = "harmonic"
 
     @nn.compact
     def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
@@ -144,6 +160,8 @@ class HarmonicConv(nn.Module):
     @property
     def shifts(self) -> tuple[int, ...]:
         """The distances of the taps, in bins."""
+        if self.distances == "even":
+            return even_shifts(self.bins_per_octave, self.num_harmonics)
         return harmonic_shifts(self.bins_per_octave, self.num_harmonics)
 
     def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
@@ -188,7 +206,9 @@ class Trunk(nn.Module):
         for n in range(3):
             x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
         width, pool = config.channels, config.bins_per_pitch
-        harmonic = HarmonicConv(width, config.num_harmonics, octave, name="harmonic")
+        harmonic = HarmonicConv(
+            width, config.num_harmonics, octave, config.distances, name="harmonic"
+        )
         across = Conv(width, (1, 3), octave, pool, name="octave")
         weights = (
             harmonic.weights(config.stem_channels, x.dtype),
@@ -226,6 +246,14 @@ class Heads(nn.Module):
         return nn.sigmoid(logits.transpose(1, 2, 0, 3))
 
 
+def _make_heads(config: HPPNetConfig, num_heads: int) -> nn.Module:
+    if config.recurrence == "flat":
+        return FlatHeads(config.channels, num_heads, name="heads")
+    if config.recurrence == "none":
+        return DenseHeads(num_heads, name="heads")
+    return Heads(config.channels, num_heads, name="heads")
+
+
 class Subnet(nn.Module):
     """A trunk and its heads, with time pooled before and brought back after."""
 
@@ -242,7 +270,7 @@ class Subnet(nn.Module):
         if mask_BxT is not None:
             feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
         x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
-        heads = Heads(self.config.channels, len(self.subnet.heads), name="heads")
+        heads = _make_heads(self.config, len(self.subnet.heads))
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
         if pool > 1:
             rolls_GxBxTxP = _unpool_time(rolls_GxBxTxP, mask_BxT, frames)
