@@ -16,9 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.ablated_heads import DenseHeads, FlatHeads
 from mt3x.models.layers import (
     by_frames,
     conv2d,
+    even_shifts,
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
@@ -31,6 +33,8 @@ from mt3x.music.rolls import ROLL_NAMES
 
 PEDAL_HEADS = "pedal_heads"
 """The name of their parameters."""
+DISTANCES = ("harmonic", "even")
+RECURRENCES = ("grouped", "flat", "none")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class HPPNetConfig:
     # Channels, and LSTM units, of the heads for key releases and the sustain pedal,
     # which the paper does not have; 0: none.
     pedal_channels: int = 0
+    # What the paper takes away to see what it is good for (section 4.2). The eight
+    # parallel convolutions: "harmonic", or "even", half an octave apart.
+    distances: str = "harmonic"
+    # The LSTMs: "grouped" over the pitches, "flat" over all at once, or "none".
+    recurrence: str = "grouped"
 
     def __post_init__(self) -> None:
         check_fields(
@@ -81,6 +90,11 @@ class HPPNetConfig:
             raise ValueError(f"channels must be even, found {self.channels}")
         if self.pedal_channels % 2:
             raise ValueError(f"pedal_channels must be even: {self.pedal_channels}")
+        for name, known in (("distances", DISTANCES), ("recurrence", RECURRENCES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is none of {', '.join(known)}"
+                )
 
 
 SP_SUBNETS = (
@@ -135,6 +149,7 @@ class HarmonicConv(nn.Module):
     channels: int
     num_harmonics: int
     bins_per_octave: int
+    distances: str = "harmonic"
 
     @nn.compact
     def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
@@ -154,6 +169,8 @@ class HarmonicConv(nn.Module):
     @property
     def shifts(self) -> tuple[int, ...]:
         """The distances of the taps, in bins."""
+        if self.distances == "even":
+            return even_shifts(self.bins_per_octave, self.num_harmonics)
         return harmonic_shifts(self.bins_per_octave, self.num_harmonics)
 
     def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
@@ -198,7 +215,9 @@ class Trunk(nn.Module):
         for n in range(3):
             x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
         width, pool = config.channels, config.bins_per_pitch
-        harmonic = HarmonicConv(width, config.num_harmonics, octave, name="harmonic")
+        harmonic = HarmonicConv(
+            width, config.num_harmonics, octave, config.distances, name="harmonic"
+        )
         across = Conv(width, (1, 3), octave, pool, name="octave")
         weights = (
             harmonic.weights(config.stem_channels, x.dtype),
@@ -267,6 +286,14 @@ class PedalHeads(nn.Module):
         return key_1xBxTxP, heads(x[:, :, None], mask_BxT)
 
 
+def _make_heads(config: HPPNetConfig, num_heads: int) -> nn.Module:
+    if config.recurrence == "flat":
+        return FlatHeads(config.channels, num_heads, name="heads")
+    if config.recurrence == "none":
+        return DenseHeads(num_heads, name="heads")
+    return Heads(config.channels, num_heads, name="heads")
+
+
 class Subnet(nn.Module):
     """A trunk and its heads, with time pooled before and brought back after."""
 
@@ -283,7 +310,7 @@ class Subnet(nn.Module):
         if mask_BxT is not None:
             feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
         x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
-        heads = Heads(self.config.channels, len(self.subnet.heads), name="heads")
+        heads = _make_heads(self.config, len(self.subnet.heads))
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
         found = {name: rolls_GxBxTxP[g] for g, name in enumerate(self.subnet.heads)}
         if self.config.pedal_channels and "frame" in found:

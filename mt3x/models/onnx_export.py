@@ -103,6 +103,12 @@ def _piano_config(weights: Weights, source: Source) -> PianoConfig:
         raise ValueError(f"{source}: {error}") from error
     if not isinstance(config, PianoConfig):
         raise ValueError(f"{source} is a {config.kind}: give a piano model")
+    model = config.model
+    if (model.distances, model.recurrence) != ("harmonic", "grouped"):
+        raise ValueError(
+            f"{source} has distances {model.distances!r} and recurrence "
+            f"{model.recurrence!r}: ONNX files are written of HPPNet as published"
+        )
     return config
 
 
