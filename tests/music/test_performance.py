@@ -48,7 +48,7 @@ def test_drums_ring_by_themselves():
 
 
 def test_spans_that_overlap_or_meet_are_one():
-    spans = [[3.0, 4.0], [0.0, 1.0], [0.5, 2.0], [2.0, 2.5], [2.7, 2.7]]
+    spans = [[3, 4], [0, 1], [0.1, 0.3], [0.5, 2], [2, 2.5], [2.7, 2.7]]
     pedal_s = Performance(KEYS, np.array(spans)).pedal_s
     np.testing.assert_array_equal(pedal_s, [[0.0, 2.5], [3.0, 4.0]])
     assert Performance(KEYS, NO_PEDAL).notes().equals(KEYS)
