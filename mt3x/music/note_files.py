@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from mt3x.music.label_files import naming, read_text
-from mt3x.music.midi import read_pedal
 from mt3x.music.notes import Notes
 from mt3x.music.performance import NO_PEDAL, Performance
 
@@ -55,6 +54,8 @@ def read_performance(path: str | os.PathLike[str]) -> Performance:
     path = Path(path)
     keys, pedal_s = read_notes(path, sustain_pedal=False), NO_PEDAL
     if path.suffix.lower() in (".mid", ".midi"):
+        from mt3x.music.midi import read_pedal
+
         pedal_s = read_pedal(path)
     elif path.suffix.lower() == ".json":
         _, text = read_text(path)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from mt3x.files import write_whole
 from mt3x.music.beats import Beats
-from mt3x.music.midi import Columns, write_columns
 from mt3x.music.note_tables import csv_text, json_text, jsonl_text
 from mt3x.music.notes import Notes
 
@@ -84,6 +83,9 @@ class Performance:
         Notes end where keys are released, and the pedal is CC64: 127 down, 0 up. Other
         arguments are those of `Notes.to_midi`.
         """
+        # Here, so that training does not load mido.
+        from mt3x.music.midi import Columns, write_columns
+
         columns = Columns(*(getattr(self.keys, name) for name in Columns._fields))
         data = write_columns(columns, names, beats, key, self.pedal_s)
         if path is not None:

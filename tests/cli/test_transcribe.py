@@ -48,7 +48,9 @@ def weights(tmp_path_factory):
 def pedal_weights(tmp_path_factory):
     """The pedal's roll lies about a half throughout, as all of random weights do."""
     path = tmp_path_factory.mktemp("weights") / "pedal.safetensors"
-    decoding = PedalDecodingConfig(pedal_threshold=0.1, key_threshold=0.9)
+    decoding = PedalDecodingConfig(
+        pedal_threshold=0.1, release_threshold=1.0, key_threshold=0.9
+    )
     config = dataclasses.replace(SMALL_PEDAL, pedal_decoding=decoding)
     return save_small_weights(path, config)
 
