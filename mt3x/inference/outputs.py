@@ -15,6 +15,7 @@ from mt3x.music.beats import Beats
 from mt3x.music.key import estimate_key
 from mt3x.music.midi_record import add_record, read_record
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Transcription(NamedTuple):
     plot_theme: str = "dark"
     # Finds the beats of the notes; only formats with bars ask for them.
     beats: Callable[[], Beats | None] = lambda: None
+    # Key releases and pedal, where they are wanted; the notes are then its `notes()`.
+    performance: Performance | None = None
 
     def record(self) -> dict[str, Any]:
         """Return what it was made with."""
@@ -91,7 +94,7 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
 
 def _write_midi(file: IO[bytes], found: Transcription) -> None:
     beats = found.beats()
-    midi = found.notes.to_midi(
+    midi = (found.performance or found.notes).to_midi(
         names=found.transcriber.instrument_names,
         beats=beats,
         key=None if beats is None else estimate_key(found.notes),
@@ -105,7 +108,15 @@ def _write_json(file: IO[bytes], found: Transcription) -> None:
         "file": found.title,
         "duration_s": round(found.duration_s, 3),
     }
-    file.write(found.notes.to_json(about=about).encode())
+    file.write((found.performance or found.notes).to_json(about=about).encode())
+
+
+def _table_writer(method: str) -> Callable[[IO[bytes], Transcription], Any]:
+    def write(file: IO[bytes], found: Transcription) -> None:
+        table = getattr(found.performance or found.notes, method)()
+        file.write(table.encode())
+
+    return write
 
 
 def _plot_writer(form: str) -> Callable[[IO[bytes], Transcription], None]:
@@ -142,11 +153,13 @@ def score_of(found: Transcription) -> "Score":
     from mt3x.inference.beat_tracker import beats
     from mt3x.notation.notate import notate
 
+    played = found.performance
     return notate(
-        found.notes,
+        found.notes if played is None else played.keys,
         found.beats() or beats(found.notes),
         title=Path(found.title).stem,
         names=found.transcriber.instrument_names,
+        pedal_s=None if played is None else played.pedal_s,
     )
 
 
@@ -156,13 +169,9 @@ def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], Any]:
 
 FORMATS: Mapping[str, Format] = {
     "midi": Format(".mid", _write_midi),
-    "csv": Format(
-        ".csv", lambda file, found: file.write(found.notes.to_csv().encode())
-    ),
+    "csv": Format(".csv", _table_writer("to_csv")),
     "json": Format(".json", _write_json),
-    "jsonl": Format(
-        ".jsonl", lambda file, found: file.write(found.notes.to_jsonl().encode())
-    ),
+    "jsonl": Format(".jsonl", _table_writer("to_jsonl")),
     "rolls": Format(".npz", _write_rolls),
     "plot": Format(".png", _plot_writer("png"), ("matplotlib",), "plot"),
     "svg-plot": Format(".plot.svg", _plot_writer("svg"), ("matplotlib",), "plot"),
