@@ -8,6 +8,7 @@ every note stays where the recording has it. What comes before the first beat is
 with beats at about the first tempo: whole bars after a pick-up bar, at tick 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mido
@@ -32,7 +33,8 @@ class TempoMap(NamedTuple):
     tempo_us: np.ndarray
     # Tick, numerator, denominator.
     signatures: list[tuple[int, int, int]]
-    markers: list[tuple[int, str]] = []
+    # Tick and text.
+    markers: Sequence[tuple[int, str]] = ()
 
     def ticks(self, time_s: np.ndarray) -> np.ndarray:
         """Return the nearest ticks: at most half a tick off, 0.5 ms at 60 a minute."""
