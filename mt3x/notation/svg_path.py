@@ -87,7 +87,8 @@ def _operators(tokens: list[str]) -> Iterator[str]:
             handle = handles[-1]
             if kind in "QT":
                 handles = [_between(now, handle), _between(end, handle)]
-            yield _curve(*handles, end)
+            first, second = handles
+            yield _curve(first, second, end)
         now, before = end, kind
 
 
