@@ -149,8 +149,7 @@ class Composer:
         state = self._read(tokens_L[:-1], mood_1x2)
         rows = _Rows(
             jax.tree.map(lambda leaf: jnp.repeat(leaf, num_pieces, axis=0), state),
-            # A prompt ends with the end of a note, whose velocity bin is 0.
-            self._grammar.init(num_pieces, None if prompt is None else 0),
+            self._grammar.init(num_pieces),
             jnp.full(num_pieces, tokens_L[-1]),
             jnp.zeros((), jnp.int32),
         )

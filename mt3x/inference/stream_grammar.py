@@ -62,17 +62,9 @@ class StreamGrammar:
         """Return the number of steps nearest to a time, one at least."""
         return max(round(seconds * self.stream.vocab.steps_per_second), 1)
 
-    def init(self, batch: int, velocity_bin: int | None = None) -> StreamState:
-        """Return the states in silence.
-
-        Args:
-          batch: how many.
-          velocity_bin: the last one of a prompt; None without a prompt.
-        """
+    def init(self, batch: int) -> StreamState:
+        """Return the states in silence: at the beginning, or after a prompt."""
         syntax = self._syntax.init(batch)
-        if velocity_bin is not None:
-            last_B = jnp.full_like(syntax.velocity_B, velocity_bin)
-            syntax = syntax._replace(velocity_B=last_B)
         return StreamState(
             # What sounded before a segment is not known; here it is.
             syntax._replace(sounding_BxRxP=jnp.zeros_like(syntax.sounding_BxRxP)),
@@ -97,7 +89,7 @@ class StreamGrammar:
             & ~must_end
             & (jnp.sum(on_BxP, axis=1, keepdims=True) < self.most_notes)
         )
-        beginning_BxP = self._is_playable_P & ~on_BxP & may_begin
+        beginning_BxP = ~on_BxP & self._is_playable_P & may_begin
 
         last_event = now - state.syntax.shift_B[:, None]
         latest_rest = last_event + self.steps(self.longest_rest_s)
