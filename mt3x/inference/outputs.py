@@ -22,6 +22,7 @@ from mt3x.music.rolls import LOWEST_PITCH, Rolls
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
     from mt3x.music.plot import Spectrogram
+    from mt3x.notation.score import Score
 
 __all__ = [
     "ENDINGS",
@@ -33,6 +34,7 @@ __all__ = [
     "Music",
     "Transcription",
     "recorded_options",
+    "score_of",
 ]
 
 _RECORD_BYTES = 1 << 16
@@ -225,23 +227,28 @@ def _write_sound(file: IO[bytes], found: Music) -> None:
             left -= len(block_S)
 
 
-def _score_writer(method: str) -> Callable[[IO[bytes], Music], None]:
-    def write(file: IO[bytes], found: Music) -> None:
-        # Here, so that other formats wait for neither.
-        from mt3x.inference.beat_tracker import beats
-        from mt3x.notation.notate import notate
+def score_of(found: Music) -> "Score":
+    """Write music down as a score; it needs beats even where none are wanted.
 
-        played = found.performance
-        score = notate(
-            found.notes if played is None else played.keys,
-            found.beats() or beats(found.notes),
-            title=Path(found.title).stem,
-            names=found.names,
-            pedal_s=None if played is None else played.pedal_s,
-        )
-        file.write(getattr(score, method)())
+    Raises:
+      ValueError, ModuleNotFoundError: as `mt3x.notation.notate.notate`.
+    """
+    # Here, so that other formats wait for neither.
+    from mt3x.inference.beat_tracker import beats
+    from mt3x.notation.notate import notate
 
-    return write
+    played = found.performance
+    return notate(
+        found.notes if played is None else played.keys,
+        found.beats() or beats(found.notes),
+        title=Path(found.title).stem,
+        names=found.names,
+        pedal_s=None if played is None else played.pedal_s,
+    )
+
+
+def _score_writer(method: str) -> Callable[[IO[bytes], Music], Any]:
+    return lambda file, found: file.write(getattr(score_of(found), method)())
 
 
 FORMATS: Mapping[str, Format] = {
@@ -257,7 +264,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     "svg": Format(".svg", _score_writer("to_svg"), ("partitura", "verovio"), "score"),
     "pdf": Format(
-        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "svglib"), "score"
+        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "reportlab"), "score"
     ),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
