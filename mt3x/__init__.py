@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mt3x.inference.beat_tracker import beats
+    from mt3x.inference.composer import Composer
     from mt3x.inference.live import LiveTranscriber
     from mt3x.inference.transcriber import Transcriber
     from mt3x.music.band_rolls import BandRolls
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BandRolls",
     "Beats",
+    "Composer",
     "LiveTranscriber",
     "Notes",
     "Performance",
@@ -41,6 +43,7 @@ __all__ = [
 
 _MODULES = {
     "BandRolls": "mt3x.music.band_rolls",
+    "Composer": "mt3x.inference.composer",
     "LiveTranscriber": "mt3x.inference.live",
     "Beats": "mt3x.music.beats",
     "Notes": "mt3x.music.notes",

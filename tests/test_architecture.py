@@ -49,7 +49,9 @@ HEAVY = "tensorflow seqio gin t5x note_seq torch optax orbax tensorstore tensorb
         ("mt3x.cli.main", HEAVY + " jax numpy"),
         ("mt3x.evaluation.transcriptions", HEAVY + " jax"),
         ("mt3x.inference.transcriber", HEAVY + " apache_beam matplotlib"),
+        ("mt3x.inference.composer", HEAVY + " apache_beam matplotlib"),
         ("mt3x.cli.transcribe", HEAVY + " jax"),
+        ("mt3x.cli.generate", HEAVY + " jax"),
         ("mt3x.cli.serve", HEAVY + " jax starlette uvicorn"),
         (
             "mt3x.training.train",

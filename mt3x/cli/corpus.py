@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,9 +16,11 @@ from mt3x.cli.help import WholeLinesGroup
 from mt3x.cli.progress import counted
 from mt3x.data.beat_pieces import write_pieces
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
+from mt3x.data.mood_pieces import SPLITS, read_moods, write_moods
 from mt3x.data.published.beat_sources import SOURCES
 from mt3x.data.published.maestro import MAESTRO_SPLITS, find_maestro
 from mt3x.data.published.maps import read_maps
+from mt3x.data.published.mood_sources import read_folder
 from mt3x.data.published.pairs import find_pairs
 from mt3x.data.published.source import NotesSource
 from mt3x.data.synthesis.piano_corpora import (
@@ -190,6 +193,57 @@ def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
     if not pieces:
         raise ValueError(f"{folder}: no {kind} with beats; name another folder")
     write_pieces(out, pieces)
+    if problems and strict:
+        sys.exit(1)
+
+
+@command.command()
+@click.argument(
+    "folders",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@_OUT
+@click.option(
+    "--splits-of",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Clips that are read already: their pieces keep the splits that they have.",
+)
+@_STRICT
+def moods(
+    folders: tuple[Path, ...], out: Path, splits_of: Path | None, strict: bool
+) -> None:
+    """Read piano music and its moods into the file OUT (.npz), for generators.
+
+    A folder is EMOPIA as unpacked, VGMIDI as cloned, clips with labels.csv (file,
+    piece, source, split, valence, arousal), or else any MIDI files. Those are cut into
+    clips of 30 s; what their mood is, a model guesses from mode, density and the like,
+    and ranks within each folder.
+    """
+    check_writable(out)
+    problems: list[str] = []
+    clips = []
+    with counted("folders") as progress:
+        bar = progress.add_task(one_line(out.name), total=len(folders))
+        for folder in folders:
+            found = read_folder(folder, problems.append)
+            if not found:
+                raise ValueError(
+                    f"{folder}: no piano music of 30 s; name another folder"
+                )
+            clips += found
+            progress.advance(bar)
+    for problem in problems:
+        click.echo(f"left out: {one_line(problem)}", err=True)
+    if splits_of is not None:
+        known = {clip.piece: clip.split for clip in read_moods(splits_of)}
+        clips = [replace(c, split=known.get(c.piece, c.split)) for c in clips]
+    write_moods(out, clips)
+    for split in SPLITS:
+        chosen = [clip for clip in clips if clip.split == split]
+        num_notes = sum(len(clip.notes) for clip in chosen)
+        click.echo(f"{split}: {len(chosen)} clips, {num_notes} notes")
     if problems and strict:
         sys.exit(1)
 

@@ -81,6 +81,33 @@ from mt3x.files import check_writable, write_whole
     metavar="FILE",
     help="Write all scores as CSV; - for standard output instead of the table.",
 )
+@click.option(
+    "--moods",
+    is_flag=True,
+    help="Score the generator EST with the clips REF instead; takes minutes.",
+)
+@click.option(
+    "--judge",
+    "judge_clips",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="With --moods: clips for another judge than that of REF's held-out clips.",
+)
+@click.option(
+    "--trained-on",
+    "trained_on",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="With --moods: more clips that EST was trained on, searched for copies.",
+)
+@click.option(
+    "--seeds",
+    "num_seeds",
+    type=click.IntRange(1, 1000),
+    default=3,
+    show_default=True,
+    help="With --moods: how often all pieces are made, 64 each time.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--workers",
@@ -101,6 +128,10 @@ def command(
     confusion_path: str | None,
     json_path: str | None,
     csv_path: str | None,
+    moods: bool,
+    judge_clips: tuple[Path, ...],
+    trained_on: tuple[Path, ...],
+    num_seeds: int,
     overwrite: bool,
     workers: int | None,
 ) -> None:
@@ -129,7 +160,22 @@ def command(
     --band scores notes whatever their instrument (unisons once), notes with their class
     of instrument (24) and family (13), and drums by class (8) within 50 ms; then each
     class and what it is taken for, all pieces together.
+
+    --moods scores a generator, EST (weights or a run folder), with clips whose moods
+    are known, REF (a file of `mt3x corpus moods`): how likely it finds music of the
+    right mood and of others, whether a judge hears the moods that were wished for, what
+    the music is like beside real clips, and how much of it is copied. No listener is
+    asked.
     """
+    if moods and csv_path is not None:
+        raise click.UsageError("--moods writes --json; leave out --csv")
+    if not moods and (judge_clips or trained_on):
+        raise click.UsageError("--judge and --trained-on are for --moods: give it too")
+    if moods:
+        _evaluate_moods(
+            ref, est, judge_clips, trained_on, num_seeds, json_path, overwrite
+        )
+        return
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
     from mt3x.evaluation import reports, transcriptions
     from mt3x.evaluation.tables import print_tables
@@ -183,6 +229,37 @@ def command(
         click.echo(f"error: {piece.error}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _evaluate_moods(
+    clips: Path,
+    generator: Path,
+    judge_clips: tuple[Path, ...],
+    trained_on: tuple[Path, ...],
+    num_seeds: int,
+    json_path: str | None,
+    overwrite: bool,
+) -> None:
+    from mt3x.cli.progress import counted
+    from mt3x.evaluation import mood_evaluation, mood_tables
+
+    if json_path not in (None, "-"):
+        check_writable(json_path, overwrite)
+    config = mood_evaluation.MoodEvaluationConfig(num_seeds)
+    with counted("moods") as progress:
+        bar = progress.add_task("composing", total=None)
+        report = mood_evaluation.evaluate_moods(
+            generator,
+            clips,
+            judge_clips,
+            trained_on,
+            config,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    if json_path is not None:
+        _deliver(mood_tables.to_json(report), json_path, overwrite)
+    if json_path != "-":
+        mood_tables.print_tables(report)
 
 
 def _deliver(text: str, path: str, overwrite: bool) -> None:

@@ -61,6 +61,7 @@ def command(
     from mt3x.files import check_writable
     from mt3x.interop import t5x_checkpoints
     from mt3x.models import weights_file
+    from mt3x.models.objectives import config_from_dict
 
     texts = _pairs(notes, "--note")
     decoding = {
@@ -74,7 +75,13 @@ def command(
             "--format t5x has no room for --average, --note and --decoding"
         )
     weights = weights_file.load(run_dir)
+    if weights.config.get("objective") == "generator":
+        from mt3x.models.adversarial_objective import without_discriminator
+
+        weights = without_discriminator(weights)
     if form == "t5x":
+        # T5X trains on tasks: it can begin with no other model.
+        config_from_dict(weights.config).train_options()
         step = weights.metadata.get("step", "0")
         step = int(step) if step.isdecimal() else 0
         path = t5x_checkpoints.write_t5x(
@@ -107,6 +114,7 @@ def _moved(params: dict[str, Any], other: Path, share: float) -> dict[str, Any]:
     from mt3x.models import weights_file
 
     found = weights_file.load(other).params
+    found = {name: part for name, part in found.items() if name in params}
     weights_file.check_params(found, params, other, "average weights of one model")
     return jax.tree.map(lambda a, b: a + (b - a) * share, params, found)
 

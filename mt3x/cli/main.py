@@ -28,6 +28,7 @@ SUBCOMMANDS: Mapping[str, str] = {
     "transcribe": "Turn recordings into MIDI.",
     "listen": "Tell the notes of a microphone while it is played.",
     "serve": "Open a page that turns recordings into notes.",
+    "generate": "Compose piano music of a wished mood.",
     "score": "Write notes down as sheet music.",
     "play": "Play notes through loudspeakers, beside a recording too.",
     "evaluate": "Score transcriptions against reference notes.",

@@ -1,4 +1,4 @@
-"""Types of the options of `mt3x transcribe`."""
+"""Types of options."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from mt3x.inference.outputs import ENDINGS, FORMATS
+from mt3x.inference.outputs import ENDINGS, FORMATS, Format
 from mt3x.music.beats import LEAST_BPM, MOST_BPM
 from mt3x.music.instruments import Instruments, parse_instruments
 from mt3x.music.pitches import parse_pitch
@@ -58,12 +58,20 @@ class Formats(click.ParamType):
 
     name = "LIST"
 
+    def __init__(
+        self,
+        formats: Mapping[str, Format] = FORMATS,
+        endings: Mapping[str, str] = ENDINGS,
+    ) -> None:
+        self._formats, self._endings = formats, endings
+
     def convert(self, value: Any, param: Parameter, ctx: Context) -> list[str]:
         names = [name.strip().lower() for name in value.split(",")]
-        names = [ENDINGS.get(name.removeprefix("."), name) for name in names]
+        names = [self._endings.get(name.removeprefix("."), name) for name in names]
         for name in names:
-            if name not in FORMATS:
-                self.fail(f"{name!r} is not one of {', '.join(FORMATS)}", param, ctx)
+            if name not in self._formats:
+                known = ", ".join(self._formats)
+                self.fail(f"{name!r} is not one of {known}", param, ctx)
         return list(dict.fromkeys(names))
 
 
@@ -99,6 +107,26 @@ class Time(click.ParamType):
         for part in value.split(":"):
             seconds = 60 * seconds + float(part)
         return seconds
+
+
+class MoodPoint(click.ParamType):
+    """A mood at a time, as `30:-0.5,0.8`, or `1:30:-0.5,0.8`."""
+
+    name = "TIME:VALENCE,AROUSAL"
+
+    def convert(
+        self, value: Any, param: Parameter, ctx: Context
+    ) -> tuple[float, float, float]:
+        if isinstance(value, tuple):
+            return value
+        time, _, mood = value.rpartition(":")
+        try:
+            valence, arousal = map(float, mood.split(","))
+        except ValueError:
+            self.fail(
+                f"{value!r} is no mood at a time: give it as 30:-0.5,0.8", param, ctx
+            )
+        return Time().convert(time, param, ctx), valence, arousal
 
 
 class DeviceName(click.ParamType):

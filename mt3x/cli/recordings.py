@@ -229,7 +229,7 @@ def choose_outputs(
     if output is not None:
         path = None if output == "-" else Path(output)
         if formats is None:
-            formats = [_format_of(path)]
+            formats = [format_of(path)]
         if len(found) != 1 or len(formats) != 1:
             raise ValueError(
                 f"-o {output} is one file, but {len(found)} recordings in "
@@ -276,12 +276,12 @@ def _check_conflicts(recordings: Sequence[Recording]) -> None:
                 )
 
 
-def _format_of(path: Path | None) -> str:
+def format_of(path: Path | None, endings: Mapping[str, str] = ENDINGS) -> str:
     """Return the format that a file's ending names; MIDI where it names none."""
     if path is None or not _has_ending(path):
         return "midi"
-    if path.suffix[1:].lower() not in ENDINGS:
+    if path.suffix[1:].lower() not in endings:
         raise ValueError(
-            f"-o {path}: name it with one of .{', .'.join(ENDINGS)}, or give -f"
+            f"-o {path}: name it with one of .{', .'.join(endings)}, or give -f"
         )
-    return ENDINGS[path.suffix[1:].lower()]
+    return endings[path.suffix[1:].lower()]

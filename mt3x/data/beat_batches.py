@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -43,6 +43,8 @@ def _is_validation(index: int) -> bool:
 class BeatDataConfig:
     """The pieces that a beat model is trained on."""
 
+    name: ClassVar[str] = "pieces with beats (BeatDataConfig)"
+
     # Files written by `mt3x corpus beats`.
     pieces: tuple[str, ...] = ()
     # How often each is drawn from, relative to the others; None: all equally often.
@@ -67,15 +69,8 @@ class BeatDataConfig:
             raise ValueError(f"clip_frames={self.clip_frames} must be even")
 
     def fitted(self, objective: Any) -> "BeatDataConfig":
-        """Return the same: all beat models take the same data.
-
-        Raises:
-          ValueError: the model is of another kind.
-        """
-        if objective.kind != "beat model":
-            raise ValueError(
-                f"a {objective.kind} cannot train on pieces with beats (BeatDataConfig)"
-            )
+        """Return the same: all beat models take the same data."""
+        del objective
         return self
 
     def make_batches(

@@ -19,7 +19,8 @@ allowed.) A segment is
   sound that can't be known: each pitch may end once before it begins. Beginning a
   sounding pitch again is allowed and ends the old note. Drums have no velocity 0.
 - Shifts give the steps since the segment's start. All but the last of a run are the
-  maximum; they add up to more than the last event's step, and an event follows.
+  maximum; they add up to more than the last event's step, and an event follows. With
+  `relative_shifts` they give the steps since the last event, one or more.
 - EOS comes after an event, after `tie`, or first where there are no ties.
 
 With `onsets_only`, events are a `pitch` alone. With `flat` granularity there are no
@@ -63,7 +64,7 @@ class GrammarState(NamedTuple):
     # Those in force, UNKNOWN at first.
     program_B: jax.Array
     velocity_B: jax.Array
-    # Time of the last event, and the sum of the shifts since then.
+    # Step of the last event (0 where shifts are relative); sum of the shifts since.
     step_B: jax.Array
     shift_B: jax.Array
     sounding_BxRxP: jax.Array
@@ -184,6 +185,9 @@ class Grammar:
         is_shift, is_program = is_type["shift"], is_type["program"]
         is_velocity, is_pitch = is_type["velocity"], is_type["pitch"]
 
+        moved_B = ~is_shift & (state.last_B == SHIFT)
+        if self.config.relative_shifts:
+            moved_B = jnp.zeros_like(moved_B)
         last_B = jnp.full_like(state.last_B, DONE)
         last_B = jnp.where(is_shift, SHIFT, last_B)
         last_B = jnp.where(is_program, PROGRAM, last_B)
@@ -205,9 +209,7 @@ class Grammar:
             last_B=last_B,
             program_B=jnp.where(is_program, value["program"], state.program_B),
             velocity_B=jnp.where(is_velocity, value["velocity"], state.velocity_B),
-            step_B=jnp.where(
-                ~is_shift & (state.last_B == SHIFT), state.shift_B, state.step_B
-            ),
+            step_B=jnp.where(moved_B, state.shift_B, state.step_B),
             shift_B=jnp.where(is_shift, state.shift_B + value["shift"], 0),
             sounding_BxRxP=state.sounding_BxRxP.at[note].set(sounds_B),
         )

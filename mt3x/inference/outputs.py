@@ -1,11 +1,12 @@
-"""The formats in which a transcription can be written."""
+"""The formats in which transcriptions and composed music can be written."""
 
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,12 +21,17 @@ from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.plot import Spectrogram
     from mt3x.notation.score import Score
 
 __all__ = [
     "ENDINGS",
     "FORMATS",
+    "MUSIC_ENDINGS",
+    "MUSIC_FORMATS",
+    "Composition",
     "Format",
+    "Music",
     "Transcription",
     "recorded_options",
     "score_of",
@@ -33,6 +39,67 @@ __all__ = [
 
 _RECORD_BYTES = 1 << 16
 """The beginning of a file in which its record is looked for."""
+
+
+class Music(Protocol):
+    """What most formats write."""
+
+    @property
+    def notes(self) -> Notes: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def plot_theme(self) -> str: ...
+    @property
+    def beats(self) -> Callable[[], Beats | None]:
+        """Finds the beats of the notes; only formats with bars ask for them."""
+        ...
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """Of instruments, by program."""
+        ...
+
+    @property
+    def performance(self) -> Performance | None:
+        """Key releases and pedal where they are wanted: `notes` are its `notes()`."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Return what it was made with."""
+        ...
+
+    def spectrogram(self) -> "Spectrogram | None":
+        """Return the background of a picture."""
+        ...
+
+
+class Composition(NamedTuple):
+    """Music that was composed."""
+
+    notes: Notes
+    title: str
+    options: Mapping[str, Any]  # what it was made with, as values for JSON
+    plot_theme: str = "dark"
+    beats: Callable[[], Beats | None] = lambda: None
+    names: Mapping[int, str] = {}
+    performance: Performance | None = None
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.notes.offset_s.max(initial=0.0))
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "mt3x": version("mt3x"),
+            "model": "generator",
+            "options": dict(self.options),
+        }
+
+    def spectrogram(self) -> None:
+        return None
 
 
 class Transcription(NamedTuple):
@@ -48,25 +115,29 @@ class Transcription(NamedTuple):
     # What was chosen instead of defaults, as values for JSON.
     options: Mapping[str, Any] = {}
     plot_theme: str = "dark"
-    # Finds the beats of the notes; only formats with bars ask for them.
     beats: Callable[[], Beats | None] = lambda: None
-    # Key releases and pedal, where they are wanted; the notes are then its `notes()`.
     performance: Performance | None = None
 
+    @property
+    def names(self) -> Mapping[int, str]:
+        return self.transcriber.instrument_names
+
     def record(self) -> dict[str, Any]:
-        """Return what it was made with."""
         return {
             "mt3x": version("mt3x"),
             "model": self.transcriber.kind,
             "options": dict(self.options),
         }
 
+    def spectrogram(self) -> "Spectrogram":
+        return self.transcriber.spectrogram(self.audio)
+
 
 class Format(NamedTuple):
     """The ending of a format's files, and what writes one to an open, seekable file."""
 
     suffix: str
-    write: Callable[[IO[bytes], Transcription], Any]
+    write: Callable[[IO[bytes], Any], Any]
     # Modules that it needs besides the package's own, and the extra that has them.
     modules: tuple[str, ...] = ()
     extra: str = ""
@@ -92,17 +163,17 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
     )
 
 
-def _write_midi(file: IO[bytes], found: Transcription) -> None:
+def _write_midi(file: IO[bytes], found: Music) -> None:
     beats = found.beats()
     midi = (found.performance or found.notes).to_midi(
-        names=found.transcriber.instrument_names,
+        names=found.names,
         beats=beats,
         key=None if beats is None else estimate_key(found.notes),
     )
     file.write(add_record(midi, found.record()))
 
 
-def _write_json(file: IO[bytes], found: Transcription) -> None:
+def _write_json(file: IO[bytes], found: Music) -> None:
     about = {
         **found.record(),
         "file": found.title,
@@ -111,24 +182,24 @@ def _write_json(file: IO[bytes], found: Transcription) -> None:
     file.write((found.performance or found.notes).to_json(about=about).encode())
 
 
-def _table_writer(method: str) -> Callable[[IO[bytes], Transcription], Any]:
-    def write(file: IO[bytes], found: Transcription) -> None:
+def _table_writer(method: str) -> Callable[[IO[bytes], Music], Any]:
+    def write(file: IO[bytes], found: Music) -> None:
         table = getattr(found.performance or found.notes, method)()
         file.write(table.encode())
 
     return write
 
 
-def _plot_writer(form: str) -> Callable[[IO[bytes], Transcription], None]:
-    def write(file: IO[bytes], found: Transcription) -> None:
+def _plot_writer(form: str) -> Callable[[IO[bytes], Music], None]:
+    def write(file: IO[bytes], found: Music) -> None:
         from mt3x.music.plot import plot_notes
 
         plot_notes(
             found.notes,
             file,
-            spectrogram=found.transcriber.spectrogram(found.audio),
+            spectrogram=found.spectrogram(),
             title=found.title,
-            names=found.transcriber.instrument_names,
+            names=found.names,
             theme=found.plot_theme,
             form=form,
         )
@@ -143,8 +214,21 @@ def _write_sonified(file: IO[bytes], found: Transcription) -> None:
     write_comparison(file, blocks, found.notes, SAMPLE_RATE_HZ)
 
 
-def score_of(found: Transcription) -> "Score":
-    """Write a transcription down as a score; it needs beats even where none are wanted.
+def _write_sound(file: IO[bytes], found: Music) -> None:
+    from mt3x.music.audio import open_sound
+    from mt3x.music.sonify import RELEASE_S, SAMPLE_RATE_HZ, Player
+
+    left = math.ceil((found.duration_s + RELEASE_S) * SAMPLE_RATE_HZ)
+    with open_sound(file, SAMPLE_RATE_HZ, 1, "WAV", "PCM_16") as out:
+        player = Player(found.notes)
+        while left > 0:
+            block_S = player.play(min(left, SAMPLE_RATE_HZ))
+            out.write(block_S)
+            left -= len(block_S)
+
+
+def score_of(found: Music) -> "Score":
+    """Write music down as a score; it needs beats even where none are wanted.
 
     Raises:
       ValueError, ModuleNotFoundError: as `mt3x.notation.notate.notate`.
@@ -158,12 +242,12 @@ def score_of(found: Transcription) -> "Score":
         found.notes if played is None else played.keys,
         found.beats() or beats(found.notes),
         title=Path(found.title).stem,
-        names=found.transcriber.instrument_names,
+        names=found.names,
         pedal_s=None if played is None else played.pedal_s,
     )
 
 
-def _score_writer(method: str) -> Callable[[IO[bytes], Transcription], Any]:
+def _score_writer(method: str) -> Callable[[IO[bytes], Music], Any]:
     return lambda file, found: file.write(getattr(score_of(found), method)())
 
 
@@ -184,7 +268,13 @@ FORMATS: Mapping[str, Format] = {
     ),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }
-"""The formats by their names."""
+"""The formats of transcriptions, by their names."""
+
+MUSIC_FORMATS: Mapping[str, Format] = {
+    **{name: form for name, form in FORMATS.items() if name not in ("rolls", "sonify")},
+    "wav": Format(".wav", _write_sound),
+}
+"""The formats of music without a recording."""
 
 ENDINGS: Mapping[str, str] = {
     "mid": "midi",
@@ -199,7 +289,13 @@ ENDINGS: Mapping[str, str] = {
     "pdf": "pdf",
     "wav": "sonify",
 }
-"""The formats by the endings that stand for them."""
+"""The formats of transcriptions, by the endings that stand for them."""
+
+MUSIC_ENDINGS: Mapping[str, str] = {
+    **{ending: name for ending, name in ENDINGS.items() if name in MUSIC_FORMATS},
+    "wav": "wav",
+}
+"""The formats of music without a recording, by their endings."""
 
 
 def recorded_options(path: Path) -> dict[str, Any] | None:

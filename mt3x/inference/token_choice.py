@@ -130,13 +130,13 @@ def choose_tokens(rows, log_probs_Bx1xV, rng, config: DecodingConfig) -> Rows:
     )
 
 
-def restrict(logits_BxV: jax.Array, top_k: int, top_p: float) -> jax.Array:
+def restrict(logits_BxV: jax.Array, top_k: int, top_p: float | jax.Array) -> jax.Array:
     """Set to -inf what top-k, then top-p (nucleus; Holtzman et al. 2020) leave out."""
     num_tokens = logits_BxV.shape[-1]
     if 0 < top_k < num_tokens:
         lowest_Bx1 = jax.lax.top_k(logits_BxV, top_k)[0][:, -1:]
         logits_BxV = jnp.where(logits_BxV < lowest_Bx1, -jnp.inf, logits_BxV)
-    if top_p < 1:
+    if isinstance(top_p, jax.Array) or top_p < 1:
         sorted_BxV = -jnp.sort(-logits_BxV, axis=-1)
         probs_BxV = jax.nn.softmax(sorted_BxV)
         before_BxV = jnp.cumsum(probs_BxV, axis=-1) - probs_BxV

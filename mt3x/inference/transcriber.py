@@ -24,6 +24,7 @@ from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
 from mt3x.models.objectives import (
     BeatConfig,
+    MusicConfig,
     PianoConfig,
     config_from_dict,
     make_objective,
@@ -137,10 +138,10 @@ class Transcriber:
             config = config_from_dict(weights.config)
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from error
-        if isinstance(config, BeatConfig):
+        if isinstance(config, BeatConfig | MusicConfig):
             raise ValueError(
                 f"{source} is a {config.kind}, which reads notes and not audio: give "
-                "it to mt3x.inference.beat_tracker.BeatTracker"
+                f"it to {config.user}"
             )
         self.config = config
         self._device = _find_device(device)

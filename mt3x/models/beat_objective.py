@@ -68,6 +68,7 @@ class BeatConfig(WithoutTasks):
 
     kind: ClassVar[str] = "beat model"
     data: ClassVar[str] = "pieces with beats (BeatDataConfig)"
+    user: ClassVar[str] = "mt3x.inference.beat_tracker.BeatTracker"
     tokens: ClassVar[TokenizerConfig | None] = None
 
     model: BeatNetConfig = field(default_factory=BeatNetConfig)

@@ -3,10 +3,10 @@
 An objective has a configuration that says all its weights depend on, draws parameters,
 and gives the loss of a batch: `mt3x.models.piano_objective`,
 `mt3x.models.band_objective`, `mt3x.models.tokens_objective`,
-`mt3x.models.beat_objective`. The configuration also
-says what a model needs of its data, so that training, plans and T5X need not ask of
-which kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`, `train_options`,
-`converter_options`, `notes`, `summary`.
+`mt3x.models.beat_objective`, `mt3x.models.adversarial_objective`. The configuration
+also says what a model needs of its data, so that training, plans and T5X need not ask
+of which kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`,
+`train_options`, `converter_options`, `notes`, `summary`.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.band_objective import BandConfig, BandObjective
 from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.piano_objective import PianoConfig, PianoObjective
@@ -26,6 +27,8 @@ __all__ = [
     "BeatObjective",
     "ModelConfig",
     "ModelObjective",
+    "MusicConfig",
+    "MusicObjective",
     "PianoConfig",
     "PianoObjective",
     "RollsConfig",
@@ -35,19 +38,23 @@ __all__ = [
     "make_objective",
 ]
 
-ModelConfig = PianoConfig | BandConfig | TokensConfig | BeatConfig
-ModelObjective = PianoObjective | BandObjective | TokensObjective | BeatObjective
+ModelConfig = PianoConfig | BandConfig | TokensConfig | BeatConfig | MusicConfig
+ModelObjective = (
+    PianoObjective | BandObjective | TokensObjective | BeatObjective | MusicObjective
+)
 _CONFIGS = {
     "piano": PianoConfig,
     "band": BandConfig,
     "tokens": TokensConfig,
     "beats": BeatConfig,
+    "generator": MusicConfig,
 }
 _OBJECTIVES = {
     PianoConfig: PianoObjective,
     BandConfig: BandObjective,
     TokensConfig: TokensObjective,
     BeatConfig: BeatObjective,
+    MusicConfig: MusicObjective,
 }
 
 

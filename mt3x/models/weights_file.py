@@ -40,6 +40,7 @@ WEIGHTS = {
     "piano": _FOLDER / "hppnet_tiny.safetensors",
     "band": _FOLDER / "band.safetensors",
     "beats": _FOLDER / "beats.safetensors",
+    "generator": _FOLDER / "generator.safetensors",
 }
 """The weights that the package brings, by the name of their model."""
 DEFAULT_WEIGHTS = WEIGHTS["piano"]

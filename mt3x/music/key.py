@@ -5,11 +5,13 @@ whose profile correlates best (Krumhansl 1990, Cognitive Foundations of Musical 
 ch. 4). The profiles are Temperley's (The Cognition of Basic Musical Structures, 2001).
 """
 
+import re
+
 import numpy as np
 
 from mt3x.music.notes import Notes
 
-__all__ = ["estimate_key"]
+__all__ = ["estimate_key", "key_weights"]
 
 _MAJOR = (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0)
 _MINOR = (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0)
@@ -18,6 +20,20 @@ _MINOR_NAMES = (
     *("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm"),
 )
 _LONGEST_S = 1.0  # of a note, so that held and pedalled ones do not outweigh all
+
+
+def key_weights(key: str) -> np.ndarray:
+    """Return how well each of the 12 pitch classes from C on fits a key: up to 5.
+
+    Raises:
+      ValueError: there is no such key; it is to be such as `Eb`, `F#` or `C#m`.
+    """
+    found = re.fullmatch("([A-G])([#b]?)(m?)", key.strip())
+    if found is None:
+        raise ValueError(f"key {key!r}: give one such as C, Eb, F# or C#m")
+    letter, accidental, minor = found.groups()
+    tonic = _MAJOR_NAMES.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
+    return np.roll(_MINOR if minor else _MAJOR, tonic)
 
 
 def estimate_key(notes: Notes) -> str | None:

@@ -117,8 +117,9 @@ class TokenDecoder:
         # S shifts add up from the segment's first token or from the event before.
         shift = np.flatnonzero(is_shift_L)
         segment_S, steps_S = segment_L[shift], value_L[shift]
-        num_events_S = np.cumsum(is_event_L)[shift]
-        is_first_S = np.diff(segment_S, prepend=-1) + np.diff(num_events_S, prepend=0)
+        is_first_S = np.diff(segment_S, prepend=-1)
+        if not self._config.relative_shifts:
+            is_first_S += np.diff(np.cumsum(is_event_L)[shift], prepend=0)
         total_S = np.cumsum(steps_S)
         before_S = np.where(is_first_S > 0, total_S - steps_S, 0)
         steps_S = total_S - np.maximum.accumulate(before_S)

@@ -12,7 +12,7 @@ as codec ids (see `mt3x.music.vocabulary`):
   it is `pitch`, for drums too.
 - Before it stands a `shift` with the steps since the segment's beginning, unless the
   event before it was at the same step. What one shift cannot hold takes several that
-  add up.
+  add up. With `relative_shifts` it has the steps since the event before.
 - A velocity or program equal to the one in force is left out.
 - With ties, a segment begins with `program`, `pitch` of each note that still sounds,
   ordered by them, and `tie`. A note sounds from the step after its beginning; an
@@ -297,7 +297,11 @@ class Tokenizer:
         """Turn rows into ids: shifts where steps change, without what is in force."""
         max_shift = self.config.vocab.max_shift_steps
         step_R = rows.step_R
-        total_R = np.where(np.diff(step_R, prepend=0) != 0, step_R, 0)
+        passed_R = np.diff(step_R, prepend=0)
+        if self.config.relative_shifts:
+            total_R = passed_R
+        else:
+            total_R = np.where(passed_R != 0, step_R, 0)
         num_shifts = -(-total_R.max(initial=0) // max_shift)
         # Whole shifts first, then the rest: what is left of the total at each token.
         left_RxK = total_R[:, None] - max_shift * np.arange(num_shifts)
@@ -320,10 +324,13 @@ class Tokenizer:
         total_L = np.cumsum(np.where(type_L == SHIFT, value_L, 0))
         is_event = type_L != SHIFT
         ids_L, type_L = ids_L[is_event], type_L[is_event]
-        shift_L = np.diff(total_L[is_event], prepend=0)
+        step_L = total_L[is_event]
+        if not self.config.relative_shifts:
+            shift_L = np.diff(step_L, prepend=0)
+            step_L = np.maximum(_latest(shift_L, shift_L > 0), 0)
         is_pitch = type_L == PITCH
         rows = _Rows(
-            np.maximum(_latest(shift_L, shift_L > 0), 0),
+            step_L,
             np.where(is_pitch, _latest(ids_L, type_L == PROGRAM), NONE),
             _latest(ids_L, type_L == VELOCITY),
             ids_L,

@@ -3,7 +3,7 @@
 Two numberings are in use. A *codec id* names an event; the ranges of the event types
 follow each other, each inclusive:
 
-    shift    0..max_shift_steps, steps since the segment's start
+    shift    0..max_shift_steps, steps since the segment's start or the last event
     pitch    0..127
     velocity 0..num_velocity_bins, 0 ends notes
     tie      0, the end of the list of notes that go on from the segment before
@@ -101,6 +101,7 @@ class TokenizerConfig:
     use_ties: bool = True  # segments begin with the notes that still sound
     onsets_only: bool = False  # pitches alone, without ends, velocities, programs
     program_granularity: str = "full"  # flat, midi_class or full
+    relative_shifts: bool = False  # count from the last event, not the segment's start
     mt3_ties: bool = (
         False  # MT3's tie sections where they are wrong, see `mt3x.music.tokens`
     )

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.beat_batches import BeatDataConfig
 from mt3x.data.clips import Clip, corpus_clips
 from mt3x.data.corpus import Corpus
+from mt3x.data.mood_batches import MoodDataConfig
 from mt3x.data.stem_batches import MixConfig, StemBatches
 from mt3x.data.workers import in_workers
 from mt3x.files import FieldError, from_json
@@ -24,13 +25,16 @@ from mt3x.models.objectives import (
     BeatConfig,
     ModelConfig,
     ModelObjective,
+    MusicConfig,
     PianoConfig,
+    TokensConfig,
     config_from_dict,
     make_objective,
 )
 from mt3x.training import partitioning
 from mt3x.training.train import Outcome, TrainConfig, train
 from mt3x.training.validation import (
+    LOSS_VALIDATIONS,
     LOSSES,
     NOTE_VALIDATIONS,
     LossValidation,
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class DataConfig:
     """The corpora that a piano or band model is trained on."""
+
+    name: ClassVar[str] = "corpora (DataConfig)"
 
     # Folders written by `mt3x corpus` and `mt3x synth --stems`.
     corpora: tuple[str, ...] = ()
@@ -81,18 +87,9 @@ class DataConfig:
         """Return the same with a model's labels and hop.
 
         Raises:
-          ValueError: the model needs other data.
+          ValueError: a band model is to train on other things than mixes.
         """
-        if objective.tokens is not None:
-            raise ValueError(
-                f"a {objective.kind} cannot train on corpora (DataConfig): give it a "
-                "SeqIO task (TaskConfig)"
-            )
-        if isinstance(objective, BeatConfig):
-            raise ValueError(
-                "a beat model cannot train on corpora (DataConfig): give it pieces "
-                "with beats (BeatDataConfig)"
-            )
+        assert isinstance(objective, PianoConfig | BandConfig)
         fields: dict[str, Any] = {
             "labels": objective.labels,
             "hop_samples": objective.features.hop_samples,
@@ -165,6 +162,8 @@ class DataConfig:
 class TaskConfig:
     """The SeqIO task or mixture that a model is trained on."""
 
+    name: ClassVar[str] = "SeqIO tasks (TaskConfig)"
+
     # Its name: of tokens for token models, such as slakh_notes_ties_vb1_train; of rolls
     # for piano models, such as maestrov3_rolls_train.
     task: str = ""
@@ -186,13 +185,8 @@ class TaskConfig:
     seed: int = 0
 
     def fitted(self, objective: ModelConfig) -> "TaskConfig":
-        """Return the same: whether it fits the model is seen when it is read.
-
-        Raises:
-          ValueError: the model cannot train on tasks.
-        """
-        if isinstance(objective, BandConfig | BeatConfig):
-            objective.train_options()
+        """Return the same: whether it fits the model is seen when it is read."""
+        del objective
         return self
 
     def make_batches(
@@ -270,14 +264,14 @@ def check_task(task: str, module: str, objective: ModelConfig) -> None:
     """
     from mt3x.data import pipeline
 
-    if isinstance(objective, BeatConfig):
-        objective.train_options()
-    if objective.tokens is not None:
+    if not isinstance(objective, PianoConfig | TokensConfig):
+        objective.train_options()  # says what it learns from
+    elif objective.tokens is not None:
         pipeline.check_tokens(task, module, objective.tokens)
-        return
-    features = objective.features
-    frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
-    pipeline.check_rolls(task, module, frames)
+    else:
+        features = objective.features
+        frames = pipeline.FrameConfig(features.sample_rate_hz, features.hop_samples)
+        pipeline.check_rolls(task, module, frames)
 
 
 @dataclass(frozen=True)
@@ -319,21 +313,34 @@ class ValidationConfig:
         return []
 
 
+AnyData = DataConfig | TaskConfig | BeatDataConfig | MoodDataConfig
+_DATA_OF: Mapping[type[ModelConfig], tuple[type[AnyData], ...]] = {
+    PianoConfig: (DataConfig, TaskConfig),  # corpora, or a task of rolls
+    BandConfig: (DataConfig,),  # of stems
+    TokensConfig: (TaskConfig,),
+    BeatConfig: (BeatDataConfig,),
+    MusicConfig: (MoodDataConfig,),
+}
+"""What each kind of model trains on."""
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """All that makes a run, except for the folder it runs in.
-
-    A piano model trains on corpora (`DataConfig`) or a SeqIO task of rolls, a band
-    model on corpora of stems, a token model on a task of tokens (`TaskConfig`), a beat
-    model on pieces with beats (`BeatDataConfig`).
-    """
+    """All that makes a run, except for the folder it runs in."""
 
     objective: ModelConfig = field(default_factory=PianoConfig)
-    data: DataConfig | TaskConfig | BeatDataConfig = field(default_factory=DataConfig)
+    # Of a kind that fits the model.
+    data: AnyData = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
+        fitting = _DATA_OF[type(self.objective)]
+        if not isinstance(self.data, fitting):
+            raise ValueError(
+                f"a {self.objective.kind} cannot train on {self.data.name}: give it "
+                f"{' or '.join(kind.name for kind in fitting)}"
+            )
         object.__setattr__(self, "data", self.data.fitted(self.objective))
         loss_batches = self.validation.loss_batches
         no_pieces = isinstance(self.data, DataConfig) and not self.validation.corpus
@@ -397,12 +404,14 @@ class Experiment:
         """
         found: list[Callable[[Any], Mapping[str, Any]]] = []
         config, chosen = objective.config, self.validation
-        if not isinstance(config, BeatConfig) and type(config) in NOTE_VALIDATIONS:
+        if type(config) in NOTE_VALIDATIONS:
+            assert isinstance(config, PianoConfig | TokensConfig)
             if clips := chosen.clips(config.features):
                 found.append(make_validation(objective, clips))
         if chosen.loss_batches:
             batches = self.data.validation_batches(config, chosen.corpus)
-            found.append(LossValidation(objective, batches, chosen.loss_batches))
+            of_loss = LOSS_VALIDATIONS.get(type(config), LossValidation)
+            found.append(of_loss(objective, batches, chosen.loss_batches))
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -429,11 +438,12 @@ class Experiment:
                     raise FieldError(f"{name} has no settings")
             data = dict(config["data"])
             validation = data.pop("validation")
-            kind = DataConfig
-            if "task" in data:
-                kind = TaskConfig
-            elif "pieces" in data:
-                kind = BeatDataConfig
+            kinds = {
+                "task": TaskConfig,
+                "pieces": BeatDataConfig,
+                "moods": MoodDataConfig,
+            }
+            kind = next((kinds[name] for name in kinds if name in data), DataConfig)
             return cls(
                 objective=config_from_dict(config["objective"]),
                 data=from_json(kind, data),

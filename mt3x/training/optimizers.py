@@ -1,5 +1,6 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,10 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     # Clips the gradient's global norm before the update; None: not at all.
     gradient_clip_norm: float | None = 3.0
+    # Of several networks, the top of the parameters: factors of the learning rate by
+    # name, 1 for those left out. Each network's gradient is then clipped by its own
+    # norm.
+    network_rates: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         allowed = {
@@ -41,6 +46,8 @@ class OptimizerConfig:
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} is none of {', '.join(values)}"
                 )
+        if self.network_rates and min(self.network_rates.values()) < 0:
+            raise ValueError(f"network_rates={self.network_rates} must not be negative")
         if self.decay_steps < 1:
             raise ValueError(f"decay_steps={self.decay_steps} must be at least 1")
         if self.warmup_steps < 0:
@@ -95,9 +102,42 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         update = _muon(schedule)
     else:
         update = _adafactor(schedule, config.weight_decay)
+    if config.network_rates is not None:
+        return _by_network(config, update)
     if config.gradient_clip_norm is None:
         return update
     return optax.chain(optax.clip_by_global_norm(config.gradient_clip_norm), update)
+
+
+def _by_network(
+    config: OptimizerConfig, update: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """Return an optimizer that clips each network, and changes it at its own rate.
+
+    Raises (when it updates):
+      ValueError: a rate is that of no network.
+    """
+    rates, norm = config.network_rates or {}, config.gradient_clip_norm
+
+    def clipped(gradient: Any, params: Any) -> Any:
+        if unknown := rates.keys() - gradient.keys():
+            raise ValueError(
+                f"network_rates names {', '.join(sorted(unknown))}, but the model's "
+                f"networks are {', '.join(sorted(gradient))}"
+            )
+        if norm is None:
+            return gradient
+        clip = optax.clip_by_global_norm(norm)
+        return {k: clip.update(g, clip.init(g))[0] for k, g in gradient.items()}
+
+    def scaled(updates: Any, params: Any) -> Any:
+        found = {}
+        for name, part in updates.items():
+            times = functools.partial(jnp.multiply, rates.get(name, 1.0))
+            found[name] = jax.tree.map(times, part)
+        return found
+
+    return optax.chain(optax.stateless(clipped), update, optax.stateless(scaled))
 
 
 def _is_decayed(params: Any) -> Any:

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from mt3x.models.platform import use_compilation_cache
+from mt3x.music.sonify import SAMPLE_RATE_HZ
 from mt3x.training import initial_weights, partitioning, processes
 from mt3x.training.initial_weights import REPORT_FILE
 from mt3x.training.partitioning import MeshConfig
@@ -371,7 +372,8 @@ class _Run:
         for name, value in results.items():
             if np.ndim(value) == 3:
                 self.log.add_picture(self.step, f"valid/{name}", value)
-            elif np.ndim(value) == 2 and (rate_hz := self.throughput.sample_rate_hz):
+            elif np.ndim(value) == 2:
+                rate_hz = self.throughput.sample_rate_hz or SAMPLE_RATE_HZ
                 self.log.add_sound(self.step, f"valid/{name}", value, int(rate_hz))
         self.throughput.paused(time.perf_counter() - begin_s)
 

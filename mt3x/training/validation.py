@@ -6,7 +6,8 @@ under flat names (`note_f1`, `note_precision`, `frame_f1`, `note_offset_f1`,
 `note_offset_velocity_f1`, ...).
 
 Scores move in steps of notes. The loss on validation pieces, and the accuracy of the
-next token, move with every weight, and take much less time (`LossValidation`).
+next token, move with every weight, and take much less time (`LossValidation`). What a
+generator composes is shown (`MusicValidation`).
 """
 
 from abc import ABC, abstractmethod
@@ -20,9 +21,11 @@ import numpy as np
 from mt3x.data.clips import Clip
 from mt3x.inference.audio_to_rolls import AudioToRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
+from mt3x.inference.composer import Composer
 from mt3x.models.band_objective import BAND_LOSSES
 from mt3x.models.objectives import (
     ModelObjective,
+    MusicConfig,
     PianoConfig,
     TokensConfig,
 )
@@ -36,7 +39,7 @@ from mt3x.music.rolls import (
     on_one_keyboard,
 )
 from mt3x.music.samples import from_int16
-from mt3x.music.sonify import sonify
+from mt3x.music.sonify import SAMPLE_RATE_HZ, sonify
 from mt3x.training import processes
 from mt3x.training.step import Batches, Objective
 
@@ -234,21 +237,58 @@ class LossValidation:
         return totals | weights
 
 
-def draw_rolls(ref: Rolls, est: Rolls) -> np.ndarray:
-    """Draw reference over estimate, HxWx3 (uint8): frames blue-grey, onsets yellow.
+class MusicValidation(LossValidation):
+    """The loss of a generator; and music of the four quadrants, one after the other.
 
-    Each key has two rows of pixels, high keys on top; a white line lies between the
-    two rolls.
+    It is shown as a picture `music` and a `sound`, by the first process. The same seeds
+    let one hear what training changes.
     """
-    pictures = []
-    for rolls in (ref, est):
-        frame_PxT = np.clip(rolls.frame_TxP, 0, 1).T[::-1, :, None]
-        onset_PxT = np.clip(rolls.onset_TxP, 0, 1).T[::-1, :, None]
+
+    quadrants = ((0.8, 0.8), (-0.8, 0.8), (-0.8, -0.8), (0.8, -0.8))
+    shown_s = 10.0  # of each
+
+    def __init__(self, objective: Any, batches: Batches, count: int) -> None:
+        super().__init__(objective, batches, count)
+        self._model = objective.model
+
+    def __call__(self, params: Any) -> dict[str, Any]:
+        losses = super().__call__(params)
+        if not processes.is_first():
+            return losses
+        composer = Composer.from_model(self._model, params["generator"])
+        pieces = [
+            composer(*mood, seconds=self.shown_s, seed=0) for mood in self.quadrants
+        ]
+        labels = RollLabelConfig()
+        num_frames = int(self.shown_s * labels.frame_rate_hz)
+        num_samples = int(self.shown_s * SAMPLE_RATE_HZ)
+        rolls = (notes_to_rolls(notes, num_frames, labels) for notes in pieces)
+        sound_S = np.concatenate(
+            [sonify(notes, SAMPLE_RATE_HZ, num_samples) for notes in pieces]
+        )
+        sound_Sx2 = np.stack([sound_S, sound_S], axis=1)
+        return {**losses, "music": draw_rolls(*rolls), "sound": sound_Sx2}
+
+
+LOSS_VALIDATIONS: Mapping[Any, type[LossValidation]] = {MusicConfig: MusicValidation}
+"""Validations of the loss by a model's configuration; of others `LossValidation`."""
+
+
+def draw_rolls(*rolls: Rolls) -> np.ndarray:
+    """Draw rolls, the first on top, HxWx3 (uint8): frames blue-grey, onsets yellow.
+
+    Each key has two rows of pixels, high keys on top; white lines lie between the
+    rolls.
+    """
+    pictures: list[np.ndarray] = []
+    for one in rolls:
+        frame_PxT = np.clip(one.frame_TxP, 0, 1).T[::-1, :, None]
+        onset_PxT = np.clip(one.onset_TxP, 0, 1).T[::-1, :, None]
         picture = frame_PxT * np.array([70, 110, 160])
         picture = (1 - onset_PxT) * picture + onset_PxT * np.array([255, 220, 0])
         pictures.append(np.repeat(np.round(picture).astype(np.uint8), 2, axis=0))
-    line = np.full((2, *pictures[0].shape[1:]), 255, np.uint8)
-    return np.concatenate([pictures[0], line, pictures[1]])
+        pictures.append(np.full((2, *picture.shape[1:]), 255, np.uint8))
+    return np.concatenate(pictures[:-1])
 
 
 def _side_by_side(

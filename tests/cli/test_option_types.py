@@ -3,7 +3,15 @@
 import click
 import pytest
 
-from mt3x.cli.option_types import DeviceName, Formats, Pitch, Tempo, Time, as_json
+from mt3x.cli.option_types import (
+    DeviceName,
+    Formats,
+    MoodPoint,
+    Pitch,
+    Tempo,
+    Time,
+    as_json,
+)
 from mt3x.music.instruments import parse_instruments
 
 
@@ -19,6 +27,9 @@ from mt3x.music.instruments import parse_instruments
         (Tempo(), "97.5", 97.5),
         (Pitch(), "E2", 40),
         (Pitch(), 40, 40),
+        (MoodPoint(), "30:-0.5,0.8", (30.0, -0.5, 0.8)),
+        (MoodPoint(), "1:30: 1,-1", (90.0, 1.0, -1.0)),
+        (MoodPoint(), (0.0, 0.0, 1.0), (0.0, 0.0, 1.0)),
         (DeviceName(), "gpu:1", "gpu:1"),
         (Formats(), "mid, PNG,.npz,midi", ["midi", "plot", "rolls"]),
         (Formats(), "wav,svg,jsonl", ["sonify", "svg", "jsonl"]),
@@ -33,6 +44,8 @@ def test_values_are_read(kind, text, value):
     [
         *((Time(), text) for text in ("", "1:2:3:4", "-1", "1m", "1:", "nan")),
         *((Tempo(), text) for text in ("fast", "0", "nan", "1e9")),
+        *((MoodPoint(), text) for text in ("", "3", "0.5,1", "3:1", ":1,1", "x:1,1")),
+        *((MoodPoint(), text) for text in ("3:1,1,1", "3:a,b")),
         (Pitch(), "H2"),
         *((DeviceName(), text) for text in ("cuda", "gpu:", "gpu:-1", "gpu:1:2")),
         (Formats(), "xml"),

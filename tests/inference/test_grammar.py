@@ -28,6 +28,7 @@ CONFIGS = {
     "onsets": TokenizerConfig(SHORT, use_ties=False, onsets_only=True),
     "flat": TokenizerConfig(program_granularity="flat"),
     "midi_class": TokenizerConfig(use_ties=False, program_granularity="midi_class"),
+    "relative": TokenizerConfig(SHORT, relative_shifts=True),
 }
 INSTRUMENTS = {
     "piano and drums": parse_instruments("piano, drums"),
@@ -41,6 +42,7 @@ CASES = [
     ("onsets", None),
     ("flat", None),
     ("midi_class", None),
+    ("relative", None),
     ("mt3", "piano and drums"),
     ("short shifts", "drums"),
     ("midi_class", "violin"),

@@ -295,6 +295,7 @@ CONFIG = st.builds(
         st.just(127),
     ),
     use_ties=st.booleans(),
+    relative_shifts=st.booleans(),
 )
 
 

@@ -212,3 +212,35 @@ def test_schedules(config, expected):
 def test_bad_settings(fields, message):
     with pytest.raises(ValueError, match=message):
         OptimizerConfig(**fields)
+
+
+def test_networks_have_their_own_rates_and_clips():
+    params = {"a": {"kernel": jnp.zeros(4)}, "b": {"kernel": jnp.zeros(4)}}
+    gradient = {"a": {"kernel": jnp.full(4, 1e-9)}, "b": {"kernel": jnp.full(4, 1e3)}}
+    config = OptimizerConfig(
+        learning_rate=0.1,
+        schedule="constant",
+        gradient_clip_norm=1e-8,
+        network_rates={"b": 3.0},
+    )
+    found = updated(config, params, [gradient])
+    # Adam's epsilon is 1e-8: after clipping it is no longer small beside the gradient.
+    for name, clipped, rate in (("a", 1e-9, 0.1), ("b", 0.5e-8, 0.3)):
+        want = -rate * clipped / (clipped + 1e-8)
+        np.testing.assert_allclose(found[name]["kernel"], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ({"c": 1.0}, "names c, but the model's networks are a"),
+        ({"a": -1.0}, "negative"),
+    ],
+)
+def test_rates_of_no_network_are_refused(rates, message):
+    with pytest.raises(ValueError, match=message):
+        updated(
+            OptimizerConfig(network_rates=rates),
+            {"a": jnp.zeros(2)},
+            [{"a": jnp.ones(2)}],
+        )
