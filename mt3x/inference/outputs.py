@@ -227,7 +227,7 @@ def _write_sound(file: IO[bytes], found: Music) -> None:
             left -= len(block_S)
 
 
-def score_of(found: Music) -> "Score":
+def score_of(found: "Music | Transcription") -> "Score":
     """Write music down as a score; it needs beats even where none are wanted.
 
     Raises:
