@@ -66,7 +66,7 @@ def causal(
             for x in (query_BxTxHxD, key_BxTxHxD, value_BxTxHxE)
         )
         state_BxHxDxE, out = jax.lax.scan(
-            lambda state, given: _one_chunk(state, *given, decay_H),
+            lambda state, qkv: _one_chunk(state, qkv[0], qkv[1], qkv[2], decay_H),
             state_BxHxDxE,
             chunks,
         )
