@@ -63,6 +63,13 @@ output_option = options_of("Output")
     help="Continue the notes of a MIDI file, or of a table of notes as mt3x transcribe "
     "writes it (.csv, .json); - is MIDI on standard input.",
 )
+@music_option(
+    "--guidance",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="How much the mood counts: 2 or 3 exaggerate it, in twice the time.",
+)
 @music_option("--key", help="Prefer the notes of a key, such as Eb or C#m.")
 @sampling_option(
     "--seed",

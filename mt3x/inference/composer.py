@@ -82,6 +82,7 @@ class Composer:
         *,
         prompt: Notes | None = None,
         moods: Sequence[tuple[float, float, float]] = (),
+        guidance: float = 1.0,
         key: str | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -99,6 +100,8 @@ class Composer:
             read: their end, without drums.
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
+          guidance: how much the mood counts; 1 as the model has learnt it. Others take
+            twice the time.
           key: such as `Eb` or `C#m`; its notes are preferred.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
@@ -111,6 +114,7 @@ class Composer:
             arousal,
             seconds,
             moods,
+            guidance,
             key,
             draw_seed() if seed is None else seed,
             temperature,
@@ -145,18 +149,22 @@ class Composer:
             tokens_L = np.concatenate([tokens_L, self._prompt_tokens(prompt)])
             start_s = float(prompt.offset_s.max())
         moods_Tx3 = wish.moods_Tx3()
-        mood_1x2 = moods_Tx3[:1, 1:]
-        state = self._read(tokens_L[:-1], mood_1x2)
+        mood_Gx2 = moods_Tx3[:1, 1:]
+        is_guided = wish.guidance != 1 and bool(np.isfinite(mood_Gx2).all())
+        if is_guided:  # the same music twice: with its mood, and with any
+            mood_Gx2 = np.concatenate([mood_Gx2, np.full_like(mood_Gx2, np.nan)])
+        state = self._read(tokens_L[:-1], mood_Gx2)
         rows = _Rows(
             jax.tree.map(lambda leaf: jnp.repeat(leaf, num_pieces, axis=0), state),
             self._grammar.init(num_pieces),
             jnp.full(num_pieces, tokens_L[-1]),
             jnp.zeros((), jnp.int32),
         )
-        limits = _Limits(
+        options = _Options(
             jnp.int32(self._grammar.steps(wish.seconds)),
             jnp.float32(max(wish.temperature, 1e-6)),
             jnp.float32(wish.top_p),
+            jnp.float32(wish.guidance),
         )
         bias_V = jnp.asarray(self._bias(wish.key))
         rng_B = jax.vmap(jax.random.key)(seeds_B)
@@ -167,12 +175,13 @@ class Composer:
                 rows,
                 moods_Tx3,
                 bias_V,
-                limits,
+                options,
                 rng_B,
                 model=self._model,
                 grammar=self._grammar,
                 top_k=wish.top_k,
                 is_cut=wish.top_p < 1,
+                is_guided=is_guided,
             )
             blocks.append(np.asarray(block_LxB))
             if on_progress is not None:
@@ -202,15 +211,14 @@ class Composer:
         notes = notes[notes.onset_s >= notes.onset_s[-1] - _PROMPT_S]
         return self.stream.encode(notes.shift(-notes.onset_s[0]))[:-1]
 
-    def _read(self, tokens_L: np.ndarray, mood_1x2: np.ndarray) -> Any:
-        """Return the model's state after tokens, for one row."""
-        state = self._model.initial_state(1)
+    def _read(self, tokens_L: np.ndarray, mood_Gx2: np.ndarray) -> Any:
+        """Return the model's state after tokens, a row for each mood."""
+        state = self._model.initial_state(len(mood_Gx2))
         while len(tokens_L):
             # Two sizes: each is compiled.
             size = _BLOCK if len(tokens_L) >= _BLOCK else 1
-            state = _prefill(
-                self._params, tokens_L[None, :size], mood_1x2, state, model=self._model
-            )
+            part_GxL = np.tile(tokens_L[:size], (len(mood_Gx2), 1))
+            state = _prefill(self._params, part_GxL, mood_Gx2, state, model=self._model)
             tokens_L = tokens_L[size:]
         return state
 
@@ -230,32 +238,33 @@ class Composer:
 class _Rows(NamedTuple):
     """B pieces that are composed."""
 
-    state: Any  # of the model
+    state: Any  # of the model; where the mood is guided, B more for any mood
     rules: StreamState
     last_B: jax.Array  # tokens that the model has not seen yet; EOS stays
     position: jax.Array  # how many tokens there are
 
 
-class _Limits(NamedTuple):
+class _Options(NamedTuple):
     """Options that are arrays, so that no value of them is compiled anew."""
 
     end_step: jax.Array
     temperature: jax.Array
     top_p: jax.Array
+    guidance: jax.Array
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="state")
-def _prefill(params, tokens_1xL, mood_1x2, state, model: Generator) -> Any:
+def _prefill(params, tokens_GxL, mood_Gx2, state, model: Generator) -> Any:
     method = Generator.prefill
     _, state = model.apply(
-        {"params": params}, tokens_1xL, mood_1x2, state, method=method
+        {"params": params}, tokens_GxL, mood_Gx2, state, method=method
     )
     return state
 
 
 @partial(
     jax.jit,
-    static_argnames=("model", "grammar", "top_k", "is_cut"),
+    static_argnames=("model", "grammar", "top_k", "is_cut", "is_guided"),
     donate_argnames="rows",
 )
 def _advance(
@@ -263,12 +272,13 @@ def _advance(
     rows: _Rows,
     moods_Tx3: jax.Array,
     bias_V: jax.Array,
-    limits: _Limits,
+    options: _Options,
     rng_B: jax.Array,
     model: Generator,
     grammar: StreamGrammar,
     top_k: int,
     is_cut: bool,
+    is_guided: bool,
 ) -> tuple[_Rows, jax.Array]:
     """Compose a block; return the next rows and tokens_LxB, padded after EOS."""
     batch = len(rows.last_B)
@@ -281,15 +291,22 @@ def _advance(
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
         mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
+        last_B = rows.last_B
+        if is_guided:
+            last_B = jnp.tile(last_B, 2)
+            mood_Bx2 = jnp.concatenate([mood_Bx2, jnp.full_like(mood_Bx2, jnp.nan)])
         logits_BxV, state = model.apply(
-            {"params": params}, rows.last_B, mood_Bx2, rows.state, method=Generator.step
+            {"params": params}, last_B, mood_Bx2, rows.state, method=Generator.step
         )
+        if is_guided:
+            logits_BxV, any_mood_BxV = jnp.split(logits_BxV, 2)
+            logits_BxV = any_mood_BxV + options.guidance * (logits_BxV - any_mood_BxV)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
         logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
-        logits_BxV /= limits.temperature
-        allowed_BxV = grammar.allowed(rows.rules, limits.end_step)
+        logits_BxV /= options.temperature
+        allowed_BxV = grammar.allowed(rows.rules, options.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)
-        logits_BxV = restrict(logits_BxV, top_k, limits.top_p if is_cut else 1.0)
+        logits_BxV = restrict(logits_BxV, top_k, options.top_p if is_cut else 1.0)
         key_B = jax.vmap(jax.random.fold_in, (0, None))(rng_B, rows.position)
         token_B = jax.vmap(jax.random.categorical)(key_B, logits_BxV).astype(jnp.int32)
         ended_B = rows.last_B == EOS_ID

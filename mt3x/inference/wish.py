@@ -33,6 +33,9 @@ class Wish:
     seconds: float = 60.0
     # Moods instead of one: (seconds, valence, arousal), in between on straight lines.
     moods: Sequence[tuple[float, float, float]] = ()
+    # How much the mood counts: so many times as far from the log-probabilities of any
+    # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as the model has learnt it.
+    guidance: float = 1.0
     # Such as `Eb` or `C#m`: its notes are preferred.
     key: str | None = None
     # Of the random numbers.
@@ -50,6 +53,7 @@ class Wish:
             valence=(-1, 1),
             arousal=(-1, 1),
             seconds=(_LEAST_S, MAX_S),
+            guidance=(0, 20),
             seed=(0, MAX_SEED),
             temperature=(0, 100),
             top_k=(0, 1_000_000),

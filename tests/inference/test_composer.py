@@ -134,6 +134,21 @@ def test_moods_change_over_time(composer):
     assert not early[2].equals(early[0])
 
 
+def test_guidance_moves_from_any_mood_to_this_one(composer):
+    """None of it is any mood; with so little more than 1, nothing changes."""
+    for prompt in (None, TUNE):
+        of_any = composer(seconds=3.0, prompt=prompt, seed=1)
+        of_mood, almost, none, much = (
+            composer(1, -1, 3.0, prompt=prompt, guidance=guidance, seed=1)
+            for guidance in (1.0, 1.0 + 1e-6, 0.0, 5.0)
+        )
+        assert almost.equals(of_mood) and none.equals(of_any)
+        assert not of_mood.equals(of_any) and not much.equals(of_mood)
+    assert composer(seconds=3.0, guidance=5.0, seed=1).equals(
+        composer(seconds=3.0, seed=1)
+    )
+
+
 def test_progress_is_told(composer):
     told = []
     composer.compose(Wish(seconds=60.0, seed=1), on_progress=told.append)

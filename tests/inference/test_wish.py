@@ -15,6 +15,7 @@ from mt3x.inference.wish import Wish, draw_seed, seeds
         ({"seconds": 1e9}, "seconds=1000000000.0"),
         ({"seconds": float("inf")}, "seconds=inf"),
         ({"key": "H"}, "key 'H': give one such as"),
+        ({"guidance": -1.0}, "guidance=-1.0: give a number from 0 to 20"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 1.5}, "seed=1.5: give a whole number"),
         ({"temperature": -1.0}, "temperature=-1.0"),
