@@ -36,6 +36,7 @@ EXTRAS = {
         "tensorflow>=2.17",
         "tensorflow-datasets>=4.9",
     ],
+    "evaluate": ["scikit-learn>=1.4"],  # judges of moods
     "live": ["python-rtmidi>=1.5", "sounddevice>=0.5"],
     "onnx": ["onnx>=1.16"],
     "plot": ["matplotlib>=3.8"],
@@ -43,7 +44,6 @@ EXTRAS = {
     "score": [
         "partitura>=1.9",
         "reportlab>=4.2",
-        "svglib>=1.6",
         "verovio>=5",
     ],
     "train": [
@@ -70,6 +70,7 @@ EXTRAS["dev"] = [
     *EXTRAS["watch"],
     *EXTRAS["onnx"],
     *EXTRAS["serve"],
+    *EXTRAS["evaluate"],
     "axe-playwright-python>=0.1.8",  # axe-core, which audits the page
     "httpx2>=2.16",  # for Starlette's test client
     "hypothesis>=6.100",
@@ -77,6 +78,7 @@ EXTRAS["dev"] = [
     "ipykernel>=6.17",
     "jupytext>=1.16",
     "midirenderer>=0.1.3",  # plays the soundfonts of tests without fluidsynth
+    "muspy>=0.5",  # statistics of music, in tests
     "music21>=9",  # reads the scores of tests
     "nbclient>=0.10",
     "nbformat>=5.10",
@@ -88,7 +90,6 @@ EXTRAS["dev"] = [
     "pytest-xdist>=3.5",
     "pytest>=8",
     "ruff>=0.8",
-    "scikit-learn>=1.4",
 ]
 
 setup(

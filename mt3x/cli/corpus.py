@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from mt3x.cli.help import WholeLinesGroup
 from mt3x.cli.progress import counted
 from mt3x.data.beat_pieces import write_pieces
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
-from mt3x.data.mood_pieces import SPLITS, write_moods
+from mt3x.data.mood_pieces import SPLITS, read_moods, write_moods
 from mt3x.data.published.beat_sources import SOURCES
 from mt3x.data.published.maestro import MAESTRO_SPLITS, find_maestro
 from mt3x.data.published.maps import read_maps
@@ -204,8 +205,15 @@ def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
 )
 @_OUT
+@click.option(
+    "--splits-of",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Clips that are read already: their pieces keep the splits that they have.",
+)
 @_STRICT
-def moods(folders: tuple[Path, ...], out: Path, strict: bool) -> None:
+def moods(
+    folders: tuple[Path, ...], out: Path, splits_of: Path | None, strict: bool
+) -> None:
     """Read piano music and its moods into the file OUT (.npz), for generators.
 
     A folder is EMOPIA as unpacked, VGMIDI as cloned, clips with labels.csv (file,
@@ -228,6 +236,9 @@ def moods(folders: tuple[Path, ...], out: Path, strict: bool) -> None:
             progress.advance(bar)
     for problem in problems:
         click.echo(f"left out: {one_line(problem)}", err=True)
+    if splits_of is not None:
+        known = {clip.piece: clip.split for clip in read_moods(splits_of)}
+        clips = [replace(c, split=known.get(c.piece, c.split)) for c in clips]
     write_moods(out, clips)
     for split in SPLITS:
         chosen = [clip for clip in clips if clip.split == split]

@@ -167,6 +167,10 @@ def command(
     the music is like beside real clips, and how much of it is copied. No listener is
     asked.
     """
+    if moods and csv_path is not None:
+        raise click.UsageError("--moods writes --json; leave out --csv")
+    if not moods and (judge_clips or trained_on):
+        raise click.UsageError("--judge and --trained-on are for --moods: give it too")
     if moods:
         _evaluate_moods(
             ref, est, judge_clips, trained_on, num_seeds, json_path, overwrite

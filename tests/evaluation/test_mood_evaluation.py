@@ -95,6 +95,21 @@ def test_every_judge_hears_all_music(evaluated):
     assert report["judges"]["others"] != report["systems"][0]["control"]["others"]
 
 
+def test_a_judge_from_elsewhere_knows_no_piece(folder, monkeypatch):
+    known = []
+
+    class Recorder(mood_judge.MoodJudge):
+        def __init__(self, clips):
+            known.append({clip.piece for clip in clips})
+            super().__init__(clips)
+
+    monkeypatch.setattr(mood_evaluation, "MoodJudge", Recorder)
+    clips = read_moods(folder / "clips.npz")
+    held_out = [clip for clip in clips if clip.split != "train"]
+    mood_evaluation._judges(held_out, clips, [folder / "others.npz"])
+    assert known == [{c.piece for c in held_out}, {f"q{n}" for n in range(18)}]
+
+
 def test_copies_are_found_in_all_that_was_trained_on(evaluated):
     """Of 40 notes of one real clip all 39 steps are in a clip that was trained on."""
     real, generated, _ = evaluated[1]["systems"]

@@ -9,7 +9,9 @@ What a folder holds decides how it is read:
 - VGMIDI as cloned (Ferreira and Whitehead, ISMIR 2019): labelled/annotations and
   labelled/midi; each clip of 30 s has the mean of its raters and bars.
 - Otherwise MIDI files, cut into clips of 30 s. Nobody has rated these: a clip's mood is
-  what `mt3x.music.moods` predicts, ranked among all clips of the folder.
+  what `mt3x.music.moods` predicts, ranked among all clips of the folder. Where a folder
+  has a file of its own name, as POP909's songs (001/001.mid), the others below are
+  versions of it and are left out.
 
 Drums are left out; what other instruments play is put on the piano.
 """
@@ -128,11 +130,16 @@ def _read_unlabelled(
 ) -> list[MoodPiece]:
     clips, moods = [], []
     source = folder.resolve().name
+    songs = {path.parent for path in paths if path.stem == path.parent.name}
     for path in paths:
+        is_song = path.parent in songs and path.stem == path.parent.name
+        if not is_song and not songs.isdisjoint(path.parents):
+            continue
         notes = _read_piano(path, on_error)
         if notes is None:
             continue
-        piece = f"{source}/{path.relative_to(folder).with_suffix('').as_posix()}"
+        name = path.parent if is_song else path.with_suffix("")
+        piece = f"{source}/{name.relative_to(folder).as_posix()}"
         for _, clip in _clips(notes):
             clips.append(MoodPiece(clip, 0, 0, piece, source, _split_of(piece)))
             moods.append(predict_mood(clip))

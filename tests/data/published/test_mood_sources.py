@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from mt3x.cli.corpus import command
-from mt3x.data.mood_pieces import read_moods
+from mt3x.data.mood_pieces import SPLITS, MoodPiece, read_moods, write_moods
 from mt3x.data.published.mood_sources import read_folder
 from mt3x.music.notes import Notes
 
@@ -100,6 +100,15 @@ def test_unlabelled_midi_is_ranked(tmp_path):
     assert {program for clip in clips for program in clip.notes.program} == {0}
 
 
+def test_songs_with_a_folder_of_their_own_have_one_version(tmp_path):
+    folder = tmp_path / "POP"
+    for name in ("001/001", "001/versions/001-v1", "001/other", "solo"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        music(20).to_midi(folder / f"{name}.mid")
+    pieces = [clip.piece for clip in read_folder(folder, fail)]
+    assert pieces == ["POP/001", "POP/solo"]
+
+
 def test_pieces_are_drawn_into_splits(tmp_path):
     (tmp_path / "songs").mkdir()  # its name is part of the draw
     for number in range(40):
@@ -123,6 +132,16 @@ def test_the_command_joins_folders_and_tells_what_it_left_out(tmp_path):
     assert "left out" in result.output and "broken.mid" in result.output
     assert [clip.piece for clip in read_moods(out)] == ["a/x", "b/x"]
     assert run(tmp_path / "a", tmp_path / "b", tmp_path / "2.npz", "--strict").exit_code
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_command_takes_splits_from_other_clips(tmp_path, split):
+    (tmp_path / "a").mkdir()
+    music(20).to_midi(tmp_path / "a/x.mid")
+    known = MoodPiece(music(20), 0, 0, "a/x", "a", split)
+    write_moods(tmp_path / "known.npz", [known])
+    run(tmp_path / "a", tmp_path / "out.npz", "--splits-of", tmp_path / "known.npz")
+    assert [clip.split for clip in read_moods(tmp_path / "out.npz")] == [split]
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
