@@ -44,7 +44,6 @@ EXTRAS = {
     "score": [
         "partitura>=1.9",
         "reportlab>=4.2",
-        "svglib>=1.6",
         "verovio>=5",
     ],
     "train": [

@@ -4,12 +4,15 @@
     python bench/score.py quartets OpenScore-StringQuartets
     python bench/score.py pop909 POP909
     python bench/score.py lieder FOLDER --part validation --systems mt3x
+    python bench/score.py lieder FOLDER --piano TimGM6mb.sf2 --bars 16 --limit 15
 
 Lieder: the piano parts of OpenScore's songs; quartets: OpenScore's, on one piano as far
 as playing goes; POP909: songs on a grid of sixteenths, in which three tracks are the
 voices. Of the sorted files every 22nd is for tests, those between for validation; of
 each piece its first 32 bars in one meter, which mt3x.data.synthesis.humanize performs
 in a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes.
+With --piano the performance is rendered on it, and what is notated is the transcription
+of that sound.
 
 bench/score_metrics.py defines the scores.
 
@@ -24,7 +27,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -97,13 +100,15 @@ def printed_parts(score: Any) -> Printed:
     return Printed(*arrays, fifths=first[0].fifths if first else 0)
 
 
-def excerpt(score: Any) -> tuple[Printed, np.ndarray, np.ndarray, Meter] | None:
+def excerpt(
+    score: Any, num_bars: int
+) -> tuple[Printed, np.ndarray, np.ndarray, Meter] | None:
     """The first bars in one meter: notes, beats in quarters, positions and meter."""
     part = score.parts[0]
     if not part.time_sigs:
         return None
     meter = read_meter(f"{part.time_sigs[0].beats}/{part.time_sigs[0].beat_type}")
-    bars = sorted(part.measures, key=lambda measure: measure.start.t)[:NUM_BARS]
+    bars = sorted(part.measures, key=lambda measure: measure.start.t)[:num_bars]
     change = part.time_sigs[1].start.t if len(part.time_sigs) > 1 else np.inf
     bars = [bar for bar in bars if bar.start.t < change]
     step = meter.quarters_per_beat
@@ -171,7 +176,9 @@ def every(items: list, part: str, limit: int) -> list:
     return items[first::HELD_OUT][:limit]
 
 
-def openscore(folder: Path, part: str, limit: int, piano: bool) -> Iterator[Task]:
+def openscore(
+    folder: Path, part: str, limit: int, num_bars: int, piano: bool
+) -> Iterator[Task]:
     """Scores of MusicXML files."""
     import partitura
 
@@ -183,12 +190,12 @@ def openscore(folder: Path, part: str, limit: int, piano: bool) -> Iterator[Task
             continue
         if piano:
             score.parts = [p for p in score.parts if p.number_of_staves == 2][:1]
-        found = excerpt(score) if score.parts else None
+        found = excerpt(score, num_bars) if score.parts else None
         if found is not None and len(found[0].onset) > 20:
             yield perform(path.stem, *found)
 
 
-def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
+def pop909(folder: Path, part: str, limit: int, num_bars: int) -> Iterator[Task]:
     """Songs, on the grid of sixteenths on which they were made."""
     songs = [folder / f"{number:03}" for number in range(1, 910)]
     for song in every(songs, part, limit):
@@ -205,16 +212,31 @@ def pop909(folder: Path, part: str, limit: int) -> Iterator[Task]:
         )
         voice = np.repeat([c[3] for c in columns], [len(c[0]) for c in columns])
         first = int(np.flatnonzero(at.position == 1)[0]) - per_bar
-        inside = (onset >= first) & (onset < first + NUM_BARS * per_bar)
+        inside = (onset >= first) & (onset < first + num_bars * per_bar)
         place = (onset - first) % per_bar
         # Keys and names are not known.
         printed = Printed(
             onset, duration, pitch, place, voice, voice, np.zeros(len(onset), int), 99
         )[inside]
-        beat = first + np.arange(NUM_BARS * per_bar + 1.0)
+        beat = first + np.arange(num_bars * per_bar + 1.0)
         position = np.arange(len(beat)) % per_bar + 1
         meter = Meter(per_bar, 4, False)
         yield perform(piece.name, printed, beat, position, meter)
+
+
+def transcribed(tasks: list[Task], piano: Path) -> Iterator[Task]:
+    """The same pieces as they are heard: rendered on a piano, and transcribed."""
+    from mt3x.data.synthesis.pianos import load_piano
+    from mt3x.data.synthesis.render import render
+    from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.metrics import note_scores
+
+    instrument, transcriber, found = load_piano(piano), Transcriber(model="piano"), []
+    for task in tasks:
+        notes = transcriber(render(task.performed, instrument), 16000)
+        found.append(100 * note_scores(task.performed, notes).note.f1)
+        yield replace(task, performed=notes)
+    print(f"note F1 of the transcriptions: {np.mean(found):.1f}")
 
 
 def read_back(data: bytes) -> Printed:
@@ -380,18 +402,21 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--limit", type=int, default=40, help="pieces at the most")
+    parser.add_argument("--bars", type=int, default=NUM_BARS, help="of a piece")
+    parser.add_argument("--piano", type=Path, help="render on it, and transcribe")
     parser.add_argument("--each", action="store_true", help="print each piece")
     parser.add_argument("--systems", default=",".join(SYSTEMS))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     if args.data == "pop909":
-        tasks = list(pop909(args.folder, args.part, args.limit))
+        tasks = list(pop909(args.folder, args.part, args.limit, args.bars))
     else:
-        tasks = list(
-            openscore(args.folder, args.part, args.limit, args.data == "lieder")
-        )
+        options = args.part, args.limit, args.bars, args.data == "lieder"
+        tasks = list(openscore(args.folder, *options))
     num_notes = sum(len(task.printed.onset) for task in tasks)
     print(f"{len(tasks)} pieces, {num_notes} notes")
+    if args.piano is not None:
+        tasks = list(transcribed(tasks, args.piano))
     for system in args.systems.split(","):
         rows, begin_s = [], time.perf_counter()
         for task in tasks:

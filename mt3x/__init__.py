@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from mt3x.music.beats import Beats
     from mt3x.music.key import estimate_key
     from mt3x.music.metrics import note_scores
-    from mt3x.music.note_files import read_notes
+    from mt3x.music.note_files import read_notes, read_performance
     from mt3x.music.notes import Notes
+    from mt3x.music.performance import Performance
     from mt3x.music.plot import plot_notes
     from mt3x.music.rolls import Rolls
     from mt3x.notation.notate import notate
@@ -27,6 +28,7 @@ __all__ = [
     "Composer",
     "LiveTranscriber",
     "Notes",
+    "Performance",
     "Rolls",
     "Transcriber",
     "__version__",
@@ -36,6 +38,7 @@ __all__ = [
     "note_scores",
     "plot_notes",
     "read_notes",
+    "read_performance",
 ]
 
 _MODULES = {
@@ -44,6 +47,7 @@ _MODULES = {
     "LiveTranscriber": "mt3x.inference.live",
     "Beats": "mt3x.music.beats",
     "Notes": "mt3x.music.notes",
+    "Performance": "mt3x.music.performance",
     "Rolls": "mt3x.music.rolls",
     "Transcriber": "mt3x.inference.transcriber",
     "beats": "mt3x.inference.beat_tracker",
@@ -52,6 +56,7 @@ _MODULES = {
     "note_scores": "mt3x.music.metrics",
     "plot_notes": "mt3x.music.plot",
     "read_notes": "mt3x.music.note_files",
+    "read_performance": "mt3x.music.note_files",
 }
 
 # Installed, `mt3x.tasks` and `mt3x.gin` lie in this folder; in a checkout, beside it.

@@ -8,6 +8,7 @@ from mt3x.tasks.maestro import EVALS
 from mt3x.data.pipeline import add_task
 from mt3x.data.pipeline.data_set import DataSet
 from mt3x.data.pipeline.record_format import RecordLayout
+from mt3x.data.pipeline.registry import FrameConfig
 from mt3x.music.instruments import SLAKH_PROGRAMS
 from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
@@ -43,3 +44,6 @@ add_task(SLAKH, TokenizerConfig())
 # The Acoustic-Transformer's 205 time values (gin/models/acoustic.gin):
 # slakh_notes_ties_ms2.04vb1_train and so on.
 add_task(SLAKH, TokenizerConfig(VocabConfig(max_shift_steps=204)))
+# Frames of 32 ms (gin/experiments/acoustic/long.gin): slakh_notes_ties_hw512_vb1_train
+# and so on.
+add_task(SLAKH, TokenizerConfig(), FrameConfig(hop_samples=512))

@@ -352,6 +352,7 @@ def test_run_folder():
         [MT3, "train.gin", "tasks/slakh.gin"],
         ["experiments/piano_cpu.gin"],
         ["experiments/piano_gpu.gin"],
+        ["experiments/pedal_cpu.gin"],
         ["experiments/band_cpu.gin"],
         ["experiments/band_gpu.gin"],
         ["models/hppnet_sp.gin"],

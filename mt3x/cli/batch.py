@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Settings:
     end_s: float | None = None
     keep: NoteFilter = field(default_factory=NoteFilter)
     beats: BeatChoice = field(default_factory=BeatChoice)
+    # Write key releases and the pedal, instead of notes as they sound.
+    pedal_events: bool = False
     plot_theme: str = "dark"
     # What was chosen instead of defaults, which files keep.
     chosen: Mapping[str, Any] = field(default_factory=dict)
@@ -124,8 +126,14 @@ class Batch:
         transcriber = models.of(recording.audio)
         parts: list[Any] = []
         on_rolls = parts.append if "rolls" in recording.outputs else None
-        notes = transcriber(recording.audio, on_rolls=on_rolls, on_progress=advance)
-        notes = self._settings.keep(notes)
+        told = {"on_rolls": on_rolls, "on_progress": advance}
+        performance, keep = None, self._settings.keep
+        if self._settings.pedal_events:
+            performance = transcriber.perform(recording.audio, **told)
+            performance = replace(performance, keys=keep(performance.keys))
+            notes = performance.notes()
+        else:
+            notes = keep(transcriber(recording.audio, **told))
         found = Transcription(
             notes,
             parts,
@@ -136,6 +144,7 @@ class Batch:
             self._settings.chosen,
             self._settings.plot_theme,
             lambda: self._settings.beats.of(notes, self._settings.start_s),
+            performance,
         )
         for name, path in list(recording.outputs.items()):
             if path is not None:

@@ -61,6 +61,7 @@ def command(
     from mt3x.files import check_writable
     from mt3x.interop import t5x_checkpoints
     from mt3x.models import weights_file
+    from mt3x.models.objectives import config_from_dict
 
     texts = _pairs(notes, "--note")
     decoding = {
@@ -79,6 +80,8 @@ def command(
 
         weights = without_discriminator(weights)
     if form == "t5x":
+        # T5X trains on tasks: it can begin with no other model.
+        config_from_dict(weights.config).train_options()
         step = weights.metadata.get("step", "0")
         step = int(step) if step.isdecimal() else 0
         path = t5x_checkpoints.write_t5x(

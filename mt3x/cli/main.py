@@ -58,7 +58,7 @@ EXTRAS: Mapping[str, Collection[str]] = {
     "plot": ("matplotlib",),
     "serve": ("starlette", "uvicorn", "websockets"),
     "av": ("av",),
-    "score": ("partitura", "reportlab", "svglib", "verovio"),
+    "score": ("partitura", "reportlab", "verovio"),
     "watch": ("watchfiles",),
 }
 """The modules that each extra installs, of those that commands import."""

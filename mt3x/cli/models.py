@@ -39,6 +39,7 @@ class Models:
         checkpoint: Path | None,
         options: Mapping[str, Any],
         *,
+        pedal_events: bool = False,
         offline: bool,
         log: Log,
     ) -> None:
@@ -49,6 +50,8 @@ class Models:
             package's model.
           checkpoint: None for the package's weights.
           options: of `Transcriber`.
+          pedal_events: whether key releases and pedal are wanted, which are of piano
+            models.
           offline: whether weights must be there already.
           log: told when weights are fetched.
 
@@ -65,8 +68,11 @@ class Models:
         self._offline = offline
         self._log = log
         self._name = model if checkpoint is not None else model or _usual()
+        self._pedal_events = pedal_events
         if self._name == AUTO and _for_bands(options):
             self._name = "band"
+        elif self._name == AUTO and pedal_events:
+            self._name = "piano"
         self._loaded: dict[str | None, Transcriber] = {}
 
     @property
@@ -82,6 +88,11 @@ class Models:
             raise ValueError(
                 f"the checkpoint is a {transcriber.kind}, not {self._name}: name "
                 "another"
+            )
+        if self._pedal_events and not transcriber.has_pedal:
+            raise ValueError(
+                f"--pedal events needs a piano model that hears the pedal, and this is "
+                f"a {transcriber.kind}: give -m piano, or leave it out"
             )
         if wants_rolls and not transcriber.has_rolls:
             raise ValueError(

@@ -7,7 +7,7 @@ import click
 from mt3x.cli.option_types import Tempo
 from mt3x.files import check_writable, write_whole
 from mt3x.inference.beat_choice import BeatChoice
-from mt3x.music.note_files import read_notes
+from mt3x.music.note_files import read_performance
 
 WRITERS = {".musicxml": "to_musicxml", ".svg": "to_svg", ".pdf": "to_pdf"}
 
@@ -50,7 +50,6 @@ def command(
     title: str | None,
     overwrite: bool,
 ) -> None:
-    from mt3x.music.midi import read_pedal
     from mt3x.notation.notate import notate
 
     out = notes.with_suffix(".musicxml") if output is None else output
@@ -62,16 +61,15 @@ def command(
     choice = BeatChoice(tempo, beat_file, meter)  # pyright: ignore[reportArgumentType]
     check_writable(out, overwrite=overwrite)
     # Ends of keys, and marks of the pedal, are what is written down.
-    found = read_notes(notes, sustain_pedal=False)
-    is_midi = notes.suffix.lower() in (".mid", ".midi")
+    found = read_performance(notes)
     try:
-        beats = choice.of(found)
+        beats = choice.of(found.keys)
         assert beats is not None
         score = notate(
-            found,
+            found.keys,
             beats,
             title=notes.stem if title is None else title,
-            pedal_s=read_pedal(notes) if is_midi else None,
+            pedal_s=found.pedal_s,
         )
     except ValueError as error:
         raise ValueError(f"{notes}: {error}") from error

@@ -89,6 +89,15 @@ machine_option = options_of("Machine and messages")
 )
 @output_option("--overwrite", is_flag=True, help="Replace outputs that exist already.")
 @output_option(
+    "--pedal",
+    type=click.Choice(["extend", "events"]),
+    default="extend",
+    show_default=True,
+    help="How the sustain pedal is written: extend, notes end where their sound does; "
+    "events, where keys are released, and the pedal beside them (CC64 in MIDI). Of the "
+    "piano model.",
+)
+@output_option(
     "--plot-theme",
     type=click.Choice(["dark", "light"]),
     default="dark",
@@ -267,7 +276,7 @@ _OF_BEATS = ("tempo", "beat_file", "meter")
 _OF_NOTES = ("min_duration_s", "lowest", "highest", "min_velocity")
 # What outputs are made with. The same notes come from any device.
 _RECORDED = (
-    *("model", "checkpoint", "start_s", "end_s", *_OF_NOTES, *_OF_BEATS),
+    *("model", "checkpoint", "pedal", "start_s", "end_s", *_OF_NOTES, *_OF_BEATS),
     *(name for name in _OF_MODEL if name != "device"),
 )
 
@@ -279,6 +288,7 @@ def _transcribe(ctx: click.Context, log: Log, values: Mapping[str, Any]) -> bool
         values["model"],
         values["checkpoint"],
         {name: values[name] for name in _OF_MODEL},
+        pedal_events=values["pedal"] == "events",
         offline=values["offline"],
         log=log,
     )
@@ -344,6 +354,7 @@ def _settings(ctx: click.Context, values: Mapping[str, Any]) -> Settings:
         end_s=end_s,
         keep=NoteFilter(**kept),
         beats=BeatChoice(values["tempo"], values["beat_file"], values["meter"]),
+        pedal_events=values["pedal"] == "events",
         plot_theme=values["plot_theme"],
         chosen=as_json(
             {name: values[name] for name in _RECORDED if values[name] != defaults[name]}

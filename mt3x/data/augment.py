@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_NUM_STRING_SETS = 8
+NUM_STRING_SETS = 8
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def augment(
     spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
     if rng.random() < config.strings_prob:
         strings_db = float(rng.uniform(*config.strings_db))
-        strings_K = _strings(int(rng.integers(_NUM_STRING_SETS)), size, sample_rate_hz)
+        strings_K = string_response(
+            int(rng.integers(NUM_STRING_SETS)), size, sample_rate_hz
+        )
         spectrum_K = _with_strings(spectrum_K, strings_K, strings_db)
     hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
     # One rms for wet and dry: the room should not act as a gain.
@@ -112,7 +114,9 @@ def colour(
     spectrum_K = np.fft.rfft(samples_S.astype(np.float32), size)
     if rng.random() < config.strings_prob:
         strings_db = float(rng.uniform(*config.strings_db))
-        strings_K = _strings(int(rng.integers(_NUM_STRING_SETS)), size, sample_rate_hz)
+        strings_K = string_response(
+            int(rng.integers(NUM_STRING_SETS)), size, sample_rate_hz
+        )
         spectrum_K = _with_strings(spectrum_K, strings_K, strings_db)
     hz_K = np.fft.rfftfreq(size, 1 / sample_rate_hz).astype(np.float32)
     spectrum_K = spectrum_K * _response(rng, config, hz_K, size)
@@ -233,8 +237,8 @@ def _with_strings(
     return spectrum_K + along_K * np.float32(gain)
 
 
-@functools.lru_cache(maxsize=4 * _NUM_STRING_SETS)
-def _strings(piano: int, size: int, sample_rate_hz: int) -> np.ndarray:
+@functools.lru_cache(maxsize=4 * NUM_STRING_SETS)
+def string_response(piano: int, size: int, sample_rate_hz: int) -> np.ndarray:
     """Return the frequency response of the strings of one of a few imagined pianos.
 
     With the sustain pedal down, the string of every key answers at its partials: a sum

@@ -9,6 +9,8 @@ import numpy as np
 from mt3x.data.augment import AugmentConfig, augment
 from mt3x.data.corpus import Corpus
 from mt3x.music.notes import Notes
+from mt3x.music.pedal_rolls import pedal_to_roll
+from mt3x.music.performance import NO_PEDAL, Performance
 from mt3x.music.rolls import RollLabelConfig, notes_to_rolls
 from mt3x.music.samples import from_int16, resample
 
@@ -27,6 +29,8 @@ class BatchConfig:
     detune_prob: float = 0.3  # how often a clip is played faster or slower
     max_detune_semitones: float = 0.3
     noise_only_prob: float = 0.02  # how often a clip is noise without notes
+    # Also targets of key releases and pedal, of corpora that have them.
+    pedal: bool = False
     lead_s: float = 0.5  # audio before a clip that feeds its reverberation
 
     def __post_init__(self) -> None:
@@ -118,6 +122,12 @@ class CorpusBatches:
             raise ValueError(f"expected {len(self.corpora)} weights >= 0: {weights}")
         if not shares.sum() > 0:
             raise ValueError("all weights are 0")
+        for corpus in self.corpora:
+            if self.config.pedal and not corpus.has_pedal:
+                raise ValueError(
+                    f"{corpus.folder}: when keys and pedal are released is not known; "
+                    "render the corpus again with `mt3x corpus`"
+                )
         self._shares = shares / shares.sum()
         self._ends = [
             np.cumsum([piece.num_samples for piece in corpus.pieces])
@@ -129,7 +139,7 @@ class CorpusBatches:
 
         Returns:
           {"samples": float32 BxS, "onset", "frame", "offset", "velocity": float32
-          BxTxP} with T = S / hop.
+          BxTxP} with T = S / hop; with `pedal` also "key" BxTxP and "pedal" BxTx3.
         """
         examples = [self._example(step, row) for row in self._rows]
         return {key: np.stack([e[key] for e in examples]) for key in examples[0]}
@@ -151,11 +161,18 @@ class CorpusBatches:
         rng = np.random.default_rng((self.seed, step, row))
         if rng.random() < config.noise_only_prob:
             samples_S = self._noise(rng)
-            notes = Notes.empty()
+            notes, played = Notes.empty(), Performance(Notes.empty(), NO_PEDAL)
         else:
-            samples_S, notes = self._clip(rng)
+            samples_S, notes, played = self._clip(rng)
         rolls = notes_to_rolls(notes, config.num_frames, config.labels)
-        return {"samples": samples_S, **rolls.by_name()}
+        example = {"samples": samples_S, **rolls.by_name()}
+        if config.pedal:
+            keys = notes_to_rolls(played.keys, config.num_frames, config.labels)
+            example["key"] = keys.frame_TxP
+            example["pedal"] = pedal_to_roll(
+                played.pedal_s, config.num_frames, config.labels.frame_rate_hz
+            )
+        return example
 
     def _draw(self, rng: np.random.Generator) -> _Place:
         config = self.config
@@ -171,8 +188,11 @@ class CorpusBatches:
         start = int(rng.integers(max(num_samples - num_source, 0) + 1))
         return _Place(corpus, index, start, speed)
 
-    def _clip(self, rng: np.random.Generator) -> tuple[np.ndarray, Notes]:
-        """Return samples of a random clip, and its notes in seconds from its start."""
+    def _clip(self, rng: np.random.Generator) -> tuple[np.ndarray, Notes, Performance]:
+        """Return samples of a random clip, its notes and what is played.
+
+        Times are seconds from its start. Nothing is played where `config.pedal` is off.
+        """
         config, rate_hz = self.config, self.sample_rate_hz
         corpus, index, start, speed = self._draw(rng)
         lead = round(config.lead_s * rate_hz) if config.augment else 0
@@ -194,7 +214,11 @@ class CorpusBatches:
         start_s, span_s = start / rate_hz, num_source / rate_hz
         notes = corpus.notes_between(index, start_s - 0.5, start_s + span_s + 0.5)
         notes = notes.shift(-start_s).stretched(1 / speed)
-        return samples_S[-config.clip_samples :], notes
+        played = Performance(Notes.empty(), NO_PEDAL)
+        if config.pedal:
+            played = corpus.performance_between(index, start_s, start_s + span_s)
+            played = played.shift(-start_s).stretched(1 / speed)
+        return samples_S[-config.clip_samples :], notes, played
 
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
         """Return a clip without music: silence, or noise of a random colour."""

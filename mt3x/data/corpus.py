@@ -3,7 +3,9 @@
 A corpus is a folder with three files:
   audio.npy   int16, mono, all pieces one after the other; memory-mapped on reading
   notes.npz   onset_s, offset_s (float64, from the piece's start), pitch, velocity
-              (int32), all pieces one after the other
+              (int32), all pieces one after the other; where it is known what the
+              hands and the foot do, key_up_s of each note (else NaN), and pedal_s
+              (K x 2), when the sustain pedal goes down and up
   index.json  sample rate, and for each piece its name, place in the two and origin;
               what was left out, and why
 While it is written it is called `NAME.part`, and a later run resumes there.
@@ -23,6 +25,7 @@ import numpy as np
 
 from mt3x.files import locked, one_line, write_whole
 from mt3x.music.notes import Notes
+from mt3x.music.performance import NO_PEDAL, Performance
 from mt3x.music.samples import to_int16
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mt3x-corpus-1"
 _HEADER_BYTES = 128
+_WORK_FILES = ("notes.bin", "key_ups.bin", "pedals.bin", "pieces.jsonl", "rate")
 _DAMAGE = ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile
 """What reading damaged files raises."""
 
@@ -44,6 +48,9 @@ class Entry:
     first_note: int
     num_notes: int
     info: dict[str, Any] = field(default_factory=dict)  # origin, split, settings
+    # Of the sustain pedal; None: when keys and pedal are released is not known.
+    first_pedal: int = 0
+    num_pedals: int | None = None
 
 
 class Corpus:
@@ -85,6 +92,10 @@ class Corpus:
         with open(self.folder / "notes.npz", "rb") as file, np.load(file) as arrays:
             self._onset_s, self._offset_s = arrays["onset_s"], arrays["offset_s"]
             self._pitch, self._velocity = arrays["pitch"], arrays["velocity"]
+            # Corpora of older versions lack them.
+            unknown = np.full(len(self._pitch), np.nan)
+            self._key_up_s = arrays.get("key_up_s", unknown)
+            self._pedal_s = arrays.get("pedal_s", NO_PEDAL)
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -114,16 +125,40 @@ class Corpus:
 
     def notes_between(self, index: int, start_s: float, end_s: float) -> Notes:
         """Return the notes that sound in a time span; times stay the piece's."""
+        return self._notes_between(index, start_s, end_s, self._offset_s)
+
+    @property
+    def has_pedal(self) -> bool:
+        """Whether it is known of all pieces when keys and pedal are released."""
+        return all(piece.num_pedals is not None for piece in self.pieces)
+
+    def performance_between(
+        self, index: int, start_s: float, end_s: float
+    ) -> Performance:
+        """Return the keys that sound in a time span, and all of the pedal.
+
+        Raises:
+          ValueError: they are not known; see `has_pedal`.
+        """
+        piece = self.pieces[index]
+        if piece.num_pedals is None:
+            raise ValueError(
+                f"{self.folder}: of {piece.name} neither key releases nor pedal are "
+                "known; build the corpus again from performances"
+            )
+        span = slice(piece.first_pedal, piece.first_pedal + piece.num_pedals)
+        keys = self._notes_between(index, start_s, end_s, self._key_up_s)
+        return Performance(keys, self._pedal_s[span])
+
+    def _notes_between(
+        self, index: int, start_s: float, end_s: float, ends_s: np.ndarray
+    ) -> Notes:
+        """Return the notes that sound in a time span, with some of their ends."""
         piece = self.pieces[index]
         span = slice(piece.first_note, piece.first_note + piece.num_notes)
-        onset_s, offset_s = self._onset_s[span], self._offset_s[span]
-        inside = (onset_s < end_s) & (offset_s >= start_s)
-        return Notes(
-            onset_s[inside],
-            offset_s[inside],
-            self._pitch[span][inside],
-            self._velocity[span][inside],
-        )
+        inside = (self._onset_s[span] < end_s) & (self._offset_s[span] >= start_s)
+        columns = (self._onset_s, ends_s, self._pitch, self._velocity)
+        return Notes(*(column[span][inside] for column in columns))
 
 
 class CorpusWriter:
@@ -163,6 +198,10 @@ class CorpusWriter:
             self._audio = stack.enter_context(self._open("audio.npy", end))
             end = 32 * self._num_notes
             self._notes = stack.enter_context(self._open("notes.bin", end))
+            end = 8 * self._num_notes
+            self._key_ups = stack.enter_context(self._open("key_ups.bin", end))
+            end = 16 * self._num_pedals
+            self._pedals = stack.enter_context(self._open("pedals.bin", end))
             log = (self._part / "pieces.jsonl").open("a")
             self._log = stack.enter_context(log)
             self._files = stack.pop_all()
@@ -191,7 +230,7 @@ class CorpusWriter:
         self,
         name: str,
         samples_S: np.ndarray,
-        notes: Notes,
+        notes: Notes | Performance,
         info: dict[str, Any] | None = None,
     ) -> None:
         """Add a piece.
@@ -199,9 +238,16 @@ class CorpusWriter:
         Args:
           name: for people.
           samples_S: mono at the corpus's rate, int16 or float in -1..1.
-          notes: piano notes; times from the first sample on.
+          notes: piano notes, or what the hands and the foot do; times from the first
+            sample on.
           info: JSON values that say where the piece comes from.
         """
+        pedal_s, num_pedals = NO_PEDAL, None
+        if isinstance(notes, Performance):
+            key_up_s, pedal_s = notes.keys.offset_s, notes.pedal_s
+            notes, num_pedals = notes.notes(), len(pedal_s)
+        else:
+            key_up_s = np.full(len(notes), np.nan)
         if samples_S.ndim != 1:
             raise ValueError(f"{name}: expected mono samples, got {samples_S.shape}")
         if samples_S.dtype != np.int16:
@@ -214,10 +260,17 @@ class CorpusWriter:
             self._num_notes,
             len(notes),
             info or {},
+            self._num_pedals,
+            num_pedals,
         )
         self._audio.write(samples_S.astype("<i2").tobytes())
-        self._notes.write(np.stack(columns, axis=1).astype("<f8").tobytes())
-        for file in (self._audio, self._notes):
+        for file, rows in (
+            (self._notes, np.stack(columns, axis=1)),
+            (self._key_ups, key_up_s),
+            (self._pedals, pedal_s),
+        ):
+            file.write(rows.astype("<f8").tobytes())
+        for file in (self._audio, self._notes, self._key_ups, self._pedals):
             file.flush()
         self._log.write(json.dumps(asdict(piece)) + "\n")
         self._log.flush()
@@ -232,6 +285,11 @@ class CorpusWriter:
     def _num_notes(self) -> int:
         last = self.pieces[-1] if self.pieces else None
         return last.first_note + last.num_notes if last else 0
+
+    @property
+    def _num_pedals(self) -> int:
+        last = self.pieces[-1] if self.pieces else None
+        return last.first_pedal + (last.num_pedals or 0) if last else 0
 
     def _read_pieces(self) -> list[Entry]:
         """Read the whole lines of the log; a line cut short by a crash is dropped."""
@@ -269,6 +327,8 @@ class CorpusWriter:
             offset_s=rows[:, 1],
             pitch=rows[:, 2].astype(np.int32),
             velocity=rows[:, 3].astype(np.int32),
+            key_up_s=np.fromfile(self._part / "key_ups.bin", "<f8"),
+            pedal_s=np.fromfile(self._part / "pedals.bin", "<f8").reshape(-1, 2),
         )
         index = {
             "format": FORMAT,
@@ -277,7 +337,7 @@ class CorpusWriter:
             "left_out": self.left_out,
         }
         (self._part / "index.json").write_text(json.dumps(index, indent=1))
-        for name in ("notes.bin", "pieces.jsonl", "rate", "lock", "lock.pid"):
+        for name in (*_WORK_FILES, "lock", "lock.pid"):
             (self._part / name).unlink(missing_ok=True)
         os.replace(self._part, self.folder)
 
@@ -341,7 +401,10 @@ def _reopen(folder: Path) -> None:
     with np.load(folder / "notes.npz") as arrays:
         names = ("onset_s", "offset_s", "pitch", "velocity")
         rows = np.stack([arrays[name] for name in names], axis=1)
-    (folder / "notes.bin").write_bytes(rows.astype("<f8").tobytes())
+        key_up_s = arrays.get("key_up_s", np.full(len(rows), np.nan))
+        pedal_s = arrays.get("pedal_s", NO_PEDAL)
+    for name, array in (("notes", rows), ("key_ups", key_up_s), ("pedals", pedal_s)):
+        (folder / f"{name}.bin").write_bytes(array.astype("<f8").tobytes())
     (folder / "rate").write_text(str(corpus.sample_rate_hz))
     lines = [json.dumps(asdict(piece)) + "\n" for piece in corpus.pieces]
     (folder / "pieces.jsonl").write_text("".join(lines))

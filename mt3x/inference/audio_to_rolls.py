@@ -174,6 +174,28 @@ class AudioToRolls(AudioToArrays):
             yield Rolls.from_names(arrays, self.config.features.frame_rate_hz)
 
 
+class PedalRolls(NamedTuple):
+    """Consecutive rolls with those of keys and pedal (`mt3x.music.pedal_rolls`)."""
+
+    rolls: Rolls
+    key_TxP: np.ndarray
+    pedal_Tx3: np.ndarray
+
+
+class AudioToPedalRolls(AudioToArrays):
+    """A piano model with heads for key releases and pedal, on a device."""
+
+    def shapes(self) -> Mapping[str, ArrayShape]:
+        keys, pedal = ArrayShape(1, (NUM_PITCHES,)), ArrayShape(1, (3,))
+        return {**dict.fromkeys((*ROLL_NAMES, "key"), keys), "pedal": pedal}
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[PedalRolls]:
+        """Turn consecutive blocks samples_S into consecutive rolls."""
+        for arrays in self.arrays(blocks):
+            rolls = Rolls.from_names(arrays, self.config.features.frame_rate_hz)
+            yield PedalRolls(rolls, arrays["key"], arrays["pedal"])
+
+
 def _is_silent(window: Window) -> bool:
     return _loudest(window) < SILENCE
 

@@ -16,11 +16,13 @@ from mt3x.music.beats import Beats
 from mt3x.music.key import estimate_key
 from mt3x.music.midi_record import add_record, read_record
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.music.rolls import LOWEST_PITCH, Rolls
 
 if TYPE_CHECKING:
     from mt3x.inference.transcriber import Transcriber
     from mt3x.music.plot import Spectrogram
+    from mt3x.notation.score import Score
 
 __all__ = [
     "ENDINGS",
@@ -32,6 +34,7 @@ __all__ = [
     "Music",
     "Transcription",
     "recorded_options",
+    "score_of",
 ]
 
 _RECORD_BYTES = 1 << 16
@@ -59,6 +62,11 @@ class Music(Protocol):
         """Of instruments, by program."""
         ...
 
+    @property
+    def performance(self) -> Performance | None:
+        """Key releases and pedal where they are wanted: `notes` are its `notes()`."""
+        ...
+
     def record(self) -> dict[str, Any]:
         """Return what it was made with."""
         ...
@@ -77,6 +85,7 @@ class Composition(NamedTuple):
     plot_theme: str = "dark"
     beats: Callable[[], Beats | None] = lambda: None
     names: Mapping[int, str] = {}
+    performance: Performance | None = None
 
     @property
     def duration_s(self) -> float:
@@ -107,6 +116,7 @@ class Transcription(NamedTuple):
     options: Mapping[str, Any] = {}
     plot_theme: str = "dark"
     beats: Callable[[], Beats | None] = lambda: None
+    performance: Performance | None = None
 
     @property
     def names(self) -> Mapping[int, str]:
@@ -155,7 +165,7 @@ def _write_rolls(file: IO[bytes], found: Transcription) -> None:
 
 def _write_midi(file: IO[bytes], found: Music) -> None:
     beats = found.beats()
-    midi = found.notes.to_midi(
+    midi = (found.performance or found.notes).to_midi(
         names=found.names,
         beats=beats,
         key=None if beats is None else estimate_key(found.notes),
@@ -169,7 +179,15 @@ def _write_json(file: IO[bytes], found: Music) -> None:
         "file": found.title,
         "duration_s": round(found.duration_s, 3),
     }
-    file.write(found.notes.to_json(about=about).encode())
+    file.write((found.performance or found.notes).to_json(about=about).encode())
+
+
+def _table_writer(method: str) -> Callable[[IO[bytes], Music], Any]:
+    def write(file: IO[bytes], found: Music) -> None:
+        table = getattr(found.performance or found.notes, method)()
+        file.write(table.encode())
+
+    return write
 
 
 def _plot_writer(form: str) -> Callable[[IO[bytes], Music], None]:
@@ -209,32 +227,35 @@ def _write_sound(file: IO[bytes], found: Music) -> None:
             left -= len(block_S)
 
 
-def _score_writer(method: str) -> Callable[[IO[bytes], Music], None]:
-    def write(file: IO[bytes], found: Music) -> None:
-        # Here, so that other formats wait for neither.
-        from mt3x.inference.beat_tracker import beats
-        from mt3x.notation.notate import notate
+def score_of(found: "Music | Transcription") -> "Score":
+    """Write music down as a score; it needs beats even where none are wanted.
 
-        score = notate(
-            found.notes,
-            found.beats() or beats(found.notes),
-            title=Path(found.title).stem,
-            names=found.names,
-        )
-        file.write(getattr(score, method)())
+    Raises:
+      ValueError, ModuleNotFoundError: as `mt3x.notation.notate.notate`.
+    """
+    # Here, so that other formats wait for neither.
+    from mt3x.inference.beat_tracker import beats
+    from mt3x.notation.notate import notate
 
-    return write
+    played = found.performance
+    return notate(
+        found.notes if played is None else played.keys,
+        found.beats() or beats(found.notes),
+        title=Path(found.title).stem,
+        names=found.names,
+        pedal_s=None if played is None else played.pedal_s,
+    )
+
+
+def _score_writer(method: str) -> Callable[[IO[bytes], Music], Any]:
+    return lambda file, found: file.write(getattr(score_of(found), method)())
 
 
 FORMATS: Mapping[str, Format] = {
     "midi": Format(".mid", _write_midi),
-    "csv": Format(
-        ".csv", lambda file, found: file.write(found.notes.to_csv().encode())
-    ),
+    "csv": Format(".csv", _table_writer("to_csv")),
     "json": Format(".json", _write_json),
-    "jsonl": Format(
-        ".jsonl", lambda file, found: file.write(found.notes.to_jsonl().encode())
-    ),
+    "jsonl": Format(".jsonl", _table_writer("to_jsonl")),
     "rolls": Format(".npz", _write_rolls),
     "plot": Format(".png", _plot_writer("png"), ("matplotlib",), "plot"),
     "svg-plot": Format(".plot.svg", _plot_writer("svg"), ("matplotlib",), "plot"),
@@ -243,7 +264,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     "svg": Format(".svg", _score_writer("to_svg"), ("partitura", "verovio"), "score"),
     "pdf": Format(
-        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "svglib"), "score"
+        ".pdf", _score_writer("to_pdf"), ("partitura", "verovio", "reportlab"), "score"
     ),
     "sonify": Format(".transcribed.wav", _write_sonified),
 }

@@ -5,6 +5,7 @@ decoder of each kind of model (`READERS`), with its own options.
 """
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mt3x.inference.audio_to_band import AudioToBand
-from mt3x.inference.audio_to_rolls import AudioToRolls
+from mt3x.inference.audio_to_rolls import AudioToPedalRolls, AudioToRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
 from mt3x.inference.decoding import DecodingConfig
 from mt3x.inference.grammar import Grammar
@@ -26,6 +27,8 @@ from mt3x.music.band_rolls import BandRolls
 from mt3x.music.instrument_classes import CLASS_NAMES
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
+from mt3x.music.pedal_decoder import performance_of
+from mt3x.music.performance import Performance
 from mt3x.music.roll_decoder import RollDecodingConfig, blocks_to_notes
 from mt3x.music.rolls import Rolls
 
@@ -72,6 +75,23 @@ class Reader(ABC):
         Raises:
           ValueError: `on_rolls` is given to a decoder without rolls.
         """
+
+    def perform(
+        self,
+        blocks: Iterable[np.ndarray],
+        on_rolls: OnRolls | None,
+        on_progress: OnProgress,
+    ) -> Performance:
+        """Return what hands and foot do; arguments are those of `transcribe`.
+
+        Raises:
+          ValueError: the model does not tell.
+        """
+        del blocks, on_rolls, on_progress
+        raise ValueError(
+            "only piano models tell pedal and key releases: leave out pedal events, or "
+            "choose the piano model"
+        )
 
     @abstractmethod
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Any]:
@@ -147,11 +167,50 @@ class PianoReader(RollReader):
 
     def __init__(self, model: Model, options: PianoOptions) -> None:
         super().__init__(model, model.config.decoding, options)
-        self.model = AudioToRolls(*model, options.window)
+        self._config: PianoConfig = model.config
+        self._whole, self._window = model, options.window
+        # Without the pedal's heads, which nothing but `perform` needs.
+        plain = model._replace(config=self._config.without_pedal())
+        self.model = AudioToRolls(*plain, options.window)
         self.spectrogram = model.config.features, self.model.window
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
         return self.model(blocks)
+
+    def perform(
+        self,
+        blocks: Iterable[np.ndarray],
+        on_rolls: OnRolls | None,
+        on_progress: OnProgress,
+    ) -> Performance:
+        if not self._config.has_pedal:
+            raise ValueError(
+                "the piano model has no heads for the pedal: leave out pedal events, "
+                "or use the package's weights"
+            )
+        keys: list[np.ndarray] = []
+        pedal: list[np.ndarray] = []
+
+        def heard() -> Iterator[Rolls]:
+            for part in self._pedal_model(blocks):
+                keys.append(part.key_TxP.astype(np.float16))
+                pedal.append(part.pedal_Tx3)
+                yield part.rolls
+
+        rolls = _telling(heard(), on_rolls, on_progress)
+        rate_hz = self._frame_rate_hz
+        notes = blocks_to_notes(rolls, self._decoding, rate_hz)
+        return performance_of(
+            notes,
+            np.concatenate(keys),
+            np.concatenate(pedal),
+            rate_hz,
+            self._config.pedal_decoding,
+        )
+
+    @functools.cached_property
+    def _pedal_model(self) -> AudioToPedalRolls:
+        return AudioToPedalRolls(*self._whole, self._window)
 
 
 class BandReader(RollReader):

@@ -25,6 +25,7 @@ from mt3x.models import weights_file
 from mt3x.models.objectives import (
     BeatConfig,
     MusicConfig,
+    PianoConfig,
     config_from_dict,
     make_objective,
 )
@@ -34,6 +35,7 @@ from mt3x.music.band_rolls import BandRolls
 from mt3x.music.excerpts import excerpts
 from mt3x.music.instruments import Instruments
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.music.plot import Spectrogram
 from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import Rolls
@@ -198,6 +200,11 @@ class Transcriber:
         return self._reader.model
 
     @property
+    def has_pedal(self) -> bool:
+        """Whether the model tells pedal and key releases (`perform`)."""
+        return isinstance(self.config, PianoConfig) and self.config.has_pedal
+
+    @property
     def has_rolls(self) -> bool:
         """Whether the model gives rolls: token models without heads for them do not."""
         return self.roll_decoding is not None
@@ -242,6 +249,30 @@ class Transcriber:
             lambda seconds: on_progress(seconds / ratio),
         )
         return notes.stretched(1 / ratio)
+
+    def perform(
+        self,
+        audio: Source | npt.ArrayLike,
+        sample_rate_hz: float | None = None,
+        on_rolls: Callable[[Any], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Performance:
+        """Transcribe a piano recording to keys and pedal.
+
+        Its `notes()` are, but for what the pedal adds, those of a call. Arguments and
+        errors are those of a call.
+
+        Raises:
+          ValueError: also where the model has no heads for the pedal.
+        """
+        ratio, blocks = self._tuned(audio, sample_rate_hz)
+        on_progress = on_progress or (lambda seconds: None)
+        performance = self._reader.perform(
+            blocks,
+            on_rolls and (lambda rolls: on_rolls(rolls.at_rate(ratio))),
+            lambda seconds: on_progress(seconds / ratio),
+        )
+        return performance.stretched(1 / ratio)
 
     def rolls(
         self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None

@@ -32,6 +32,9 @@ from mt3x.models import hppnet
 from mt3x.models import band
 from mt3x.models import seq2seq
 from mt3x.models import stem
+from mt3x.models import adversarial_objective
+from mt3x.models import discriminator
+from mt3x.models import generator
 """
 
 MACROS = {

@@ -16,9 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.ablated_heads import DenseHeads, FlatHeads
 from mt3x.models.layers import (
     by_frames,
     conv2d,
+    even_shifts,
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
@@ -26,7 +28,13 @@ from mt3x.models.layers import (
 )
 from mt3x.models.lstm import both_ways, lstm_init, lstm_sums, lstm_weights
 from mt3x.music.options import check_fields
+from mt3x.music.pedal_rolls import PEDAL_COLUMNS, PEDAL_ROLLS
 from mt3x.music.rolls import ROLL_NAMES
+
+PEDAL_HEADS = "pedal_heads"
+"""The name of their parameters."""
+DISTANCES = ("harmonic", "even")
+RECURRENCES = ("grouped", "flat", "none")
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,14 @@ class HPPNetConfig:
     bins_per_octave: int = 48
     bins_per_pitch: int = 4
     subnets: tuple[SubnetConfig, ...] = (SubnetConfig(),)
+    # Channels, and LSTM units, of the heads for key releases and the sustain pedal,
+    # which the paper does not have; 0: none.
+    pedal_channels: int = 0
+    # What the paper takes away to see what it is good for (section 4.2). The eight
+    # parallel convolutions: "harmonic", or "even", half an octave apart.
+    distances: str = "harmonic"
+    # The LSTMs: "grouped" over the pitches, "flat" over all at once, or "none".
+    recurrence: str = "grouped"
 
     def __post_init__(self) -> None:
         check_fields(
@@ -63,6 +79,7 @@ class HPPNetConfig:
             num_harmonics=(1, 64),
             bins_per_octave=(12, 480),
             bins_per_pitch=(1, 40),
+            pedal_channels=(0, 4096),
         )
         heads = sorted(head for subnet in self.subnets for head in subnet.heads)
         if heads != sorted(ROLL_NAMES):
@@ -71,6 +88,13 @@ class HPPNetConfig:
             )
         if self.channels % 2:
             raise ValueError(f"channels must be even, found {self.channels}")
+        if self.pedal_channels % 2:
+            raise ValueError(f"pedal_channels must be even: {self.pedal_channels}")
+        for name, known in (("distances", DISTANCES), ("recurrence", RECURRENCES)):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is none of {', '.join(known)}"
+                )
 
 
 SP_SUBNETS = (
@@ -125,6 +149,7 @@ class HarmonicConv(nn.Module):
     channels: int
     num_harmonics: int
     bins_per_octave: int
+    distances: str = "harmonic"
 
     @nn.compact
     def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
@@ -144,6 +169,8 @@ class HarmonicConv(nn.Module):
     @property
     def shifts(self) -> tuple[int, ...]:
         """The distances of the taps, in bins."""
+        if self.distances == "even":
+            return even_shifts(self.bins_per_octave, self.num_harmonics)
         return harmonic_shifts(self.bins_per_octave, self.num_harmonics)
 
     def __call__(self, x_BxTxFxC: jax.Array) -> jax.Array:
@@ -188,7 +215,9 @@ class Trunk(nn.Module):
         for n in range(3):
             x = block(x, f"stem_{n}", config.stem_channels, (7, 7))
         width, pool = config.channels, config.bins_per_pitch
-        harmonic = HarmonicConv(width, config.num_harmonics, octave, name="harmonic")
+        harmonic = HarmonicConv(
+            width, config.num_harmonics, octave, config.distances, name="harmonic"
+        )
         across = Conv(width, (1, 3), octave, pool, name="octave")
         weights = (
             harmonic.weights(config.stem_channels, x.dtype),
@@ -226,6 +255,45 @@ class Heads(nn.Module):
         return nn.sigmoid(logits.transpose(1, 2, 0, 3))
 
 
+class PedalHeads(nn.Module):
+    """Which keys are held by hand, and the sustain pedal.
+
+    Keys have a head like the others. The pedal acts on all keys at once: a dense layer
+    tells of each key what it knows, the mean and the maximum over the keys go through
+    an LSTM for each column of the pedal's roll. Trunk and other heads are read as they
+    are: no gradient reaches them.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxTxPxC: jax.Array,
+        rolls_GxBxTxP: jax.Array,
+        mask_BxT: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Return key_1xBxTxP and pedal_3xBxTx1."""
+        rolls_BxTxPxG = jnp.moveaxis(rolls_GxBxTxP, 0, -1).astype(x_BxTxPxC.dtype)
+        x = jnp.concatenate([x_BxTxPxC, rolls_BxTxPxG], axis=-1)
+        x = jax.lax.stop_gradient(x)
+        key_1xBxTxP: Any = Heads(self.channels, 1, name="key")(x, mask_BxT)
+        held = jax.lax.stop_gradient(key_1xBxTxP)[0, ..., None].astype(x.dtype)
+        x = jnp.concatenate([x, held], axis=-1)
+        x = nn.relu(nn.Dense(self.channels, dtype=x.dtype, name="each_key")(x))
+        x = jnp.concatenate([x.mean(axis=2), x.max(axis=2)], axis=-1)
+        heads = Heads(self.channels, len(PEDAL_COLUMNS), name="pedal")
+        return key_1xBxTxP, heads(x[:, :, None], mask_BxT)
+
+
+def _make_heads(config: HPPNetConfig, num_heads: int) -> nn.Module:
+    if config.recurrence == "flat":
+        return FlatHeads(config.channels, num_heads, name="heads")
+    if config.recurrence == "none":
+        return DenseHeads(num_heads, name="heads")
+    return Heads(config.channels, num_heads, name="heads")
+
+
 class Subnet(nn.Module):
     """A trunk and its heads, with time pooled before and brought back after."""
 
@@ -242,11 +310,19 @@ class Subnet(nn.Module):
         if mask_BxT is not None:
             feats_BxTxF = jnp.where(mask_BxT[..., None], feats_BxTxF, 0)
         x_BxTxPxC = Trunk(self.config, name="trunk")(feats_BxTxF, mask_BxT)
-        heads = Heads(self.config.channels, len(self.subnet.heads), name="heads")
+        heads = _make_heads(self.config, len(self.subnet.heads))
         rolls_GxBxTxP = heads(x_BxTxPxC, mask_BxT)
+        found = {name: rolls_GxBxTxP[g] for g, name in enumerate(self.subnet.heads)}
+        if self.config.pedal_channels and "frame" in found:
+            pedal_heads = PedalHeads(self.config.pedal_channels, name=PEDAL_HEADS)
+            key, pedal = pedal_heads(x_BxTxPxC, rolls_GxBxTxP, mask_BxT)
+            found |= {"key": key[0], "pedal": jnp.moveaxis(pedal[..., 0], 0, -1)}
         if pool > 1:
-            rolls_GxBxTxP = _unpool_time(rolls_GxBxTxP, mask_BxT, frames)
-        return dict(zip(self.subnet.heads, rolls_GxBxTxP, strict=True))
+            found = {
+                name: _unpool_time(roll[None], mask_BxT, frames)[0]
+                for name, roll in found.items()
+            }
+        return found
 
 
 def _pool_time(
@@ -295,10 +371,12 @@ class HPPNet(nn.Module):
             (with time pooling: provided that a clip has a whole number of groups).
 
         Returns:
-          A roll BxTxP for each of `ROLL_NAMES`, float32 in (0, 1).
+          A roll BxTxP for each of `ROLL_NAMES`, float32 in (0, 1); with heads for the
+          pedal also `key`, BxTxP, and `pedal`, BxTx3 (`mt3x.music.pedal_rolls`).
         """
         rolls: dict[str, jax.Array] = {}
         for n, subnet in enumerate(self.config.subnets):
             name = f"subnet_{n}"
             rolls |= Subnet(self.config, subnet, name=name)(feats_BxTxF, mask_BxT)
-        return {head: jnp.clip(rolls[head], 1e-7, 1 - 1e-7) for head in ROLL_NAMES}
+        names = [*ROLL_NAMES, *(name for name in PEDAL_ROLLS if name in rolls)]
+        return {name: jnp.clip(rolls[name], 1e-7, 1 - 1e-7) for name in names}

@@ -173,6 +173,12 @@ def harmonic_shifts(bins_per_octave: int, num_harmonics: int) -> tuple[int, ...]
     return (0, *(shift for d in up for shift in (-d, d)))
 
 
+def even_shifts(bins_per_octave: int, count: int) -> tuple[int, ...]:
+    """Return offsets in bins as `harmonic_shifts`, but half an octave apart."""
+    up = [bins_per_octave // 2 * (k + 1) for k in range(count)]
+    return (0, *(shift for d in up for shift in (-d, d)))
+
+
 def _gather(x_RxFxC: jax.Array, shifts: Sequence[int]) -> jax.Array:
     """Return each bin's harmonics side by side: RxFxKC, zero outside of the range."""
     reach = max(abs(shift) for shift in shifts)

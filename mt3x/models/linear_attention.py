@@ -54,28 +54,32 @@ def causal(
     """
     batch, length, num_heads, width = query_BxTxHxD.shape
     decay_H = np.array([0.5 ** (1 / n) if n else 1.0 for n in half_lives_H])
-    inputs = (
-        feature_map(query_BxTxHxD),
-        feature_map(key_BxTxHxD),
-        _with_ones(value_BxTxHxD),
-    )
+    query_BxTxHxD = feature_map(query_BxTxHxD)
+    key_BxTxHxD = feature_map(key_BxTxHxD)
+    value_BxTxHxE = _with_ones(value_BxTxHxD)
     count, rest = divmod(length, chunk)
     parts = []
     if count:
         whole = count * chunk
-        chunks = (
+        chunks = tuple(
             x[:, :whole].reshape(batch, count, chunk, num_heads, -1).swapaxes(0, 1)
-            for x in inputs
+            for x in (query_BxTxHxD, key_BxTxHxD, value_BxTxHxE)
         )
         state_BxHxDxE, out = jax.lax.scan(
-            lambda state, given: _one_chunk(state, *given, decay_H),
+            lambda state, qkv: _one_chunk(state, qkv[0], qkv[1], qkv[2], decay_H),
             state_BxHxDxE,
-            tuple(chunks),
+            chunks,
         )
         parts.append(out.swapaxes(0, 1).reshape(batch, whole, num_heads, width + 1))
     if rest:
-        last = (x[:, length - rest :] for x in inputs)
-        state_BxHxDxE, out = _one_chunk(state_BxHxDxE, *last, decay_H)
+        begin = length - rest
+        state_BxHxDxE, out = _one_chunk(
+            state_BxHxDxE,
+            query_BxTxHxD[:, begin:],
+            key_BxTxHxD[:, begin:],
+            value_BxTxHxE[:, begin:],
+            decay_H,
+        )
         parts.append(out)
     return _divided(jnp.concatenate(parts, axis=1)), state_BxHxDxE
 

@@ -60,6 +60,8 @@ def build(weights: Weights, source: Source) -> onnx.ModelProto:
     params = weights.params
     shapes = jax.eval_shape(lambda: PianoObjective(config).init(jax.random.key(0)))
     check_params(params, shapes, source)
+    # Engines that run such files do not know the pedal's heads.
+    config = config.without_pedal()
     graph = _Graph()
     for n, subnet in enumerate(config.model.subnets):
         _subnet(graph, params[f"subnet_{n}"], config.model, subnet)
@@ -101,6 +103,12 @@ def _piano_config(weights: Weights, source: Source) -> PianoConfig:
         raise ValueError(f"{source}: {error}") from error
     if not isinstance(config, PianoConfig):
         raise ValueError(f"{source} is a {config.kind}: give a piano model")
+    model = config.model
+    if (model.distances, model.recurrence) != ("harmonic", "grouped"):
+        raise ValueError(
+            f"{source} has distances {model.distances!r} and recurrence "
+            f"{model.recurrence!r}: ONNX files are written of HPPNet as published"
+        )
     return config
 
 

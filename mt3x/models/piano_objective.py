@@ -16,6 +16,8 @@ from mt3x.models.losses import LossSums
 from mt3x.models.model_config import read_config
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
+from mt3x.music.pedal_decoder import PedalDecodingConfig
+from mt3x.music.pedal_rolls import PEDAL_COLUMNS, PEDAL_ROLLS
 from mt3x.music.roll_decoder import (
     RollDecodingConfig,
     rolls_to_notes,
@@ -48,6 +50,10 @@ class PianoConfig:
     # Weight of a clip's mean error within the velocity's: how loud all of a clip was
     # played cannot be heard where its gain is not known.
     velocity_mean_weight: float = 1.0
+    # How the rolls of key releases and pedal are read, where the model has such heads.
+    pedal_decoding: PedalDecodingConfig = field(default_factory=PedalDecodingConfig)
+    # Train the heads of key releases and pedal alone.
+    pedal_alone: bool = False
 
     def __post_init__(self) -> None:
         check_fields(
@@ -67,6 +73,21 @@ class PianoConfig:
                 f"features have {self.features.frame_rate_hz} frames per second and "
                 f"labels {self.labels.frame_rate_hz}: they must be equal"
             )
+        if self.pedal_alone and not self.has_pedal:
+            raise ValueError(
+                "pedal_alone trains heads that the model has not: set "
+                "HPPNetConfig.pedal_channels"
+            )
+
+    @property
+    def has_pedal(self) -> bool:
+        """Whether the model has heads for key releases and the sustain pedal."""
+        return self.model.pedal_channels > 0
+
+    def without_pedal(self) -> "PianoConfig":
+        """Return the configuration of the model without these heads."""
+        model = dataclasses.replace(self.model, pedal_channels=0)
+        return dataclasses.replace(self, model=model, pedal_alone=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -92,6 +113,7 @@ class PianoConfig:
         return {
             "samples": jax.ShapeDtypeStruct(samples_BxS, jnp.float32),
             **roll_spec(batch_size, num_frames),
+            **(pedal_spec(batch_size, num_frames) if self.has_pedal else {}),
         }
 
     def example_lengths(self, clip_frames: int) -> tuple[int, int | None]:
@@ -102,8 +124,13 @@ class PianoConfig:
         """Return the fields of `pipeline.TrainOptions` that the model asks for.
 
         Raises:
-          ValueError: it is to train on mixes.
+          ValueError: it is to train on mixes, or tasks lack what it learns.
         """
+        if self.has_pedal:
+            raise ValueError(
+                "tasks have no pedal: train a model with pedal_channels on corpora "
+                "(DataConfig)"
+            )
         if max_examples_per_mix is not None:
             raise ValueError(
                 f"max_examples_per_mix={max_examples_per_mix} is for token models; "
@@ -132,6 +159,15 @@ def roll_spec(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruc
     """Return the shapes of the target rolls in a batch."""
     roll_BxTxP = (batch_size, num_frames, NUM_PITCHES)
     return dict.fromkeys(ROLL_NAMES, jax.ShapeDtypeStruct(roll_BxTxP, jnp.float32))
+
+
+def pedal_spec(batch_size: int, num_frames: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the shapes of the targets of key releases and pedal in a batch."""
+    sizes = {"key": NUM_PITCHES, "pedal": len(PEDAL_COLUMNS)}
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, num_frames, size), jnp.float32)
+        for name, size in sizes.items()
+    }
 
 
 class PianoObjective:
@@ -170,8 +206,8 @@ class PianoObjective:
           num_samples_B: length of each clip where it is padded at the end.
 
         Returns:
-          Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop;
-          zero in padding.
+          Rolls BxTxP in float32 for onset, frame, offset and velocity, T = S // hop,
+          and of the model's other heads; zero in padding.
         """
         feats_BxTxF = by_rows(self.features, samples_BxS)
         mask_BxT = None
@@ -196,7 +232,7 @@ class PianoObjective:
         Args:
           params: as from `init`.
           batch: `samples` BxS and the target rolls `onset`, `frame`, `offset` and
-            `velocity` BxTxP.
+            `velocity` BxTxP; for the pedal's heads `key` BxTxP and `pedal` BxTx3.
           rng: not used; HPPNet draws nothing.
 
         Returns:
@@ -205,13 +241,20 @@ class PianoObjective:
         del rng
         rolls = self.predict(params, batch["samples"])
         weight = jnp.asarray(batch["onset"].size, jnp.float32)
-        parts = roll_losses(
-            rolls,
-            batch,
-            weight,
-            self.config.onset_positive_weight,
-            self.config.velocity_mean_weight,
-        )
+        parts: dict[str, tuple[jax.Array, jax.Array]] = {}
+        if not self.config.pedal_alone:
+            parts = roll_losses(
+                rolls,
+                batch,
+                weight,
+                self.config.onset_positive_weight,
+                self.config.velocity_mean_weight,
+            )
+        shown = {}
+        if self.config.has_pedal:
+            parts |= pedal_losses(rolls, batch)
+            shown["key_f1"] = _f1(rolls["key"], batch["key"])
+            shown["pedal_f1"] = _f1(rolls["pedal"][..., 0], batch["pedal"][..., 0])
         weights = {
             "onset": self.config.onset_weight,
             "velocity": self.config.velocity_weight,
@@ -221,7 +264,7 @@ class PianoObjective:
             weights.get(name, 1.0) * part * whole(weight) / whole(part_weight)
             for name, (part, part_weight) in parts.items()
         )
-        return LossSums(jnp.asarray(total), weight, parts)
+        return LossSums(jnp.asarray(total), weight, parts | shown)
 
 
 def roll_losses(
@@ -246,3 +289,22 @@ def roll_losses(
     )
     parts["velocity"] = error, jnp.maximum(jnp.sum(targets["onset"]), 1.0)
     return parts
+
+
+def pedal_losses(
+    rolls: Mapping[str, jax.Array], batch: Batch
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Return the cross-entropies of key releases and pedal as (sum, weight)."""
+    return {
+        name: (
+            losses.binary_cross_entropy(rolls[name], batch[name].astype(jnp.float32)),
+            jnp.asarray(batch[name].size, jnp.float32),
+        )
+        for name in PEDAL_ROLLS
+    }
+
+
+def _f1(roll: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the F1 score of what is likely against a target, as (sum, weight)."""
+    est, ref = ((x > 0.5).astype(jnp.float32) for x in (roll, target))
+    return 2 * jnp.sum(est * ref), jnp.maximum(jnp.sum(est) + jnp.sum(ref), 1.0)

@@ -7,7 +7,7 @@ change of T costs. Frames without a beat then cancel out. A second path, over th
 gives each its position in a bar.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,15 @@ class BeatDecodingConfig:
 
 _BAR_COSTS = {1: 1.5, 2: 0.2, 3: 0.0, 4: 0.0, 5: 0.5, 6: 0.2, 7: 0.5}
 """Cost of each bar by its number of beats: what is rare, or a part of a longer bar."""
+_DOTTED_BAR_COSTS = _BAR_COSTS | {2: 0.0, 4: 0.2}
+"""The same of dotted beats: 6/8 is more common than 12/8."""
+_HALVES = 0.2
+"""What a bar of 4/4 gains with each unit of log odds by which its middle is weaker.
+
+The middle is often nearly as strong as the beginning. What tells a bar of 4/4 from two
+of 2/4 is that one half is weaker, over and over.
+"""
+_WEAK_ODDS = -1.0  # what is weaker is no beginning of a bar at all
 
 
 def find_beats(
@@ -128,12 +137,24 @@ def find_bars(
     config = config or BeatDecodingConfig()
     chosen = None if meter is None else read_meter(meter)
     odds_N = _odds(p_N) + config.downbeat_bias
-    bars = _BAR_COSTS if chosen is None else {chosen[0]: 0.0}
-    position_N = _positions(odds_N, bars, config.meter_cost)
+    is_dotted = _is_dotted(notes.onset_s, beat_s)
+    bars = _DOTTED_BAR_COSTS if is_dotted else _BAR_COSTS
+    if chosen is not None:
+        bars = {chosen[0]: 0.0}
+    gain_NxM = odds_N[:, None] - np.array(list(bars.values()))
+    if 4 in bars and not is_dotted:
+        gain_NxM[:, list(bars).index(4)] += _HALVES * _weaker_middle(odds_N)
+    position_N = _positions(gain_NxM, list(bars), config.meter_cost)
     if chosen is None:
-        is_dotted = _is_dotted(notes.onset_s, beat_s)
         chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
     return Beats(beat_s, position_N, *chosen)
+
+
+def _weaker_middle(odds_N: np.ndarray) -> np.ndarray:
+    """Return by how much two beats later a downbeat is less likely, 0 at the least."""
+    odds_N = np.maximum(odds_N, _WEAK_ODDS)
+    middle_N = np.pad(odds_N, (0, 2), constant_values=_WEAK_ODDS)[2:]
+    return np.maximum(odds_N - middle_N, 0.0)
 
 
 def _odds(p: np.ndarray) -> np.ndarray:
@@ -165,19 +186,19 @@ def _beat_frames(
         round(config.shortest_s * BEAT_RATE_HZ),
         round(config.longest_s * BEAT_RATE_HZ) + 1,
     )
-    longest, log_I = int(interval_I[-1]), np.log(interval_I)
+    longest, log_I = int(interval_I[-1]), np.log(interval_I).astype(np.float32)
     ratio_IxI = log_I[:, None] - log_I  # from, to
     change_IxI = -config.tempo_cost * np.abs(ratio_IxI)
     change_IxI -= config.jump_cost * np.square(ratio_IxI)
-    typical = np.log(config.typical_s * BEAT_RATE_HZ)
+    typical = float(np.log(config.typical_s * BEAT_RATE_HZ))
     prior_I = -config.typical_cost * np.square(log_I - typical)
 
     num = last + 3
-    gain_T = np.full(num, config.least_odds)
+    gain_T = np.full(num, config.least_odds, np.float32)
     known_T = odds_T[:num]
     gain_T[: len(known_T)] = np.clip(known_T, config.least_odds, -config.least_odds)
     gain_T += config.beat_bias
-    opens_T = np.full(num, -np.inf)  # the score of a first beat
+    opens_T = np.full(num, -np.inf, np.float32)  # the score of a first beat
     opens_T[max(first - 2, 0) : first + longest] = 0.0
 
     # Of the last frames, scores of a beat there after which an interval comes; of all,
@@ -234,30 +255,35 @@ def _refined(p_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
 
 
 def _positions(
-    odds_N: np.ndarray, bars: Mapping[int, float], meter_cost: float
+    gain_NxM: np.ndarray, bars: Sequence[int], meter_cost: float
 ) -> np.ndarray:
-    """Return the positions of beats in bars, by the log odds of each as a downbeat."""
+    """Return the positions of N beats in bars.
+
+    Args:
+      gain_NxM: what is gained where each kind of bar begins on each beat.
+      bars: the beats that each of M kinds has.
+      meter_cost: of another kind in the next bar.
+    """
     states = [(length, at) for length in bars for at in range(1, length + 1)]
     number = {state: i for i, state in enumerate(states)}
     ends = np.array([number[length, length] for length in bars])
     starts = np.array([number[length, 1] for length in bars])
     cost = meter_cost * ~np.eye(len(bars), dtype=bool)  # to, from
-    odds_NxM = odds_N[:, None] - np.array(list(bars.values()))
     # Within a bar a state follows the one before it.
     follows = np.array([number[length, max(at - 1, 1)] for length, at in states])
     score_S = np.zeros(len(states))
-    score_S[starts] = odds_NxM[0]
-    before_NxS = np.zeros((len(odds_N), len(states)), int)
-    for n in range(1, len(odds_N)):
+    score_S[starts] = gain_NxM[0]
+    before_NxS = np.zeros((len(gain_NxM), len(states)), int)
+    for n in range(1, len(gain_NxM)):
         before_NxS[n] = follows
         entering = score_S[ends] - cost
         best = entering.argmax(axis=1)
         before_NxS[n, starts] = ends[best]
         score_S = score_S[follows]
-        score_S[starts] = entering[np.arange(len(best)), best] + odds_NxM[n]
+        score_S[starts] = entering[np.arange(len(best)), best] + gain_NxM[n]
     state = int(score_S.argmax())
-    position_N = np.zeros(len(odds_N), int)
-    for n in range(len(odds_N) - 1, -1, -1):
+    position_N = np.zeros(len(gain_NxM), int)
+    for n in range(len(gain_NxM) - 1, -1, -1):
         position_N[n] = states[state][1]
         state = before_NxS[n, state]
     return position_N

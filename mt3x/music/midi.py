@@ -234,6 +234,7 @@ def write_columns(
     names: Mapping[int, str] | None = None,
     beats: Beats | None = None,
     key: str | None = None,
+    pedal_s: np.ndarray | None = None,
 ) -> bytes:
     """Return the bytes of a type 1 MIDI file: a track per program, drums on channel 10.
 
@@ -249,6 +250,8 @@ def write_columns(
       names: of the tracks, by program; by default General MIDI's.
       beats: what tempo and bars are made from (see `mt3x.music.midi_tempo`).
       key: the key signature, such as `Eb` or `C#m`.
+      pedal_s: K x 2 seconds, in order, when the sustain pedal goes down and up: CC64 of
+        all programs. Notes then end where their keys are released.
 
     Raises:
       ValueError: a note begins before time 0, or a beat is too long.
@@ -274,7 +277,11 @@ def write_columns(
         if is_drum:
             port, name = 0, "Drums"
         channel = DRUM_CHANNEL if is_drum else melodic_channels[melodic]
-        midi.tracks.append(_track(part, tempo, port, channel, program, name))
+        pedal_tick = np.zeros((0, 2), int)
+        if pedal_s is not None and not is_drum:
+            pedal_tick = tempo.ticks(np.maximum(pedal_s, 0.0))
+        track = _track(part, pedal_tick, tempo, port, channel, program, name)
+        midi.tracks.append(track)
     file = io.BytesIO()
     midi.save(file=file)
     return file.getvalue()
@@ -394,9 +401,18 @@ def _seconds(ticks: np.ndarray, midi: MidiFile) -> np.ndarray:
 
 
 def _track(
-    notes: Columns, tempo: TempoMap, port: int, channel: int, program: int, name: str
+    notes: Columns,
+    pedal_tick: np.ndarray,
+    tempo: TempoMap,
+    port: int,
+    channel: int,
+    program: int,
+    name: str,
 ) -> mido.MidiTrack:
-    """Return a track of one program; in a tick, note-offs come before note-ons."""
+    """Return a track of one program.
+
+    In a tick the pedal comes first, then note-offs, then note-ons.
+    """
     on_tick, off_tick = tempo.ticks(notes.onset_s), tempo.ticks(notes.offset_s)
     off_tick = np.maximum(off_tick, on_tick + 1)
     # Of notes of one key in one tick, the longest comes last and is the one to keep.
@@ -406,33 +422,32 @@ def _track(
     is_followed = pitch[:-1] == pitch[1:]
     off_tick[:-1][is_followed] = np.minimum(off_tick[:-1], on_tick[1:])[is_followed]
     kept = off_tick > on_tick
+    moves = [(down, 127) for down, up in pedal_tick.tolist() if up > down]
+    moves += [(up, 0) for down, up in pedal_tick.tolist() if up > down]
+    # Where it goes up and down in one tick, up comes first.
     events = [
-        (tick, kind, key, strength)
-        for ticks, kind, strengths in (
-            (off_tick, "note_off", np.full_like(velocity, 64)),
-            (on_tick, "note_on", velocity),
-        )
-        for tick, key, strength in zip(
-            ticks[kept].tolist(),
-            pitch[kept].tolist(),
-            strengths[kept].tolist(),
-            strict=True,
-        )
+        (tick, {"type": "control_change", "control": SUSTAIN_PEDAL, "value": value})
+        for tick, value in sorted(moves)
     ]
-    events.sort(key=lambda event: event[0])  # stable, so note-offs stay first
+    for ticks, kind, strengths in (
+        (off_tick, "note_off", np.full_like(velocity, 64)),
+        (on_tick, "note_on", velocity),
+    ):
+        rows = np.stack([ticks[kept], pitch[kept], strengths[kept]], axis=1)
+        events += [
+            (tick, {"type": kind, "note": key, "velocity": strength})
+            for tick, key, strength in rows.tolist()
+        ]
+    events.sort(key=lambda event: event[0])  # stable, so that their order stays
     track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
     if port:
         track.append(mido.MetaMessage("midi_port", port=port))
     track.append(mido.Message("program_change", channel=channel, program=program))
     now = 0
-    for tick, kind, key, strength in events:
+    for tick, message in events:
         while tick - now > LONGEST_DELTA:
             track.append(mido.MetaMessage("text", time=LONGEST_DELTA))
             now += LONGEST_DELTA
-        track.append(
-            mido.Message(
-                kind, channel=channel, note=key, velocity=strength, time=tick - now
-            )
-        )
+        track.append(mido.Message(channel=channel, time=tick - now, **message))
         now = tick
     return track

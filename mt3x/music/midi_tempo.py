@@ -1,10 +1,14 @@
 """Seconds <-> ticks of a MIDI file, and the track that says so: tempo, meter, key.
 
+Markers, which music programs show above the bars, name the first downbeat where
+something comes before it, and each change of meter.
+
 With beats, a file has one tempo a beat and its bars where the music has them, and yet
 every note stays where the recording has it. What comes before the first beat is filled
 with beats at about the first tempo: whole bars after a pick-up bar, at tick 0.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mido
@@ -29,6 +33,8 @@ class TempoMap(NamedTuple):
     tempo_us: np.ndarray
     # Tick, numerator, denominator.
     signatures: list[tuple[int, int, int]]
+    # Tick and text.
+    markers: Sequence[tuple[int, str]] = ()
 
     def ticks(self, time_s: np.ndarray) -> np.ndarray:
         """Return the nearest ticks: at most half a tick off, 0.5 ms at 60 a minute."""
@@ -50,6 +56,8 @@ class TempoMap(NamedTuple):
                 "time_signature", numerator=numerator, denominator=denominator
             )
             events.append((tick, 0, signature))
+        for tick, text in self.markers:
+            events.append((tick, 2, mido.MetaMessage("marker", text=text)))
         if key is not None:
             events.append((0, 0, mido.MetaMessage("key_signature", key=key)))
         track, now = mido.MidiTrack(), 0
@@ -106,7 +114,21 @@ def tempo_of_beats(beats: Beats) -> TempoMap:
     spans_s = tempo * lengths / (TICKS_PER_QUARTER * 1e6)
     actual_s = np.concatenate([[0.0], np.cumsum(spans_s)[:-1]])
     signatures = _signatures(beats, position, whole, lead, parts, per_beat)
-    return TempoMap(tick[:-1], actual_s, tempo, signatures)
+    down = round(lead * per_beat) + int(np.argmax(position == 1)) * per_beat
+    markers = _markers(signatures, down)
+    return TempoMap(tick[:-1], actual_s, tempo, signatures, markers)
+
+
+def _markers(
+    signatures: list[tuple[int, int, int]], down_tick: int
+) -> list[tuple[int, str]]:
+    """Return the markers of a first downbeat and of the changes of meter after it."""
+    changes = [
+        (tick, f"{numerator}/{denominator}")
+        for tick, numerator, denominator in signatures
+        if tick > down_tick
+    ]
+    return [(down_tick, "First downbeat")] * (down_tick > 0) + changes
 
 
 def _lead(time_s: np.ndarray, is_dotted: bool) -> tuple[float, int]:

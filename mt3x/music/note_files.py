@@ -5,15 +5,20 @@ MAPS labels, or also program and is_drum where the first line names them) and th
 and .json that `Notes` writes. The sustain pedal is in the offsets: CC64 of MIDI files
 is applied as in MAESTRO (`mt3x.music.midi`), tables hold it in their offset column.
 Without the pedal, notes end when their key is released: for tables that is the key-up
-column.
+column, where they have one.
 """
 
+import json
 import os
 from pathlib import Path
 
-from mt3x.music.notes import Notes
+import numpy as np
 
-__all__ = ["NOTE_SUFFIXES", "check_note_file", "read_notes"]
+from mt3x.music.label_files import naming, read_text
+from mt3x.music.notes import Notes
+from mt3x.music.performance import NO_PEDAL, Performance
+
+__all__ = ["NOTE_SUFFIXES", "check_note_file", "read_notes", "read_performance"]
 
 NOTE_SUFFIXES = (".mid", ".midi", ".tsv", ".txt", ".csv", ".json")
 """Endings of note files; in a folder, the first of one name is taken."""
@@ -32,10 +37,33 @@ def read_notes(path: str | os.PathLike[str], sustain_pedal: bool = True) -> Note
     if suffix in (".mid", ".midi"):
         return Notes.from_midi(path, sustain_pedal)
     if suffix == ".csv":
-        return Notes.from_csv(path)
+        return Notes.from_csv(path, key_up=not sustain_pedal)
     if suffix == ".json":
-        return Notes.from_json(path)
+        return Notes.from_json(path, key_up=not sustain_pedal)
     return Notes.from_tsv(path, key_up=not sustain_pedal)
+
+
+def read_performance(path: str | os.PathLike[str]) -> Performance:
+    """Read key releases and the sustain pedal: of MIDI files and of JSON files.
+
+    Tables have key releases alone, and JSON files without `pedal`, too.
+
+    Raises:
+      OSError, ValueError: as `read_notes`.
+    """
+    path = Path(path)
+    keys, pedal_s = read_notes(path, sustain_pedal=False), NO_PEDAL
+    if path.suffix.lower() in (".mid", ".midi"):
+        from mt3x.music.midi import read_pedal
+
+        pedal_s = read_pedal(path)
+    elif path.suffix.lower() == ".json":
+        _, text = read_text(path)
+        with naming(path, "pedal is no list of spans with down_s and up_s"):
+            spans = json.loads(text).get("pedal", [])
+            rows = [(float(span["down_s"]), float(span["up_s"])) for span in spans]
+            return Performance(keys, np.array(rows).reshape(-1, 2))
+    return Performance(keys, pedal_s)
 
 
 def check_note_file(path: Path) -> None:

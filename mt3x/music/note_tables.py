@@ -39,15 +39,18 @@ _REQUIRED = ("onset_s", "offset_s", "pitch")
 _UNKNOWN = "confidence"
 """The column whose cells may be empty."""
 _FIELDS = (*_REQUIRED, "velocity", "program", "is_drum", _UNKNOWN)
-_DIGITS = {"onset_s": 6, "offset_s": 6, "confidence": 4}
+_KEY_UP = "key_up_s"
+"""Where the key is released, while the pedal may hold the note."""
+_DIGITS = {"onset_s": 6, "offset_s": 6, "key_up_s": 6, "confidence": 4}
 _ALIASES = {"onset": "onset_s", "offset": "offset_s"}
 
 
 def csv_text(columns: Mapping[str, Sequence[Any]]) -> str:
     """Return notes as `Notes.to_csv` writes them, from their columns by name."""
     written = _written(columns)
-    for name in ("onset_s", "offset_s"):
-        written[name] = [f"{value:.6f}" for value in columns[name]]
+    for name in ("onset_s", "offset_s", "key_up_s"):
+        if name in columns:
+            written[name] = [f"{value:.6f}" for value in columns[name]]
     written["is_drum"] = list(map(int, columns["is_drum"]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -83,9 +86,9 @@ def _objects(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
 def _written(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Return the columns of a file, rounded; without that of which nothing is known."""
     written = dict(columns)
-    for name, digits in _DIGITS.items():
+    for name in _DIGITS.keys() & columns.keys():
         written[name] = [
-            None if math.isnan(value) else round(value, digits)
+            None if math.isnan(value) else round(value, _DIGITS[name])
             for value in columns[name]
         ]
     if not any(value is not None for value in written[_UNKNOWN]):
@@ -93,8 +96,10 @@ def _written(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     return written
 
 
-def read_csv(source: Source) -> tuple[str, Columns]:
+def read_csv(source: Source, key_up: bool = False) -> tuple[str, Columns]:
     """Return A name for messages, and the columns by the names that the table has.
+
+    With `key_up`, notes end where their keys are released, if there is such a column.
 
     Raises:
       OSError: the path cannot be opened.
@@ -114,7 +119,7 @@ def read_csv(source: Source) -> tuple[str, Columns]:
 
     rows = filled()
     _, heads = next(rows, (1, []))
-    return name, _columns(name, _places(heads), rows, len(heads))
+    return name, _columns(name, _places(heads, key_up), rows, len(heads))
 
 
 def read_tsv(source: Source, key_up: bool) -> tuple[str, Columns]:
@@ -139,8 +144,10 @@ def read_tsv(source: Source, key_up: bool) -> tuple[str, Columns]:
     return name, _columns(name, places, _without_names(name, rows, key_up))
 
 
-def read_json(source: Source) -> tuple[str, Columns]:
+def read_json(source: Source, key_up: bool = False) -> tuple[str, Columns]:
     """Return A name for messages, and the columns of what `Notes.to_json` writes.
+
+    With `key_up`, notes end where their keys are released, if the first one says it.
 
     Raises:
       OSError: the path cannot be opened.
@@ -155,12 +162,16 @@ def read_json(source: Source) -> tuple[str, Columns]:
             raise TypeError("notes is not a list")
         found = records[0] if records else _REQUIRED
         columns = {field: array("d") for field in _FIELDS if field in found}
+        members: dict[str, str] = {field: field for field in _FIELDS}
+        if key_up and _KEY_UP in found:
+            members["offset_s"] = _KEY_UP
     _check_required(name, columns)
     for number, record in enumerate(records):
         for field, column in columns.items():
             try:
                 unknown = field == _UNKNOWN and record.get(field) is None
-                column.append(math.nan if unknown else float(record[field]))
+                value = math.nan if unknown else float(record[members[field]])
+                column.append(value)
             except (ValueError, TypeError, LookupError, AttributeError) as error:
                 reason = f"no valid {field} ({one_line(error)})"
                 raise ValueError(f"{name}: note {number} has {reason}") from error
@@ -204,11 +215,14 @@ def _without_names(name: str, rows: Rows, key_up: bool) -> Rows:
         yield number, [*cells, str(DEFAULT_VELOCITY)] if len(cells) == 3 else cells
 
 
-def _places(heads: Sequence[str]) -> dict[str, int]:
+def _places(heads: Sequence[str], key_up: bool = False) -> dict[str, int]:
     """Return where the columns of notes are; others are left out."""
     names = [word.strip().lower() for word in heads]
     names = [_ALIASES.get(word, word) for word in names]
-    return {field: names.index(field) for field in _FIELDS if field in names}
+    places = {field: names.index(field) for field in _FIELDS if field in names}
+    if key_up and _KEY_UP in names:
+        places["offset_s"] = names.index(_KEY_UP)
+    return places
 
 
 def _check_required(name: str, columns: Collection[str]) -> None:

@@ -367,25 +367,28 @@ class Notes:
         return cls(*read_columns(source, sustain_pedal))
 
     @classmethod
-    def from_csv(cls, source: Source) -> "Notes":
+    def from_csv(cls, source: Source, key_up: bool = False) -> "Notes":
         """Read what `to_csv` wrote: a path or an open text file.
 
         Columns are found by their names, in any order; velocity, program, is_drum and
         confidence may be missing. `mt3x.music.note_tables` tells how cells are split.
+        With `key_up`, notes end at `key_up_s` where there is such a column.
 
         Raises:
           ValueError: the table or a value is wrong; names the file and the line.
         """
-        return cls._named(*read_csv(source))
+        return cls._named(*read_csv(source, key_up))
 
     @classmethod
-    def from_json(cls, source: Source) -> "Notes":
+    def from_json(cls, source: Source, key_up: bool = False) -> "Notes":
         """Read what `to_json` wrote: a path or an open text file.
+
+        With `key_up`, notes end at `key_up_s` where the file has it.
 
         Raises:
           ValueError: not such a file; names the file and what is wrong.
         """
-        return cls._named(*read_json(source))
+        return cls._named(*read_json(source, key_up))
 
     @classmethod
     def from_tsv(cls, source: Source, key_up: bool = False) -> "Notes":

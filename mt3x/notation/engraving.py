@@ -2,10 +2,11 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from typing import Any
 
-__all__ = ["draw_pages", "to_svg"]
+__all__ = ["draw_pages", "draw_screens", "to_svg"]
 
 _SVG = "http://www.w3.org/2000/svg"
 # A4, in tenths of a millimetre; a space of a staff is about 1.8 mm.
@@ -29,6 +30,20 @@ _OPTIONS = {
     "svgViewBox": False,
     "xmlIdSeed": 1,  # the same file each time
 }
+# As high as a few systems, and as wide as is asked for.
+_SCREEN = {
+    "adjustPageHeight": True,
+    "justifyVertically": False,
+    "pageHeight": 2400,
+    "smuflTextFont": "none",
+    **{f"pageMargin{side}": 30 for side in ("Left", "Right", "Top", "Bottom")},
+}
+_STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
+_GLYPH = re.compile(r'(\bid="|href="#)(E[0-9A-F]{4}-)')
+# Notes in tempo marks: of a music font, and of others.
+_MARKS = str.maketrans(
+    {"\ueca3": "\U0001d15e", "\ueca5": "♩", "\ueca7": "♪", "\uecb7": "."}
+)
 _LENGTH = re.compile(r"^([\d.]+)px$")
 
 
@@ -62,14 +77,29 @@ def to_svg(musicxml: bytes) -> bytes:
 
 def draw_pages(musicxml: bytes, fit: bool) -> Iterator[str]:
     """Yield each page as SVG: of A4, or as high as its music where it has to fit."""
+    yield from _drawn(musicxml, {"adjustPageHeight": True} if fit else {})
+
+
+def draw_screens(musicxml: bytes, width_px: int) -> Iterator[str]:
+    """Yield a score as SVG for a web page: pages of a few systems of this width.
+
+    They have no style sheet, as web pages may forbid them; names differ from page to
+    page, and notes have those of the MusicXML.
+    """
+    width = round(width_px * 100 / _OPTIONS["scale"])
+    for number, page in enumerate(_drawn(musicxml, {**_SCREEN, "pageWidth": width})):
+        page = _GLYPH.sub(rf"\g<1>p{number}-\g<2>", _STYLE.sub("", page))
+        yield page.translate(_MARKS)
+
+
+def _drawn(musicxml: bytes, changes: Mapping[str, Any]) -> Iterator[str]:
     import verovio
 
     verovio.enableLog(verovio.LOG_OFF)
     # Each thread has a path of its own; verovio sets that of the one that imports it.
     verovio.setDefaultResourcePath(str(files("verovio") / "data"))
     toolkit = verovio.toolkit()
-    options = _OPTIONS | ({"adjustPageHeight": True} if fit else {})
-    toolkit.setOptions(options)
+    toolkit.setOptions({**_OPTIONS, **changes})
     if not toolkit.loadData(musicxml.decode()):
         raise ValueError("verovio cannot read the score's MusicXML: update it")
     for number in range(1, toolkit.getPageCount() + 1):

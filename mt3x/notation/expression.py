@@ -34,8 +34,9 @@ def find_dynamics(
             continue
         loudness = float(np.median(velocity[begin:end]))
         found = int(np.searchsorted(_BETWEEN, loudness))
-        border = _BETWEEN[min(found, level)] if level >= 0 else 0
-        if found == level or (level >= 0 and abs(loudness - border) < _MARGIN):
+        if found == level:
+            continue
+        if level >= 0 and abs(loudness - _BETWEEN[min(found, level)]) < _MARGIN:
             continue
         level = found
         marks.append((int(tick[begin]), _MARKS[level]))

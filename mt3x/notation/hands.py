@@ -6,6 +6,7 @@ keyboard and in one place.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,9 +46,13 @@ def left_hand(tick: np.ndarray, pitch: np.ndarray, window: int) -> np.ndarray:
     near = np.searchsorted(tick, onsets - window)
     until = np.searchsorted(tick, onsets + window, side="right")
     cost = np.zeros((len(onsets), len(_SPLITS)))
+    keys = pitch.tolist()
+
+    def cost_of(first: int, last: int, with_place: bool) -> np.ndarray:
+        return _cost(tuple(sorted(set(keys[first:last]))), with_place)
+
     for i in range(len(onsets)):
-        cost[i] = _cost(pitch[index[i] : ends[i]], COSTS.stretch, True)
-        cost[i] += _cost(pitch[near[i] : until[i]], COSTS.reach, False)
+        cost[i] = cost_of(index[i], ends[i], True) + cost_of(near[i], until[i], False)
     move = COSTS.move * np.abs(_SPLITS[:, None] - _SPLITS[None, :])
     best, came = cost[0], np.zeros(cost.shape, int)
     for i in range(1, len(onsets)):
@@ -62,9 +67,19 @@ def left_hand(tick: np.ndarray, pitch: np.ndarray, window: int) -> np.ndarray:
     return pitch < np.repeat(_SPLITS[split], ends - index)
 
 
-def _cost(pitch: np.ndarray, stretch: float, with_place: bool) -> np.ndarray:
-    """Return what each split costs for notes that one hand or both have to reach."""
-    pitch = np.unique(pitch)
+@lru_cache(maxsize=1 << 14)
+def _cost(keys: tuple[int, ...], with_place: bool) -> np.ndarray:
+    """Return what each split costs for keys that one hand or both have to reach.
+
+    Music repeats itself, and so do they.
+
+    Args:
+      keys: pitches, each once, sorted.
+      with_place: whether they are struck at once and the hands' places count, or they
+        are what is near.
+    """
+    pitch = np.array(keys)
+    stretch = COSTS.stretch if with_place else COSTS.reach
     is_left = pitch[None, :] < _SPLITS[:, None]
     lows = np.where(is_left, pitch, 999).min(axis=1)
     left_top = np.where(is_left, pitch, -999).max(axis=1)

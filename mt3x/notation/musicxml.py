@@ -17,7 +17,7 @@ from mt3x.notation.spelling import Key, Spelled
 if TYPE_CHECKING:
     from mt3x.notation.score import Part, Score
 
-__all__ = ["to_musicxml"]
+__all__ = ["note_id", "to_musicxml"]
 
 _HEADER = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -40,6 +40,17 @@ _MELODIC_CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16)
 _DRUM_CHANNEL = 10
 
 
+def note_id(part: int, note: int, tick: int) -> str:
+    """Return the name of a note's head in MusicXML and in pictures made of it.
+
+    Args:
+      part: its number, from 1.
+      note: its index in the part.
+      tick: where the head stands, since notes that are tied have several.
+    """
+    return f"P{part}-{note}-{tick}"
+
+
 def to_musicxml(score: "Score") -> bytes:
     """Return the bytes of an uncompressed MusicXML file."""
     root = ET.Element("score-partwise", version="4.0")
@@ -54,7 +65,7 @@ def to_musicxml(score: "Score") -> bytes:
         melodic += not part.is_drum
         _list_part(part_list, part, f"P{number}", channel, len(score.parts) == 1)
     for number, part in enumerate(score.parts, start=1):
-        _write_part(_add(root, "part", id=f"P{number}"), part, score, number == 1)
+        _write_part(_add(root, "part", id=f"P{number}"), part, score, number)
     ET.indent(root)
     return _HEADER + ET.tostring(root, encoding="utf-8") + b"\n"
 
@@ -95,7 +106,7 @@ def _list_part(
 
 
 def _write_part(
-    element: ET.Element, part: "Part", score: "Score", is_first: bool
+    element: ET.Element, part: "Part", score: "Score", part_number: int
 ) -> None:
     meter = None
     for number, bar in enumerate(score.bars):
@@ -104,9 +115,9 @@ def _write_part(
         if (bar.numerator, bar.denominator) != meter or not number:
             _write_attributes(measure, part, bar, score.key, is_start=not number)
             meter = (bar.numerator, bar.denominator)
-        if is_first and not number:
+        if part_number == 1 and not number:
             _write_tempo(measure, bar, score.bpm)
-        _write_bar(measure, part, number, bar, score.key)
+        _write_bar(measure, part, part_number, number, bar, score.key)
         if number + 1 == len(score.bars):
             line = _add(measure, "barline", location="right")
             _add(line, "bar-style", "light-heavy")
@@ -152,7 +163,12 @@ def _write_tempo(measure: ET.Element, bar: Bar, bpm: float) -> None:
 
 
 def _write_bar(
-    measure: ET.Element, part: "Part", number: int, bar: Bar, key: Key
+    measure: ET.Element,
+    part: "Part",
+    part_number: int,
+    number: int,
+    bar: Bar,
+    key: Key,
 ) -> None:
     """Write the voices of a bar, one after another."""
     marks = _marks(part, bar, number + 1 == len(part.staves[0].voices[0]))
@@ -171,6 +187,7 @@ def _write_bar(
             writer = _VoiceWriter(
                 measure,
                 part,
+                part_number,
                 voice=4 * (staff_number - 1) + voice_number + 1,
                 staff=staff_number if len(part.staves) > 1 else 0,
                 stem=stems[voice_number],
@@ -235,12 +252,13 @@ class _VoiceWriter:
         self,
         measure: ET.Element,
         part: "Part",
+        number: int,
         voice: int,
         staff: int,
         stem: str,
         shown: dict[tuple[int, int], str],
     ) -> None:
-        self.measure, self.part = measure, part
+        self.measure, self.part, self.number = measure, part, number
         self.voice, self.staff, self.stem, self.shown = voice, staff, stem, shown
 
     def write(
@@ -284,8 +302,12 @@ class _VoiceWriter:
         for place, note in enumerate(notes):
             self._note(note, symbol, is_main=place == 0)
 
+    def _named_note(self, index: int, symbol: Symbol) -> ET.Element:
+        name = note_id(self.number, index, symbol.tick)
+        return _add(self.measure, "note", id=name)
+
     def _note(self, index: int, symbol: Symbol, is_main: bool) -> None:
-        note = _add(self.measure, "note")
+        note = self._named_note(index, symbol)
         if not is_main:
             _add(note, "chord")
         self._pitch(note, index)
@@ -343,7 +365,7 @@ class _VoiceWriter:
             note.append(found)
 
     def _grace(self, index: int, symbol: Symbol) -> None:
-        note = _add(self.measure, "note")
+        note = self._named_note(index, symbol)
         _add(note, "grace", slash="yes")
         self._pitch(note, index)
         _add(note, "voice", self.voice)

@@ -69,7 +69,7 @@ def notate(
         _part(melodic, chosen, grid, end, bars, key, ornaments, pedal, names or {})
         for chosen in _instruments(melodic)
     ]
-    return Score(parts, bars, key, beats.bpm, title)
+    return Score(parts, bars, key, beats, title)
 
 
 def _without_doubles(
@@ -150,6 +150,7 @@ def _part(
         name="Drums" if is_drum else names.get(program) or PROGRAM_NAMES[program],
         program=0 if is_drum else program,
         is_drum=is_drum,
+        onset_s=part.onset_s,
         pitch=part.pitch,
         names=spelled,
         heads=heads,

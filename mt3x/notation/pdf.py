@@ -1,17 +1,20 @@
-"""Scores as PDF files, by svglib and reportlab, which need no libraries of the system.
+"""Scores as PDF files, by reportlab, which needs no libraries of the system.
 
-svglib knows neither the text in parts that verovio writes, nor its music fonts, nor
-pictures within pictures. So these are put simply first: lines of text in the standard
-fonts of PDF, note values of tempo marks as outlines, one picture in its real size.
+verovio's pictures have few kinds of elements, so these are drawn one by one. Symbols
+are put into the file once, and pages name them. A converter that knows all of SVG takes
+ten times as long.
 """
 
 import io
+import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from mt3x.notation.engraving import draw_pages
+from mt3x.notation.svg_path import ellipse_to_pdf, path_to_pdf, polygon_to_pdf
 
 __all__ = ["to_pdf"]
 
@@ -25,6 +28,9 @@ _FONTS = {
 }
 _BOLD = {"tempo", "reh", "ending", "fing"}
 _ITALIC = {"dir", "dynam", "mNum"}
+_MOVE = re.compile(r"(translate|scale)\(([^)]*)\)\s*")
+_CAPS = {"butt": 0, "round": 1, "square": 2}
+_JOINS = {"miter": 0, "round": 1, "bevel": 2}
 
 
 @dataclass
@@ -50,84 +56,143 @@ def to_pdf(musicxml: bytes) -> bytes:
     """Return a score as a PDF file of A4 pages.
 
     Raises:
-      ModuleNotFoundError: verovio, svglib or reportlab is missing.
+      ModuleNotFoundError: verovio or reportlab is missing.
       ValueError: verovio cannot read the MusicXML.
     """
-    from reportlab.graphics import renderPDF
     from reportlab.lib.pagesizes import A4
     from reportlab.pdfgen.canvas import Canvas
-    from svglib.svglib import svg2rlg
 
     file = io.BytesIO()
     canvas = Canvas(file, pagesize=A4, pageCompression=1, invariant=1)
+    writer = _PageWriter(canvas)
     for page in draw_pages(musicxml, fit=False):
-        drawing = svg2rlg(io.BytesIO(_simple(page)))
-        if drawing is None:
-            raise ValueError("svglib cannot read verovio's SVG: update both")
-        scale = A4[0] / drawing.width
-        drawing.scale(scale, scale)
-        renderPDF.draw(drawing, canvas, 0, A4[1] - drawing.height * scale)
-        canvas.showPage()
+        writer.write(ET.fromstring(page), *A4)
     canvas.save()
     return file.getvalue()
 
 
-def _simple(page: str) -> bytes:
-    """Return a page as svglib can read it."""
-    root = ET.fromstring(page)
-    inner = root.find(f"{_SVG}svg")
-    if inner is None:
-        raise ValueError("verovio's SVG is not as expected: update mt3x")
-    _, _, width, height = map(float, inner.get("viewBox", "").split())
-    root.set("width", f"{width / 10:g}")
-    root.set("height", f"{height / 10:g}")
-    inner.tag = f"{_SVG}g"
-    inner.attrib = {"transform": "scale(0.1)"}
-    for style in root.findall(f"{_SVG}style"):
-        root.remove(style)
-    glyphs = {
-        f"#{glyph.get('id')}": glyph.find(f"{_SVG}path")
-        for glyph in root.iter(f"{_SVG}g")
-    }
-    _simplify(inner, frozenset(), glyphs)
-    # The style sheet's: lines have the colour of the text.
-    for element in inner.iter():
-        if element.get("stroke-width"):
-            element.set("stroke", "black")
-    return ET.tostring(root, encoding="utf-8")
+class _PageWriter:
+    """Writes pictures of verovio, one a page."""
+
+    def __init__(self, canvas: Any) -> None:
+        self._canvas = canvas
+        self._symbols: set[str] = set()
+
+    def write(self, root: ET.Element, width: float, height: float) -> None:
+        """Write a page of this size."""
+        inner = root.find(f"{_SVG}svg")
+        if inner is None:
+            raise ValueError("verovio's SVG is not as expected: update mt3x")
+        for symbol in root.findall(f"{_SVG}defs/{_SVG}g"):
+            self._define(symbol)
+        _, _, units, _ = map(float, inner.get("viewBox", "").split())
+        scale = width / units
+        # From here on as in SVG, downwards from the upper left corner.
+        self._put(f"q {scale:.7g} 0 0 {-scale:.7g} 0 {height:.7g} cm")
+        self._draw(inner, frozenset())
+        self._put("Q")
+        self._canvas.showPage()
+
+    def _put(self, operators: str) -> None:
+        self._canvas.addLiteral(operators)
+
+    def _define(self, symbol: ET.Element) -> None:
+        """Put a symbol of the music font into the file."""
+        name, path = symbol.get("id", ""), symbol.find(f"{_SVG}path")
+        if name in self._symbols or path is None:
+            return
+        self._symbols.add(name)
+        self._canvas.beginForm(name, -10 * _EM, -10 * _EM, 10 * _EM, 10 * _EM)
+        self._put(f"{_matrix(path)} {path_to_pdf(path.get('d', ''))} f")
+        self._canvas.endForm()
+
+    def _draw(self, parent: ET.Element, classes: frozenset[str]) -> None:
+        """Draw what is in an element; `classes` are those around it."""
+        classes = classes | set(parent.get("class", "").split())
+        if "placeholder" in classes:  # not shown
+            return
+        for element in parent:
+            tag = element.tag.removeprefix(_SVG)
+            if tag == "g":
+                moves = _matrix(element)
+                if moves:
+                    self._put(f"q {moves}")
+                self._draw(element, classes)
+                if moves:
+                    self._put("Q")
+            elif tag == "use":
+                self._put(f"q {_matrix(element)}")
+                self._canvas.doForm(element.get(_LINK, "").removeprefix("#"))
+                self._put("Q")
+            elif tag == "text":
+                font = _FONTS[bool(classes & _BOLD), bool(classes & _ITALIC)]
+                for line in _lines(element, font):
+                    self._write_line(line)
+            elif tag in _OUTLINES:
+                self._put(_painted(element, _OUTLINES[tag](element)))
+
+    def _write_line(self, line: _Line) -> None:
+        """Write a line of text, each run in its font and at its place."""
+        widths = [_width(run) for run in line.runs]
+        x = line.x - sum(widths) * {"middle": 0.5, "end": 1.0}.get(line.anchor, 0.0)
+        for run, width in zip(line.runs, widths, strict=True):
+            if run.font:
+                self._put(f"q 1 0 0 -1 {x:.7g} {line.y:.7g} cm")
+                self._canvas.setFont(run.font, run.size)
+                self._canvas.drawString(0, 0, run.text)
+                self._put("Q")
+            else:
+                scale = run.size / _EM
+                for number, letter in enumerate(run.text):
+                    at = x + number * width / len(run.text)
+                    self._put(
+                        f"q {scale:.7g} 0 0 {-scale:.7g} {at:.7g} {line.y:.7g} cm "
+                        f"{path_to_pdf(_outline(letter))} f Q"
+                    )
+            x += width
 
 
-def _simplify(
-    parent: ET.Element,
-    classes: frozenset[str],
-    glyphs: Mapping[str, ET.Element | None],
-) -> None:
-    """Replace texts and uses of glyphs in a part; `classes` are those around it."""
-    classes = classes | set(parent.get("class", "").split())
-    if "placeholder" in classes:  # not shown
-        parent.clear()
-    for place, element in enumerate(list(parent)):
-        if element.tag == f"{_SVG}text":
-            font = _FONTS[bool(classes & _BOLD), bool(classes & _ITALIC)]
-            group = ET.Element(f"{_SVG}g")
-            for line in _lines(element, font):
-                group.extend(_drawn(line))
-            parent[place] = group
-        elif element.tag == f"{_SVG}use":
-            parent[place] = _copy(element, glyphs[element.get(_LINK, "")])
+_OUTLINES = {
+    "path": lambda element: path_to_pdf(element.get("d", "")),
+    "polygon": lambda element: polygon_to_pdf(element.get("points", "")),
+    "ellipse": lambda element: ellipse_to_pdf(
+        *(_number(element, name) for name in ("cx", "cy", "rx", "ry"))
+    ),
+    "rect": lambda element: (
+        " ".join(
+            f"{_number(element, name):.7g}" for name in ("x", "y", "width", "height")
+        )
+        + " re"
+    ),
+}
+
+
+def _painted(element: ET.Element, outline: str) -> str:
+    """Return an outline filled, and drawn with a pen where it has a width."""
+    width = _number(element, "stroke-width")
+    is_filled = element.get("fill") != "none"
+    if not width:
+        return f"{outline} f" if is_filled else f"{outline} n"
+    cap = _CAPS.get(element.get("stroke-linecap", ""), 0)
+    join = _JOINS.get(element.get("stroke-linejoin", ""), 0)
+    dashes = element.get("stroke-dasharray", "").replace(",", " ")
+    pen = f"{width:.7g} w {cap} J {join} j [{dashes}] 0 d"
+    return f"{pen} {outline} {'B' if is_filled else 'S'}"
+
+
+def _matrix(element: ET.Element) -> str:
+    """Return the operators of an element's moves."""
+    text = element.get("transform", "")
+    if _MOVE.sub("", text).strip():
+        raise ValueError(f"verovio's SVG has the transform {text!r}: update mt3x")
+    found = []
+    for kind, numbers in _MOVE.findall(text):
+        values = [float(x) for x in numbers.replace(",", " ").split()]
+        if kind == "translate":
+            found.append(f"1 0 0 1 {values[0]:.7g} {[*values, 0.0][1]:.7g} cm")
         else:
-            _simplify(element, classes, glyphs)
-
-
-def _copy(use: ET.Element, glyph: ET.Element | None) -> ET.Element:
-    """Return the glyph where it is used; svglib follows a thousand links at most."""
-    move = use.get("transform", "")
-    if glyph is None:
-        return ET.Element(f"{_SVG}g")
-    return ET.Element(
-        f"{_SVG}path",
-        {"transform": f"{move} {glyph.get('transform', '')}", "d": glyph.get("d", "")},
-    )
+            found.append(f"{values[0]:.7g} 0 0 {values[-1]:.7g} 0 0 cm")
+    return " ".join(found)
 
 
 def _lines(text: ET.Element, font: str) -> list[_Line]:
@@ -157,30 +222,6 @@ def _number(element: ET.Element, name: str, default: float = 0.0) -> float:
     return float(element.get(name, default))
 
 
-def _drawn(line: _Line) -> list[ET.Element]:
-    """Return a line as elements, each in one font and at its place."""
-    widths = [_width(run) for run in line.runs]
-    x = line.x - sum(widths) * {"middle": 0.5, "end": 1.0}.get(line.anchor, 0.0)
-    elements = []
-    for run, width in zip(line.runs, widths, strict=True):
-        if run.font:
-            place = {"x": f"{x:.1f}", "y": f"{line.y:.1f}"}
-            style = {"font-family": run.font, "font-size": f"{run.size:g}"}
-            element = ET.Element(f"{_SVG}text", place | style)
-            element.text = run.text
-            elements.append(element)
-        else:
-            scale = run.size / _EM
-            for number, outline in enumerate(map(_outline, run.text)):
-                at = x + number * width / len(run.text)
-                move = f"translate({at:.1f},{line.y:.1f}) scale({scale:g},{-scale:g})"
-                elements.append(
-                    ET.Element(f"{_SVG}path", {"transform": move, "d": outline})
-                )
-        x += width
-    return elements
-
-
 def _width(run: _Run) -> float:
     from reportlab.pdfbase.pdfmetrics import stringWidth
 
@@ -189,6 +230,7 @@ def _width(run: _Run) -> float:
     return 0.45 * run.size * len(run.text)
 
 
+@lru_cache
 def _outline(letter: str) -> str:
     """Return the outline of a letter of verovio's music font."""
     import verovio

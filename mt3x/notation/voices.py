@@ -8,8 +8,12 @@ polyphonic music: a contig mapping approach", 2004, voices are lines of near pit
 that do not cross.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,22 +52,21 @@ class Chord:
     duration: int = 0  # as written
 
 
-@dataclass(frozen=True)
-class _Line:
+# Tuples, which are made faster than dataclasses: long scores have millions.
+class _Line(NamedTuple):
     """Where a voice is."""
 
-    tick: float = -np.inf
-    end: float = -np.inf
+    tick: float = -math.inf
+    end: float = -math.inf
     low: float = 0.0
     high: float = 0.0
     count: int = 0
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     cost: float = 0.0
     lines: tuple[_Line, _Line] = (_Line(), _Line())
-    choices: tuple = field(default=(), compare=False)
+    choices: tuple = ()
 
 
 def find_voices(
@@ -80,17 +83,17 @@ def find_voices(
     voices: tuple[list[Chord], list[Chord]] = ([], [])
     if not groups:
         return voices
-    following = [*(at for at, _ in groups[1:]), np.inf]
+    following = [*(at for at, _ in groups[1:]), math.inf]
+    ends, pitches = end.tolist(), pitch.tolist()
     states = [_State()]
     for (at, members), then in zip(groups, following, strict=True):
         found: list[_State] = []
-        for choice in _choices(pitch[members]):
-            upper, lower = members[choice:], members[:choice]
-            parts = [
-                _line(at, part, end, pitch) if len(part) else None
-                for part in (upper, lower)
-            ]
-            own = sum(_uneven(end[part]) for part in (upper, lower) if len(part) > 1)
+        end_of = [float(ends[i]) for i in members]
+        pitch_of = [float(pitches[i]) for i in members]
+        for choice in _choices(pitch_of):
+            upper, lower = slice(choice, None), slice(choice)
+            parts = [_line(at, end_of[part], pitch_of[part]) for part in (upper, lower)]
+            own = _uneven(end_of[upper]) + _uneven(end_of[lower])
             found += [_extend(state, at, parts, own, choice, then) for state in states]
         found.sort(key=lambda state: state.cost)
         states = _different(found)
@@ -103,38 +106,41 @@ def find_voices(
         for voice, part in zip(
             voices, (members[choice:], members[:choice]), strict=True
         ):
-            if len(part):
-                voice.append(Chord(at, part.tolist(), float(np.median(end[part]))))
+            if part:
+                voice.append(Chord(at, part, median(float(ends[i]) for i in part)))
     return voices
 
 
-def _groups(tick: np.ndarray, pitch: np.ndarray) -> list[tuple[int, np.ndarray]]:
+def _groups(tick: np.ndarray, pitch: np.ndarray) -> list[tuple[int, list[int]]]:
     """Return onsets with the notes that begin there, from the lowest to the highest."""
     onsets, begin = np.unique(tick, return_index=True)
     groups = np.split(np.arange(len(tick)), begin[1:]) if len(tick) else []
     return [
-        (int(at), group[np.argsort(pitch[group], kind="stable")])
+        (int(at), group[np.argsort(pitch[group], kind="stable")].tolist())
         for at, group in zip(onsets, groups, strict=True)
     ]
 
 
-def _choices(pitch: np.ndarray) -> Sequence[int]:
+def _choices(pitch: Sequence[float]) -> Sequence[int]:
     """Return how many of a chord's notes the lower voice may have."""
     num = len(pitch)
     if num <= 3:
         return range(num + 1)
-    widest = int(np.diff(pitch).argmax()) + 1
+    gaps = [then - here for here, then in pairwise(pitch)]
+    widest = gaps.index(max(gaps)) + 1
     return sorted({0, 1, widest, num - 1, num})
 
 
-def _line(at: int, part: np.ndarray, end: np.ndarray, pitch: np.ndarray) -> _Line:
-    ends = end[part]
-    low, high = float(pitch[part[0]]), float(pitch[part[-1]])
-    return _Line(at, float(np.median(ends)), low, high, len(part))
+def _line(at: int, end: list[float], pitch: list[float]) -> _Line | None:
+    if not end:
+        return None
+    return _Line(at, median(end), pitch[0], pitch[-1], len(end))
 
 
-def _uneven(end: np.ndarray) -> float:
-    return COSTS.uneven * min(float(end.max() - end.min()) / _QUARTER, 3.0)
+def _uneven(end: list[float]) -> float:
+    if len(end) < 2:
+        return 0.0
+    return COSTS.uneven * min((max(end) - min(end)) / _QUARTER, 3.0)
 
 
 def _extend(
@@ -155,7 +161,7 @@ def _extend(
         if line.end > at:
             covered = min(line.end, then, at + 4 * _QUARTER) - at
             cost += COSTS.cut * line.count * covered / _QUARTER
-            cost += COSTS.snap * max(np.log2(covered / (at - line.tick)) - 1, 0)
+            cost += COSTS.snap * max(math.log2(covered / (at - line.tick)) - 1, 0)
         elif line.count:
             cost += COSTS.rest * min((at - line.end) / _QUARTER, 4.0)
         if line.count:

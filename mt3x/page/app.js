@@ -109,7 +109,7 @@ function App({ engine }) {
                 key=${current}
                 recording=${current}
                 player=${thePlayer()}
-                formats=${info.formats}
+                info=${info}
                 say=${say}
               />`}`}
     <p class="hidden" role="status" aria-live="polite" ref=${said}></p>

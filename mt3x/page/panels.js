@@ -113,7 +113,7 @@ const FORMATS = {
   wav: ["Sound", "recording left, notes right"],
 };
 
-export function Downloads({ recording, formats }) {
+export function Downloads({ recording, formats, takesBeats }) {
   const [state, setState] = useState({});
   const save = async (format) => {
     setState({ busy: format });
@@ -145,8 +145,63 @@ export function Downloads({ recording, formats }) {
         </button>`;
       })}
     </div>
+    ${takesBeats && html`<${BeatChoice} recording=${recording} />`}
     ${state.error && html`<p class="error" role="alert">${state.error}</p>`}
   </section>`;
+}
+
+const TEMPOS = { detect: "as played", even: "even", none: "none" };
+const METERS = ["2/4", "3/4", "4/4", "5/4", "2/2", "3/8", "6/8", "7/8", "9/8", "12/8"];
+const [LEAST_BPM, MOST_BPM] = [1, 1000];
+
+// What beats and bars MIDI files and scores have.
+function BeatChoice({ recording }) {
+  const { tempo, bpm, meter } = recording.beats;
+  const choose = (changes) => recording.chooseBeats(changes);
+  const setBpm = ({ target }) => {
+    const wanted = Number(target.value) || bpm;
+    target.value = Math.max(LEAST_BPM, Math.min(wanted, MOST_BPM));
+    choose({ bpm: Number(target.value) });
+  };
+  return html`<fieldset class="beats">
+    <legend>Bars of MIDI and score</legend>
+    <label>
+      <span>Tempo</span>
+      <select onChange=${({ target }) => choose({ tempo: target.value })}>
+        ${Object.entries(TEMPOS).map(
+          ([value, label]) => html`<option value=${value} selected=${value === tempo}>
+            ${label}
+          </option>`,
+        )}
+      </select>
+    </label>
+    ${tempo === "even" &&
+    html`<label>
+      <span>Beats a minute</span>
+      <input
+        type="number"
+        min=${LEAST_BPM}
+        max=${MOST_BPM}
+        step="any"
+        value=${bpm}
+        onChange=${setBpm}
+      />
+    </label>`}
+    <label>
+      <span>Meter</span>
+      <select
+        disabled=${tempo === "none"}
+        onChange=${({ target }) => choose({ meter: target.value })}
+      >
+        <option value="" selected=${meter === ""}>as played</option>
+        ${METERS.map(
+          (value) => html`<option value=${value} selected=${value === meter}>
+            ${value}
+          </option>`,
+        )}
+      </select>
+    </label>
+  </fieldset>`;
 }
 
 function saveAs(blob, name) {

@@ -12,6 +12,9 @@ export class Recording {
   duration = 0;
   samples = null; // 16 kHz mono
   sound = null; // AudioBuffer
+  // Beats of files and scores: "detect", "even" with `bpm` a minute, or "none"; and a
+  // time signature, or "" where it is detected.
+  beats = Object.freeze({ tempo: "detect", bpm: 120, meter: "" });
   thresholds = null; // those in use; null where the model has none
   defaults = null;
   #decoded = [];
@@ -135,6 +138,17 @@ export class Recording {
     this.changed();
   }
 
+  chooseBeats(changes) {
+    this.beats = Object.freeze({ ...this.beats, ...changes });
+    this.changed();
+  }
+
+  get #beatOptions() {
+    const { tempo, bpm, meter } = this.beats;
+    if (tempo === "none") return { tempo };
+    return { tempo: tempo === "even" ? bpm : tempo, ...(meter && { meter }) };
+  }
+
   // Puts notes (without ids) in the place of others. Returns the new ones.
   edit(replaced, put) {
     const before = new Set(this.#edits.added);
@@ -168,13 +182,23 @@ export class Recording {
     this.#apply();
   }
 
-  // Returns a file in one of the engine's formats.
-  async result(format) {
+  get #bareNotes() {
     if (this.#writtenFor !== this.notes) {
       this.#written = this.notes.map(bare);
       this.#writtenFor = this.notes;
     }
-    return this.#job.result(format, this.#written);
+    return this.#written;
+  }
+
+  // Returns a file in one of the engine's formats.
+  async result(format) {
+    return this.#job.result(format, this.#bareNotes, this.#beatOptions);
+  }
+
+  // Returns a score for pictures of this width: {key, meter, bpm, pages: [{width, height,
+  // notes: [[id, onset, offset], ...]}, ...], picture(number)}.
+  async score(width) {
+    return this.#job.score(this.#bareNotes, { ...this.#beatOptions, width });
   }
 
   async close() {

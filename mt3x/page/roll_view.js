@@ -43,6 +43,7 @@ export function RollView({ recording, player, selected, options, actions, childr
     const strip = new Overview(overview.current, roll, (time) => now.actions.seek(time));
     Object.assign(now, { roll, strip });
     const resize = () => {
+      if (!canvas.current.clientWidth) return; // another view is shown
       for (const part of [roll, strip]) {
         const { clientWidth, clientHeight } = part.canvas;
         part.resize(clientWidth, clientHeight, devicePixelRatio || 1);

@@ -3,10 +3,11 @@ import { EditBar, Selection, describe } from "./edit_bar.js";
 import { NoteTable } from "./note_table.js";
 import { Downloads, Mixer, Thresholds } from "./panels.js";
 import { RollView } from "./roll_view.js";
+import { ScoreView } from "./score_view.js";
 import { Transport } from "./transport.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 
-export function Workspace({ recording, player, formats, say }) {
+export function Workspace({ recording, player, info, say }) {
   const [selected, setSelected] = useState(new Set());
   const [options, setOptions] = useState({
     candidates: true,
@@ -16,6 +17,7 @@ export function Workspace({ recording, player, formats, say }) {
     spectrogram: true,
   });
   const [, redraw] = useState(0);
+  const [view, setView] = useState("roll");
   const heading = useRef();
   const setOption = (name, value) =>
     setOptions((before) => (before[name] === value ? before : { ...before, [name]: value }));
@@ -57,9 +59,19 @@ export function Workspace({ recording, player, formats, say }) {
     <${Transport} ...${{ recording, player, options, setOption }} />
     <div class="columns">
       <div class="stage">
-        ${isDone && html`<${EditBar} ...${{ recording, chosen, options, setOption, actions }} />`}
-        <${RollView} ...${{ recording, player, selected, options, actions }}>
-          ${isDone && html`<${Selection} chosen=${chosen} actions=${actions} />`}
+        <${Views} view=${view} setView=${setView} />
+        <${Panel} name="roll" view=${view}>
+          ${isDone && html`<${EditBar} ...${{ recording, chosen, options, setOption, actions }} />`}
+          <${RollView} ...${{ recording, player, selected, options, actions }}>
+            ${isDone && html`<${Selection} chosen=${chosen} actions=${actions} />`}
+          <//>
+        <//>
+        <${Panel} name="score" view=${view}>
+          <${ScoreView}
+            ...${{ recording, player, options, say }}
+            isOffered=${info.formats.includes("svg")}
+            isShown=${view === "score"}
+          />
         <//>
         <${NoteTable}
           recording=${recording}
@@ -73,13 +85,57 @@ export function Workspace({ recording, player, formats, say }) {
       </div>
       ${isDone &&
       html`<aside class="side" aria-label="Mixer, thresholds and downloads">
-        <${Downloads} recording=${recording} formats=${formats} />
+        <${Downloads}
+          recording=${recording}
+          formats=${info.formats}
+          takesBeats=${info.beats}
+        />
         <${Mixer} recording=${recording} player=${player} onParts=${() => redraw({})} />
         <${Thresholds} recording=${recording} />
       </aside>`}
     </div>
   </main>`;
 }
+
+const VIEWS = [
+  ["roll", "Piano roll"],
+  ["score", "Score"],
+];
+
+function Views({ view, setView }) {
+  const onKeyDown = (event) => {
+    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
+    event.preventDefault();
+    const [[other]] = VIEWS.filter(([name]) => name !== view);
+    setView(other);
+    document.getElementById(`view-${other}`).focus();
+  };
+  return html`<div class="views" role="tablist" aria-label="View" onKeyDown=${onKeyDown}>
+    ${VIEWS.map(
+      ([name, label]) => html`<button
+        type="button"
+        role="tab"
+        id="view-${name}"
+        aria-selected=${String(name === view)}
+        aria-controls="panel-${name}"
+        tabindex=${name === view ? 0 : -1}
+        onClick=${() => setView(name)}
+      >
+        ${label}
+      </button>`,
+    )}
+  </div>`;
+}
+
+const Panel = ({ name, view, children }) => html`<div
+  class="view"
+  role="tabpanel"
+  id="panel-${name}"
+  aria-labelledby="view-${name}"
+  hidden=${name !== view}
+>
+  ${children}
+</div>`;
 
 function toggled(notes, selected, note) {
   const wanted = new Set(selected);

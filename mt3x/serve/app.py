@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import re
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from mt3x.files import one_line
+from mt3x.inference.beat_choice import BeatChoice
+from mt3x.inference.outputs import FORMATS
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
@@ -32,6 +35,7 @@ from mt3x.serve.notes_json import (
     parse_json,
 )
 from mt3x.serve.results import MEDIA_TYPES, result_formats, title_of, write_result
+from mt3x.serve.scores import WIDTHS, picture, write_score
 from mt3x.serve.static import content_security_policy, static_files
 from mt3x.serve.transcription import Found, Recording, RecordingError, check_recording
 
@@ -73,6 +77,8 @@ class Api:
             Route(f"{job}/decode", self.decode, methods=write),
             Route(f"{job}/notes", self.edit, methods=["PUT"]),
             Route(f"{job}/result.{{ending}}", self.result),
+            Route(f"{job}/score", self.score),
+            Route(f"{job}/score/{{name}}/{{page:int}}.svg", self.picture),
             Route(f"{job}/audio", self.audio),
             Route("/{path:path}", self.static),
         ]
@@ -178,21 +184,38 @@ class Api:
         if ending not in result_formats():
             endings = ", ".join(result_formats())
             raise HTTPException(404, f"there is no such format: ask for {endings}")
+        choice = _beat_choice(request)
         job = self._job(request)
-        found = _found(job)
-        recording = job.recording
-        try:
-            path = await self._do(
-                write_result, recording, found, job.notes, job.version, ending
-            )
-        except ValueError as error:  # no notes have no score
-            raise HTTPException(422, recording.explained(error)) from error
-        stem = Path(recording.title).stem
+        path = await self._write(job, write_result, ending, choice)
+        stem = Path(job.recording.title).stem
         return FileResponse(
             path,
             media_type=MEDIA_TYPES.get(ending, "application/octet-stream"),
             filename=f"{stem}.{ending}",
         )
+
+    async def score(self, request: Request) -> Response:
+        """Draw the notes as a score; tell of its pages and when its notes sound."""
+        if FORMATS["svg"].missing:
+            raise HTTPException(
+                404, "the server has no scores: it needs pip install 'mt3x[score]'"
+            )
+        choice, width = _beat_choice(request), request.query_params.get("width", "900")
+        if not (re.fullmatch("[0-9]{1,5}", width) and int(width) in WIDTHS):
+            raise HTTPException(
+                422, f"width is no number of pixels from {WIDTHS[0]} to {WIDTHS[-1]}"
+            )
+        job = self._job(request)
+        return OneLine(await self._write(job, write_score, choice, int(width)))
+
+    async def picture(self, request: Request) -> Response:
+        """Send a page of a score."""
+        recording = self._job(request).recording
+        given = request.path_params
+        path = picture(recording, given["name"], given["page"])
+        if path is None:
+            raise HTTPException(404, "there is no such page: ask for the score again")
+        return FileResponse(path, media_type=MEDIA_TYPES["svg"])
 
     async def audio(self, request: Request) -> Response:
         """Send the recording, or a range of it."""
@@ -209,6 +232,16 @@ class Api:
         if job is None:
             raise HTTPException(404, "there is no such job: it may have been forgotten")
         return job
+
+    async def _write(self, job: Job, write: Callable[..., Made], *options: Any) -> Made:
+        """Write a job's notes."""
+        found = _found(job)
+        try:
+            return await self._do(
+                write, job.recording, found, job.notes, job.version, *options
+            )
+        except ValueError as error:  # no notes have no score
+            raise HTTPException(422, job.recording.explained(error)) from error
 
     async def _do(self, function: Callable[..., Made], *args: Any) -> Made:
         """Call a function in a thread, when it is its turn."""
@@ -238,6 +271,18 @@ def _found(job: Job) -> Found:
     if job.found is None:
         raise HTTPException(409, f"the job is {job.state}: wait until it is done")
     return job.found
+
+
+def _beat_choice(request: Request) -> BeatChoice:
+    """Return which beats a client wants."""
+    tempo: Any = request.query_params.get("tempo", "detect")
+    if tempo not in ("detect", "none"):
+        # Words are no number of beats, and refused as such.
+        tempo = float(tempo) if re.fullmatch(r"[0-9.]{1,9}", tempo) else math.nan
+    try:
+        return BeatChoice(tempo, meter=request.query_params.get("meter") or None)
+    except ValueError as error:
+        raise HTTPException(422, one_line(error)) from error
 
 
 def _media_type(request: Request) -> str:

@@ -1,12 +1,14 @@
 """Files of a job's notes, written when they are asked for."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mt3x.files import write_whole
-from mt3x.inference.beat_tracker import beats
+from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import FORMATS, Transcription
 from mt3x.music.notes import Notes
 from mt3x.serve.transcription import Found, Recording
@@ -35,7 +37,12 @@ def result_formats() -> Mapping[str, str]:
 
 
 def write_result(
-    recording: Recording, found: Found, notes: Notes, version: int, ending: str
+    recording: Recording,
+    found: Found,
+    notes: Notes,
+    version: int,
+    ending: str,
+    choice: BeatChoice,
 ) -> Path:
     """Write a file as `mt3x transcribe` does; return where it is.
 
@@ -45,24 +52,37 @@ def write_result(
       version: of the notes; a file of the same is not written again, and one of others
         is removed.
       ending: one of `result_formats`.
+      choice: of beats, for formats that have bars.
     """
-    path = recording.folder / f"{version}.{ending}"
+    path = recording.folder / f"{result_name(version, choice)}.{ending}"
     if path.exists():
         return path
     for old in recording.folder.glob(f"*.{ending}"):
         old.unlink(missing_ok=True)
-    made = Transcription(
+    made = transcription(recording, found, notes, choice)
+    with write_whole(path, overwrite=True) as file:
+        FORMATS[result_formats()[ending]].write(file, made)
+    return path
+
+
+def result_name(*made_of: Any) -> str:
+    """Return a name for a file: 16 digits that differ where what it is made of does."""
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+
+
+def transcription(
+    recording: Recording, found: Found, notes: Notes, choice: BeatChoice
+) -> Transcription:
+    """Return what the writers of files take."""
+    return Transcription(
         notes=notes,
         rolls=[],
         audio=recording.path,
         title=recording.title,
         transcriber=found.transcriber,
         duration_s=found.duration_s,
-        beats=lambda: beats(notes),
+        beats=lambda: choice.of(notes),
     )
-    with write_whole(path, overwrite=True) as file:
-        FORMATS[result_formats()[ending]].write(file, made)
-    return path
 
 
 def title_of(name: str) -> str:

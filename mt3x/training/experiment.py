@@ -102,7 +102,14 @@ class DataConfig:
                 )
             fields |= {"drum_steps": objective.drum_steps}
         elif isinstance(self.batches, MixConfig):
+            if objective.has_pedal:
+                raise ValueError(
+                    "mixes of stems have no pedal: train a model with pedal_channels "
+                    "on clips of piano corpora (BatchConfig)"
+                )
             fields |= {"rolls_only": True}
+        else:
+            fields |= {"pedal": objective.has_pedal}
         batches = dataclasses.replace(self.batches, **fields)
         return dataclasses.replace(self, batches=batches)
 

@@ -170,7 +170,8 @@ def train_step(
         count = step.astype(jnp.float32)
         decay = jnp.minimum(config.ema_decay, (1.0 + count) / (10.0 + count))
         weights["ema"] = jax.tree.map(
-            lambda mean, new: decay * mean + (1.0 - decay) * new,
+            # What does not change stays the same to the last bit.
+            lambda mean, new: new + decay * (mean - new),
             state["weights"]["ema"],
             params,
         )

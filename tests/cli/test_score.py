@@ -8,6 +8,7 @@ import pytest
 
 from mt3x.cli.main import main
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_scores_are_written_beside_the_notes(run, name):
     code, err = run(name, "--beats", "beats.txt")
     assert (code, err) == (0, "a.musicxml: 4 bars in 4/4, C major\n")
     assert b"<work-title>a<" in Path("a.musicxml").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a.mid", "a.json"])
+def test_the_pedal_of_a_file_is_marked(run, name):
+    played = Performance(Notes.from_csv("a.csv"), np.array([[0.1, 2.0], [2.1, 4.0]]))
+    played.to_midi("a.mid", overwrite=True)
+    Path("a.json").write_text(played.to_json())
+    assert run(name, "--beats", "beats.txt")[0] == 0
+    assert Path("a.musicxml").read_bytes().count(b"<pedal ") == 4
 
 
 @pytest.mark.parametrize(("name", "begin"), [("b.svg", b"<?xml"), ("b.PDF", b"%PDF")])

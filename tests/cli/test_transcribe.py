@@ -18,6 +18,7 @@ import soundfile
 from tiny_models import (
     SMALL,
     SMALL_BAND,
+    SMALL_PEDAL,
     SMALL_ROLLS,
     SMALL_TOKENS,
     random_params,
@@ -31,7 +32,9 @@ from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.weights_file import save_weights
 from mt3x.music.instrument_assignment import AssignmentConfig
 from mt3x.music.instrument_classes import CLASS_NAMES
+from mt3x.music.note_files import read_notes, read_performance
 from mt3x.music.notes import Notes
+from mt3x.music.pedal_decoder import PedalDecodingConfig
 
 RATE = 16000
 
@@ -39,6 +42,17 @@ RATE = 16000
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     return save_small_weights(tmp_path_factory.mktemp("weights") / "small.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pedal_weights(tmp_path_factory):
+    """The pedal's roll lies about a half throughout, as all of random weights do."""
+    path = tmp_path_factory.mktemp("weights") / "pedal.safetensors"
+    decoding = PedalDecodingConfig(
+        pedal_threshold=0.1, release_threshold=1.0, key_threshold=0.9
+    )
+    config = dataclasses.replace(SMALL_PEDAL, pedal_decoding=decoding)
+    return save_small_weights(path, config)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +118,49 @@ def test_midi_is_written_beside_the_input(run):
     assert files() == ["a.mid", "a.wav"]
     assert "1 file, " in err and "1.0 s of audio" in err and "x realtime" in err
     assert any(m.type == "note_on" for m in mido.MidiFile("a.mid"))
+
+
+def test_pedal_events_are_key_releases_and_controls(run, pedal_weights):
+    options = ("-f", "midi,csv,json,musicxml", "--tempo", "120")
+    for pedal in ("extend", "events"):
+        args = ("a.wav", "-d", pedal, *options, "--pedal", pedal)
+        code, _, err = run(*args, checkpoint=pedal_weights)
+        assert code == 0, err
+    heard = Notes.from_midi("extend/a.mid")
+    played = read_performance("events/a.mid")
+    # The pedal is down throughout, and no key is held for long.
+    assert len(played.pedal_s) == 1 and len(heard) > 1
+    np.testing.assert_allclose(played.keys.onset_s, heard.onset_s)
+    assert (played.keys.offset_s <= heard.offset_s + 0.001).all()
+    assert played.keys.offset_s.mean() < heard.offset_s.mean() - 0.01
+    for name in ("csv", "json"):
+        found = read_performance(f"events/a.{name}")
+        for sustain_pedal in (False, True):
+            # Ticks change the order of notes that begin nearly together.
+            table_s, midi_s = (
+                np.sort(read_notes(f"events/a.{ending}", sustain_pedal).offset_s)
+                for ending in (name, "mid")
+            )
+            np.testing.assert_allclose(table_s, midi_s, atol=0.001)
+    np.testing.assert_allclose(found.pedal_s, played.pedal_s, atol=0.001)
+    assert b"<pedal" in Path("events/a.musicxml").read_bytes()
+    assert b"<pedal" not in Path("extend/a.musicxml").read_bytes()
+    assert json.loads(Path("events/a.json").read_text())["options"]["pedal"] == "events"
+
+
+@pytest.mark.parametrize("model", ["weights", "band_weights", "token_weights"])
+def test_pedal_events_need_a_model_that_hears_it(run, model, request):
+    code, _, err = run(
+        "a.wav", "--pedal", "events", checkpoint=request.getfixturevalue(model)
+    )
+    assert code == 1 and err.count("\n") == 1
+    assert "--pedal events needs a piano model that hears the pedal" in err
+    assert files() == ["a.wav"]
+
+
+def test_pedal_is_one_of_two(run):
+    code, _, err = run("a.wav", "--pedal", "half")
+    assert code == 2 and "'extend', 'events'" in err and files() == ["a.wav"]
 
 
 def test_all_formats_hold_the_same_notes(run):
@@ -703,6 +760,15 @@ def test_auto_listens_to_each_recording(run, packaged, monkeypatch):
     assert not notes["a"].is_drum.any() and notes["b"].is_drum.any()
     code, _, err = run("a.wav", "-q", "--overwrite", "-m", "auto", checkpoint=None)
     assert (code, err) == (0, "")
+
+
+def test_auto_is_the_piano_model_where_pedal_events_are_wanted(
+    run, packaged, pedal_weights, monkeypatch
+):
+    monkeypatch.setitem(weights_file.WEIGHTS, "piano", pedal_weights)
+    code, _, err = run("a.wav", "--pedal", "events", checkpoint=None)
+    assert code == 0, err
+    assert packaged == ["pedal"]
 
 
 def test_auto_is_the_band_model_where_instruments_are_named(run, packaged):

@@ -10,6 +10,7 @@ from mt3x.data.augment import AugmentConfig
 from mt3x.data.batches import BatchConfig, CorpusBatches
 from mt3x.data.corpus import Corpus, CorpusWriter
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.music.rolls import RollLabelConfig
 
 
@@ -29,6 +30,34 @@ def test_shapes_and_types(corpora):
         "velocity": (2, 50, 88),
     }
     assert {array.dtype for array in batch.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("detune_prob", [0.0, 1.0])
+def test_targets_of_keys_and_pedal(tmp_path, detune_prob):
+    """A key is up 0.2 s after its onset, and its note sounds as long as the pedal."""
+    keys = Notes(np.arange(8) / 2, np.arange(8) / 2 + 0.2, np.full(8, 60))
+    pedal_s = np.array([[0.1, 0.4], [2.1, 2.4], [3.1, 3.4]])
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", np.zeros(4 * 16000, np.int16), Performance(keys, pedal_s))
+    config = replace(PLAIN, pedal=True, detune_prob=detune_prob)
+    batches = CorpusBatches([Corpus(tmp_path / "c")], config=config)
+    num_down = 0
+    for step in range(4):
+        batch = batches.batch(step)
+        assert batch["key"].shape == (3, 50, 88) and batch["pedal"].shape == (3, 50, 3)
+        assert batch["pedal"].dtype == np.float32
+        held, sounds = batch["key"][..., 39], batch["frame"][..., 39]
+        down = batch["pedal"][..., 0]
+        assert held.any() and (sounds >= held).all()
+        # The frames at its edges are rounded.
+        assert (np.abs(sounds - held - down * (1 - held)).sum(axis=1) <= 4).all()
+        num_down += down.any()
+    assert num_down
+
+
+def test_pedal_needs_corpora_of_performances(corpora):
+    with pytest.raises(ValueError, match="a: when keys and pedal are released"):
+        CorpusBatches(corpora, config=replace(PLAIN, pedal=True))
 
 
 @pytest.mark.parametrize(

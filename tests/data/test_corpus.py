@@ -7,6 +7,7 @@ import pytest
 
 from mt3x.data.corpus import Corpus, CorpusWriter, write_corpus
 from mt3x.music.notes import Notes
+from mt3x.music.performance import NO_PEDAL, Performance
 
 NOTES = Notes([0.1, 0.3], [0.2, 0.9], [60, 64], [70, 90])
 
@@ -35,6 +36,53 @@ def test_reads_what_was_written(tmp_path):
     assert corpus.notes(2).equals(NOTES.shift(2))
     assert corpus.pieces[2].info == {"split": "train"}
     assert not (tmp_path / "c.part").exists()
+
+
+PLAYED = Performance(
+    Notes([0.1, 0.3], [0.15, 0.5], [60, 64]), np.array([[0.2, 0.4], [0.45, 0.9]])
+)
+
+
+def test_performances_are_kept(tmp_path):
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", ramp(100), Performance(NOTES, NO_PEDAL))
+        writer.add("b", ramp(100), PLAYED)
+        writer.add("c", ramp(100), PLAYED.shift(1))
+    corpus = Corpus(tmp_path / "c")
+    assert corpus.has_pedal
+    assert corpus.notes(1).equals(PLAYED.notes())
+    assert not len(corpus.performance_between(0, -np.inf, np.inf).pedal_s)
+    found = corpus.performance_between(2, -np.inf, np.inf)
+    assert found.keys.equals(PLAYED.keys.shift(1))
+    np.testing.assert_array_equal(found.pedal_s, PLAYED.pedal_s + 1)
+    # What sounds, though its key is up; all of the pedal.
+    part = corpus.performance_between(1, 0.85, 2.0)
+    assert part.keys.pitch.tolist() == [64] and len(part.pedal_s) == 2
+
+
+def test_pieces_whose_pedal_is_not_known(tmp_path):
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", ramp(100), PLAYED)
+        writer.add("b", ramp(100), NOTES)
+        writer.add("c", ramp(100), PLAYED)
+    corpus = Corpus(tmp_path / "c")
+    assert not corpus.has_pedal
+    assert len(corpus.performance_between(2, 0, 9).pedal_s) == 2
+    with pytest.raises(ValueError, match="b neither key releases nor pedal"):
+        corpus.performance_between(1, 0, 9)
+
+
+def test_stopped_writing_keeps_performances(tmp_path):
+    with pytest.raises(RuntimeError), CorpusWriter(tmp_path / "c") as writer:
+        writer.add("a", ramp(100), PLAYED)
+        raise RuntimeError
+    with CorpusWriter(tmp_path / "c") as writer:
+        writer.add("b", ramp(100), PLAYED.shift(2))
+    corpus = Corpus(tmp_path / "c")
+    for index, played in enumerate((PLAYED, PLAYED.shift(2))):
+        found = corpus.performance_between(index, 0, 9)
+        assert found.keys.equals(played.keys)
+        np.testing.assert_array_equal(found.pedal_s, played.pedal_s)
 
 
 def test_empty_corpus(tmp_path):

@@ -1,5 +1,7 @@
 """Notes in, beats out: with the package's weights, and what is hardly music."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
 from mt3x.music.notes import Notes
 
+DATA = Path(__file__).parents[1] / "data"
 C_MAJOR = [60, 64, 67, 64]
 
 
@@ -40,6 +43,13 @@ def test_a_waltz_has_three_beats(tracker):
     assert found.meter == "3/4"
     # Bars of 1.5 s, from 0.4 s on.
     assert (found.downbeat_s[2] + 0.35) % 1.5 == pytest.approx(0.75, abs=0.03)
+
+
+def test_bars_of_two_equal_halves_are_whole(tracker):
+    """Bach's prelude repeats the first half of each bar in its second half."""
+    found = tracker(Notes.from_midi(DATA / "prelude.mid"))
+    assert found.meter == "4/4"
+    assert found.position.tolist() == [1, 2, 3, 4] * 4 + [1]
 
 
 def test_the_public_function_is_the_tracker(tracker):

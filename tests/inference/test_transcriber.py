@@ -9,7 +9,13 @@ import jax
 import numpy as np
 import pytest
 import soundfile
-from tiny_models import SMALL, save_small_weights
+from tiny_models import (
+    SMALL,
+    SMALL_BAND,
+    SMALL_PEDAL,
+    random_params,
+    save_small_weights,
+)
 
 from mt3x.inference.transcriber import Transcriber
 from mt3x.inference.windows import WindowConfig
@@ -47,6 +53,46 @@ def test_rolls_have_one_row_per_started_frame(weights):
         rolls = transcriber.rolls(music(1.0)[:num_samples], RATE)
         assert rolls.onset_TxP.shape == (num_frames, NUM_PITCHES)
         assert rolls.frame_rate_hz == 50
+
+
+def test_a_performance_has_the_notes_of_a_call(tmp_path):
+    path = save_small_weights(tmp_path / "pedal.safetensors", SMALL_PEDAL)
+    transcriber = Transcriber(path, window=SHORT)
+    samples, done, parts = music(6.0), [], []
+    heard = transcriber(samples, RATE)
+    played = transcriber.perform(samples, RATE, parts.append, done.append)
+    assert len(heard) > 10 and transcriber.has_pedal
+    for name in ("onset_s", "pitch", "velocity"):
+        np.testing.assert_array_equal(getattr(played.keys, name), getattr(heard, name))
+    assert (played.keys.offset_s <= heard.offset_s).all()
+    assert sum(done) == pytest.approx(6.0) and len(parts) == len(done)
+    # Where recordings are resampled, all times are those of the recording.
+    tuned = Transcriber(path, window=SHORT, tuning=100.0)
+    onset_s = tuned(samples, RATE).onset_s
+    np.testing.assert_allclose(tuned.perform(samples, RATE).keys.onset_s, onset_s)
+
+
+def test_heads_of_the_pedal_do_not_change_the_rolls(tmp_path):
+    params = random_params(SMALL_PEDAL)
+    path = tmp_path / "pedal.safetensors"
+    weights_file.save_weights(path, params, SMALL_PEDAL.to_dict())
+    del params["subnet_0"]["pedal_heads"]
+    plain = tmp_path / "plain.safetensors"
+    weights_file.save_weights(plain, params, SMALL.to_dict())
+    found, expected = (Transcriber(p).rolls(music(2.0), RATE) for p in (path, plain))
+    np.testing.assert_array_equal(found.stacked(), expected.stacked())
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [(SMALL, "no heads for the pedal"), (SMALL_BAND, "only piano models")],
+)
+def test_performances_need_a_model_that_hears_the_pedal(tmp_path, config, what):
+    path = save_small_weights(tmp_path / "a.safetensors", config)
+    transcriber = Transcriber(path)
+    assert not transcriber.has_pedal
+    with pytest.raises(ValueError, match=what):
+        transcriber.perform(music(1.0), RATE)
 
 
 def test_padding_of_short_recordings_changes_nothing(weights):

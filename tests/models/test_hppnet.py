@@ -1,6 +1,7 @@
 """HPPNet: parity with the authors' network, and what its fast layers must keep."""
 
 from pathlib import Path
+from typing import Any
 
 import hppnet_inputs as inputs
 import jax
@@ -9,16 +10,19 @@ import numpy as np
 import pytest
 
 from mt3x.interop.hppnet_torch import import_hppnet, state_shapes
+from mt3x.models.ablated_heads import DenseHeads, FlatHeads
 from mt3x.models.hppnet import (
     SIZES,
     SP_SUBNETS,
     Conv,
     HarmonicConv,
+    Heads,
     HPPNet,
     HPPNetConfig,
 )
 from mt3x.models.layers import (
     conv2d,
+    even_shifts,
     harmonic_conv,
     harmonic_shifts,
     instance_norm,
@@ -368,15 +372,19 @@ def test_instance_norm_of_masked_equals_dropped():
 SMALL = {
     "one": HPPNetConfig(channels=8, stem_channels=4),
     "sp": HPPNetConfig(channels=8, stem_channels=4, subnets=SP_SUBNETS),
+    "flat": HPPNetConfig(channels=4, stem_channels=4, recurrence="flat"),
+    "none": HPPNetConfig(
+        channels=4, stem_channels=4, recurrence="none", distances="even"
+    ),
 }
 
 
-def random_params(model, feats_BxTxF):
+def random_params(model, *inputs):
     """Draw parameters by NumPy: compiling `init` would take longer than the tests."""
     rng = np.random.default_rng(0)
     return jax.tree.map(
         lambda leaf: jnp.asarray(rng.uniform(-0.3, 0.3, leaf.shape), leaf.dtype),
-        jax.eval_shape(model.init, jax.random.key(0), feats_BxTxF),
+        jax.eval_shape(model.init, jax.random.key(0), *inputs),
     )
 
 
@@ -414,6 +422,21 @@ def test_padding_has_no_gradient():
     assert not gradient_BxTxF[:, 9:].any()
 
 
+@pytest.mark.parametrize("subnets", [SIZES["tiny"].subnets, SP_SUBNETS])
+def test_heads_of_keys_and_pedal(subnets):
+    config = HPPNetConfig(
+        channels=4, stem_channels=2, subnets=subnets, pedal_channels=2
+    )
+    model, feats_BxTxF = HPPNet(config), jnp.zeros((2, 10, 352))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), feats_BxTxF)
+    found: Any = jax.eval_shape(model.apply, shapes, feats_BxTxF)
+    assert found.keys() == {*ROLL_NAMES, "key", "pedal"}
+    assert found["key"].shape == (2, 10, 88) and found["pedal"].shape == (2, 10, 3)
+    # Beside the trunk of the frames' head, and nowhere else.
+    holders = [name for name, subnet in shapes["params"].items() if len(subnet) == 3]
+    assert holders == [f"subnet_{len(subnets) - 1}"]
+
+
 def test_computes_in_bfloat16():
     model = HPPNet(SMALL["one"])
     feats_BxTxF = jnp.asarray(inputs.features(5, 1, 12))
@@ -426,7 +449,40 @@ def test_computes_in_bfloat16():
         np.testing.assert_allclose(rolls[head], exact[head], atol=0.1)
 
 
+def test_flat_heads_of_one_pitch_are_grouped_ones():
+    """With half as many units: the grouped LSTM splits them between its directions."""
+    x_BxTxPxC = jnp.asarray(np.random.default_rng(0).normal(size=(2, 9, 1, 3)))
+    mask_BxT = jnp.arange(9)[None] < jnp.array([[9], [5]])
+    grouped = Heads(8, 2)
+    params = random_params(grouped, x_BxTxPxC, mask_BxT)
+    flat = {**params["params"]}
+    flat["dense_kernel"] = flat["dense_kernel"][..., None]
+    flat["dense_bias"] = flat["dense_bias"][..., None]
+    np.testing.assert_allclose(
+        FlatHeads(4, 2).apply({"params": flat}, x_BxTxPxC, mask_BxT),
+        grouped.apply(params, x_BxTxPxC, mask_BxT),
+        atol=1e-6,
+    )
+
+
+def test_flat_heads_read_other_pitches_and_frames_dense_ones_neither():
+    x_BxTxPxC = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 3)))
+    other = x_BxTxPxC.at[0, 2, 1].add(1)
+    for heads, reach in ((FlatHeads(3, 2), (5, 4)), (DenseHeads(2), (1, 1))):
+        params = random_params(heads, x_BxTxPxC, None)
+        apply = heads.apply
+        before, after = (apply(params, x, None) for x in (x_BxTxPxC, other))
+        moved_TxP = jnp.abs(after - before)[:, 0].max(axis=0) > 0
+        assert (moved_TxP.any(axis=1).sum(), moved_TxP.any(axis=0).sum()) == reach
+
+
+def test_even_shifts_are_half_octaves():
+    assert even_shifts(48, 2) == (0, -24, 24, -48, 48)
+
+
 def test_configs_name_what_is_wrong():
+    with pytest.raises(ValueError, match="recurrence='gru' is none of grouped"):
+        HPPNetConfig(recurrence="gru")
     with pytest.raises(ValueError, match="each head"):
         HPPNetConfig(subnets=SP_SUBNETS[:1])
     with pytest.raises(ValueError, match="even"):

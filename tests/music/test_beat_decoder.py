@@ -98,6 +98,14 @@ def test_beats_of_three_are_dotted(divisions, meter):
     assert bars(rubato(per_bar=2), divisions=divisions).meter == meter
 
 
+@pytest.mark.parametrize(("divisions", "meter"), [(2, "4/4"), (3, "6/8")])
+def test_halves_that_may_be_bars_are_bars_where_that_is_common(divisions, meter):
+    beats = rubato(per_bar=4)
+    p_N = np.array([0.9, 0.02, 0.59, 0.02])[beats.position - 1]
+    found = find_bars(beats.time_s, p_N, on_beats(beats, divisions))
+    assert found.meter == meter
+
+
 def test_meters_may_change():
     position = np.array([1, 2, 3, 4] * 6 + [1, 2, 3] * 8)
     beats = Beats(1 + 0.5 * np.arange(len(position)), position, 4)

@@ -124,3 +124,30 @@ def test_beats_that_midi_cannot_hold_are_refused():
     beats = Beats([0.0, 1.0, 30.0], [1, 2, 3], 4)
     with pytest.raises(ValueError, match="the beat that ends at 30 s is longer"):
         Notes([1.0], [1.5], [60]).to_midi(beats=beats)
+
+
+def markers(beats):
+    midi = written(Notes([beats.time_s[0]], [beats.time_s[0] + 0.1], [60]), beats)
+    return [(tick, event.text) for tick, event in events(midi.tracks[0], "marker")]
+
+
+@pytest.mark.parametrize(
+    ("start_s", "first", "expected_beats"),
+    [(0.0, 1, None), (0.0, 4, 1), (0.25, 1, 0.5), (1.0, 3, 4)],
+)
+def test_a_marker_is_on_the_first_downbeat(start_s, first, expected_beats):
+    position = (np.arange(9) + first - 1) % 4 + 1
+    beats = Beats(start_s + 0.5 * np.arange(9), position, 4)
+    expected = (
+        []
+        if expected_beats is None
+        else [(expected_beats * TICKS_PER_QUARTER, "First downbeat")]
+    )
+    assert markers(beats) == expected
+
+
+def test_changes_of_meter_have_markers():
+    position = [1, 2, 3, 4] * 2 + [1, 2, 3] * 2 + [1, 2, 3, 4] * 2
+    beats = Beats(0.5 * np.arange(len(position)), position, 4)
+    ticks = np.array([8, 14]) * TICKS_PER_QUARTER
+    assert markers(beats) == list(zip(ticks, ["3/4", "4/4"], strict=True))

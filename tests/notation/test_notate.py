@@ -1,8 +1,10 @@
 """Notes become scores, and files that others read."""
 
+import base64
 import re
 import warnings
 import xml.etree.ElementTree as ET
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -263,6 +265,27 @@ def test_pictures_and_pages(tmp_path):
     assert b"Prelude" in svg and float(root.get("height").removesuffix("px")) < 900
     pdf = score.to_pdf()
     assert pdf.startswith(b"%PDF") and pdf == score.to_pdf()
+
+
+def test_all_that_is_drawn_is_in_the_pdf():
+    notes, beats = prelude()
+    score = notate(notes, beats, title="Prelude")
+    svg, data = score.to_svg().decode(), score.to_pdf()
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL)
+    drawn = b"\n".join(
+        zlib.decompress(base64.a85decode(stream.strip().removesuffix(b"~>")))
+        for stream in streams
+    ).decode()
+    assert "(Prelude) Tj" in drawn
+    assert len(re.findall(r"/\S+ Do", drawn)) == svg.count("<use ")
+    # Lines, beams and symbols, but for what is not shown, and the tempo mark's note.
+    root = ET.fromstring(svg)
+    hidden = [g for g in root.iter() if "placeholder" in g.get("class", "")]
+    outlines = {
+        e for e in root.iter() if e.tag.endswith(("path", "polygon", "ellipse"))
+    }
+    outlines -= {element for group in hidden for element in group.iter()}
+    assert len(re.findall(r"\s[fBS](?=\s)", drawn)) == len(outlines) + 1
 
 
 def test_long_scores_have_pages_below_each_other():

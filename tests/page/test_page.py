@@ -432,11 +432,15 @@ def _serious(page):
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_is_accessible_and_fits_a_phone(page, done, theme):
-    for shown in (page, done.page):
+    for shown, view in ((page, None), (done.page, "Score"), (done.page, "Piano roll")):
         size = shown.viewport_size
         shown.set_viewport_size({"width": 360, "height": 740})
         # Colors in transition would be measured, too.
         shown.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        if view:
+            shown.get_by_role("tab", name=view).click()
+        if view == "Score":
+            shown.wait_for_selector(".sheet svg")
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360
         assert _serious(shown) == []
         shown.set_viewport_size(size)

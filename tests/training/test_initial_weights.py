@@ -10,13 +10,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny_models import SMALL_BAND, SMALL_TOKENS, random_params, save_small_weights
+from tiny_models import (
+    SMALL,
+    SMALL_BAND,
+    SMALL_PEDAL,
+    SMALL_TOKENS,
+    random_params,
+    save_small_weights,
+)
 from toy_objective import LargeToy, ToyBatches, ToyConfig, ToyObjective
 
 from mt3x import config
 from mt3x.models import batch_norm, weights_file
 from mt3x.models.objectives import TokensObjective
 from mt3x.models.stem import StemConfig
+from mt3x.models.weights_file import flatten
 from mt3x.training import partitioning
 from mt3x.training.initial_weights import REPORT_FILE, fitting, load
 from mt3x.training.optimizers import OptimizerConfig
@@ -257,3 +265,12 @@ def test_partial_start_on_a_mesh(in_folder):
             start[name],
             jax.tree.map(np.ndarray.tolist, jax.device_get(tree[name])),
         )
+
+
+def test_heads_of_the_pedal_are_left_out_where_the_model_has_none(tmp_path):
+    path = save_small_weights(tmp_path / "w.safetensors", SMALL_PEDAL)
+    given, report = load(path, lambda rng: random_params(SMALL))
+    assert report is None
+    assert flatten(given).keys() == flatten(random_params(SMALL)).keys()
+    whole, _ = load(path, lambda rng: random_params(SMALL_PEDAL))
+    assert "pedal_heads" in whole["subnet_0"]

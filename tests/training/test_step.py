@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import SMALL_PEDAL, random_params
 from toy_objective import ToyBatches, ToyObjective
 
+from mt3x.models.objectives import make_objective
+from mt3x.models.weights_file import flatten
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.step import StepConfig, init_state, train_step
 
@@ -52,6 +55,30 @@ def test_update_is_adam_on_the_clipped_mean_gradient():
         step = optimizer.learning_rate * clipped / (np.abs(clipped) + 1e-8)
         np.testing.assert_allclose(np.asarray(p) - np.asarray(q), step, atol=2e-6)
         assert np.max(np.abs(step)) < 0.95 * optimizer.learning_rate
+
+
+def test_the_pedals_heads_are_trained_alone():
+    """What they read stays the same to the last bit, in the average as well."""
+    config = dataclasses.replace(SMALL_PEDAL, pedal_alone=True)
+    rng = np.random.default_rng(0)
+    batch = {
+        name: rng.random(spec.shape, np.float32)
+        for name, spec in config.batch_spec(2, 12).items()
+    }
+    optimizer = OptimizerConfig("muon", learning_rate=1e-2, schedule="constant")
+    train = StepConfig(steps=6, optimizer=optimizer, ema_decay=0.9)
+    objective = make_objective(config)
+    start = state = init_state(train, objective, random_params(config))
+    update = jax.jit(lambda state: train_step(train, objective, state, batch))
+    for _ in range(3):
+        state, scalars = update(state)
+    assert {"key", "pedal", "key_f1", "pedal_f1"} < scalars.keys()
+    assert "onset" not in scalars
+    before = flatten(start["weights"]["params"])
+    for kind in ("params", "ema"):
+        for name, array in flatten(state["weights"][kind]).items():
+            is_same = np.array_equal(array, before[name])
+            assert is_same == ("pedal_heads" not in name), name
 
 
 class Dropping(ToyObjective):

@@ -8,7 +8,7 @@ key and velocity; human timing. All of it is a function of the random generator 
 
 import numpy as np
 
-from mt3x.data.synthesis.performance import NO_PEDAL, Performance, from_keys
+from mt3x.data.synthesis.performance import from_keys
 from mt3x.data.synthesis.textures import (
     EMPTY,
     Rows,
@@ -17,6 +17,7 @@ from mt3x.data.synthesis.textures import (
     random_section,
     random_textures,
 )
+from mt3x.music.performance import NO_PEDAL, Performance
 
 
 def compose(rng: np.random.Generator, duration_s: float = 90.0) -> Performance:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mt3x.data.synthesis.performance import NO_PEDAL, Performance, clean
+from mt3x.data.synthesis.performance import clean
 from mt3x.music.notes import Notes
+from mt3x.music.performance import NO_PEDAL, Performance
 
 _CHORD_S = 0.03  # what begins within this is one chord
 _MIDDLE_C = 60

@@ -1,38 +1,19 @@
-"""What a pianist's hands and foot do, as notes; and variations of it for training.
+"""What one piano can play, and variations of performances for training.
 
 A variation is a function of the random generator alone.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from mt3x.music.notes import Notes
+from mt3x.music.performance import NO_PEDAL, Performance, held_until
 
 LOWEST_KEY, HIGHEST_KEY = 21, 108
-NO_PEDAL = np.zeros((0, 2))
 # A key needs this long between two strikes (the fastest repetition is 15 Hz or so).
 _MIN_REPEAT_S = 0.05
 _MIN_KEY_S = 0.025
-
-
-@dataclass(frozen=True, eq=False)
-class Performance:
-    """What the hands and the foot do."""
-
-    keys: Notes  # that end when their key is released
-    pedal_s: np.ndarray  # K x 2, times when the sustain pedal goes down and up
-
-    def notes(self, pedal_early_s: np.ndarray | float = 0.0) -> Notes:
-        """Return the notes with the pedal.
-
-        Args:
-          pedal_early_s: how much earlier than at the given times the dampers rise and
-            fall, for each time that the pedal is down or for all.
-        """
-        keys, early_Kx1 = self.keys, np.reshape(pedal_early_s, (-1, 1))
-        columns = (keys.onset_s, keys.offset_s, keys.pitch, keys.velocity)
-        return from_keys(*columns, self.pedal_s - early_Kx1)
 
 
 def from_keys(
@@ -65,7 +46,7 @@ def from_keys(
 
     key_up_s = np.maximum(key_up_s, onset_s + _MIN_KEY_S)
     velocity = np.clip(np.round(velocity), 1, 127).astype(int)
-    notes = Notes(onset_s, _hold(key_up_s, pedal_s), pitch, velocity)
+    notes = Notes(onset_s, held_until(key_up_s, pedal_s), pitch, velocity)
     return replace(notes, offset_s=np.minimum(notes.offset_s, notes.next_onsets()))
 
 
@@ -120,7 +101,7 @@ def vary(
     end_s = float(keys.offset_s.max(initial=0.0))
     start_s = float(rng.uniform(0, max(0.0, end_s - duration_s)))
     keys = clean(keys.clip(start_s, start_s + duration_s).shift(-start_s))
-    pedal_s = np.minimum(performance.pedal_s * tempo - start_s, duration_s)
+    pedal_s = np.clip(performance.pedal_s * tempo - start_s, 0.0, duration_s)
     # Scores are often on a grid: hands are not.
     jitter_s = np.abs(rng.normal(0, 0.004, len(keys)))
     key_up_s = np.maximum(keys.offset_s, keys.onset_s + jitter_s + 0.02)
@@ -137,14 +118,3 @@ def _playable(onset_s: np.ndarray, pitch: np.ndarray) -> np.ndarray:
             keep.append(i)
             last_pitch, last_s = p, time_s
     return np.array(keep, int)
-
-
-def _hold(key_up_s: np.ndarray, pedal_s: np.ndarray) -> np.ndarray:
-    """Move key-ups to the pedal's release where the pedal is down."""
-    if not len(pedal_s):
-        return key_up_s
-    pedal_s = pedal_s[np.argsort(pedal_s[:, 0])]
-    index = np.searchsorted(pedal_s[:, 0], key_up_s, side="right") - 1
-    down_s, up_s = pedal_s[index.clip(0)].T
-    is_down = (index >= 0) & (down_s <= key_up_s) & (key_up_s < up_s)
-    return np.where(is_down, up_s, key_up_s)

@@ -20,14 +20,17 @@ from typing import Any
 
 import numpy as np
 
+from mt3x.data.augment import NUM_STRING_SETS
 from mt3x.data.synthesis.compose import compose
 from mt3x.data.synthesis.humanize import humanize
-from mt3x.data.synthesis.performance import Performance, clean, vary
+from mt3x.data.synthesis.performance import clean, vary
 from mt3x.data.synthesis.pianos import SampledPiano, SoundFont, load_piano
 from mt3x.data.synthesis.render import RenderConfig, render_many
+from mt3x.data.synthesis.resonance import StringsConfig, with_strings
 from mt3x.files import find_files, one_line
 from mt3x.music.midi import read_pedal
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.music.samples import to_int16
 
 # Composed; performances, as they are; scores, played by `mt3x.data.synthesis.humanize`.
@@ -36,6 +39,8 @@ MUSIC = ("random", "midi", "score")
 # as on MAPS's Disklavier (docs/results/piano.md).
 PEDAL_EARLY_S = 0.05
 PEDAL_JITTER_S = 0.015
+# How loud strings are that the pedal leaves undamped, over what is played.
+STRINGS_DB = (-32.0, -12.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class CorpusSpec:
     min_piece_s: float = 50.0
     max_piece_s: float = 120.0
     max_tuning_cents: float = 20.0
+    strings_prob: float = 0.0  # how often all strings answer while the pedal is down
 
     def __post_init__(self) -> None:
         if self.music not in MUSIC:
@@ -79,7 +85,7 @@ class RenderedPiece:
 
     name: str
     samples_S: np.ndarray  # int16
-    notes: Notes
+    notes: Notes | Performance
     info: dict[str, Any]
     problems: tuple[str, ...] = ()  # files that could not be read, others were taken
 
@@ -151,15 +157,24 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
     )
     piano = _piano(spec.piano_path, spec.program, spec.match)
     # Dampers fall before a pedal is all the way up, and rise as soon as it goes down.
-    sounds = []
+    sounds, undamped = [], []
     for _, performance, _ in scores:
         early_s = rng.normal(PEDAL_EARLY_S, PEDAL_JITTER_S, len(performance.pedal_s))
         sounds.append(performance.notes(early_s))
+        undamped.append(performance.pedal_s - early_s[:, None])
     pieces = []
+    strings = StringsConfig(
+        level_db=float(rng.uniform(*STRINGS_DB)),
+        piano=int(rng.integers(NUM_STRING_SETS)),
+        damper_s=float(rng.uniform(0.08, 0.3)),
+    )
+    sound_along = rng.random() < spec.strings_prob
     rendered = render_many(sounds, piano, config)
     for i, (samples_S, (origin, performance, problems)) in enumerate(
         zip(rendered, scores, strict=True)
     ):
+        if sound_along:
+            samples_S = with_strings(samples_S, undamped[i], strings)
         peak = float(rngs[i].uniform(0.25, 0.9))
         samples_S = samples_S * (peak / max(float(np.abs(samples_S).max()), 1e-6))
         info = {
@@ -169,8 +184,7 @@ def render_unit(spec: CorpusSpec, unit: int) -> list[RenderedPiece]:
         }
         name = f"{spec.name}-{first + i:05d}"
         samples_S = to_int16(samples_S)
-        notes = performance.notes()
-        pieces.append(RenderedPiece(name, samples_S, notes, info, problems))
+        pieces.append(RenderedPiece(name, samples_S, performance, info, problems))
     return pieces
 
 

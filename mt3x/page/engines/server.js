@@ -42,7 +42,7 @@ export async function createEngine() {
       signal,
     });
 
-  const known = await (await call("GET", address("info"))).json();
+  const known = { ...(await (await call("GET", address("info"))).json()), beats: true };
 
   async function transcribe({ wav, name, options = {} }, onEvent) {
     const query = { name, model: options.model ?? "auto" };
@@ -72,17 +72,29 @@ export async function createEngine() {
     });
 
     let stored = null; // the notes that the server has
+    async function store(notes) {
+      if (notes !== stored) await sendJson("PUT", address(`jobs/${id}/notes`), notes);
+      stored = notes;
+    }
     return {
       async decode(thresholds, signal) {
         const url = address(`jobs/${id}/decode`);
         stored = null;
         return (await sendJson("POST", url, thresholds, signal)).json();
       },
-      async result(format, notes) {
-        if (notes !== stored)
-          await sendJson("PUT", address(`jobs/${id}/notes`), notes);
-        stored = notes;
-        return (await call("GET", address(`jobs/${id}/result.${format}`))).blob();
+      async result(format, notes, options) {
+        await store(notes);
+        const url = address(`jobs/${id}/result.${format}`, options);
+        return (await call("GET", url)).blob();
+      },
+      async score(notes, options) {
+        await store(notes);
+        const found = await call("GET", address(`jobs/${id}/score`, options));
+        const score = await found.json();
+        const folder = `jobs/${id}/score/${score.name}`;
+        const picture = async (page) =>
+          (await call("GET", address(`${folder}/${page}.svg`))).text();
+        return { ...score, picture };
       },
       async close() {
         events.close();

@@ -15,12 +15,14 @@ from mt3x.data.synthesis.piano_corpora import (
     PEDAL_EARLY_S,
     PEDAL_JITTER_S,
     CorpusSpec,
+    RenderedPiece,
     find_midi,
     read_recipe,
     render_unit,
 )
 from mt3x.data.synthesis.render import render_many
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 
 RECIPE = {
     "seed": 3,
@@ -55,6 +57,11 @@ def run(*arguments):
     return CliRunner().invoke(command, [str(a) for a in arguments])
 
 
+def played(piece: RenderedPiece) -> Performance:
+    assert isinstance(piece.notes, Performance)
+    return piece.notes
+
+
 def test_units_are_repeatable(sources):
     recipe = sources / "recipe.json"
     for spec in read_recipe(recipe, sources, sources / "midi", sources / "midi"):
@@ -62,31 +69,43 @@ def test_units_are_repeatable(sources):
         assert [p.name for p in once] == [f"{spec.name}-00008", f"{spec.name}-00009"]
         for a, b in zip(once, again, strict=True):
             np.testing.assert_array_equal(a.samples_S, b.samples_S)
-            assert a.notes.equals(b.notes) and a.samples_S.dtype == np.int16
+            assert played(a).notes().equals(played(b).notes())
+            assert a.samples_S.dtype == np.int16
             assert 0.2 < np.abs(a.samples_S).max() / 32768 < 0.95
-            assert len(a.samples_S) >= a.notes.offset_s.max() * 16000
+            assert len(a.samples_S) >= played(a).notes().offset_s.max() * 16000
         for other in (render_unit(spec, 5), render_unit(replace(spec, name="b"), 4)):
             assert len(other[0].samples_S) != len(once[0].samples_S)
 
 
 def test_dampers_move_before_the_labels_do(sources, monkeypatch):
-    played = []
+    sounding = []
 
     def listen(scores, *rest):
-        played.extend(scores)
+        sounding.extend(scores)
         return render_many(scores, *rest)
 
     monkeypatch.setattr("mt3x.data.synthesis.piano_corpora.render_many", listen)
     midi = sources / "midi"
     spec = read_recipe(sources / "recipe.json", sources, midi, midi)[0]
-    labels = [piece.notes for unit in range(8) for piece in render_unit(spec, unit)]
-    early_s = [a.offset_s - b.offset_s for a, b in zip(labels, played, strict=True)]
+    pieces = [piece for unit in range(8) for piece in render_unit(spec, unit)]
+    labels = [played(piece).notes() for piece in pieces]
+    early_s = [a.offset_s - b.offset_s for a, b in zip(labels, sounding, strict=True)]
     # Of the notes that the pedal ends; others are caught and sound longer.
     medians = [np.median(e[e > 1e-9]) for e in early_s if e.max() > 1e-9]
     assert len(medians) > 8
     assert abs(np.mean(medians) - PEDAL_EARLY_S) < 0.007
     # Pieces of few notes at few releases.
     np.testing.assert_allclose(medians, PEDAL_EARLY_S, atol=3 * PEDAL_JITTER_S)
+
+
+def test_strings_sound_along_where_a_recipe_says_so(sources):
+    midi = sources / "midi"
+    spec = read_recipe(sources / "recipe.json", sources, midi, midi)[0]
+    plain, along = (
+        render_unit(replace(spec, strings_prob=prob), 0)[0] for prob in (0.0, 1.0)
+    )
+    assert played(plain).notes().equals(played(along).notes())
+    assert len(played(plain).pedal_s) and (plain.samples_S != along.samples_S).any()
 
 
 def test_recipe_command(sources, tmp_path):
@@ -101,6 +120,7 @@ def test_recipe_command(sources, tmp_path):
     corpus = Corpus(out / "toy-midi")
     assert corpus.duration_s >= 0.005 * 3600
     assert {p.info["origin"].split()[0] for p in corpus.pieces} <= {"0", "1"}
+    assert corpus.has_pedal
     # A second run has nothing to do.
     assert run(*arguments).exit_code == 0
     assert (out / "READY").read_text().split() == names
