@@ -82,7 +82,7 @@ class Composer:
         *,
         prompt: Notes | None = None,
         moods: Sequence[tuple[float, float, float]] = (),
-        guidance: float = 1.0,
+        guidance: float = 3.0,
         key: str | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
@@ -100,8 +100,7 @@ class Composer:
             read: their end, without drums.
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
-          guidance: how much the mood counts; 1 as the model has learnt it. Others take
-            twice the time.
+          guidance: how much the mood counts, see `Wish`.
           key: such as `Eb` or `C#m`; its notes are preferred.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
@@ -149,18 +148,23 @@ class Composer:
             tokens_L = np.concatenate([tokens_L, self._prompt_tokens(prompt)])
             start_s = float(prompt.offset_s.max())
         moods_Tx3 = wish.moods_Tx3()
-        mood_Gx2 = moods_Tx3[:1, 1:]
-        is_guided = wish.guidance != 1 and bool(np.isfinite(mood_Gx2).all())
-        if is_guided:  # the same music twice: with its mood, and with any
-            mood_Gx2 = np.concatenate([mood_Gx2, np.full_like(mood_Gx2, np.nan)])
-        state = self._read(tokens_L[:-1], mood_Gx2)
+        moods = [moods_Tx3[:1, 1:]]
+        if is_guided := wish.has_mood and wish.guidance != 1:
+            moods.append(np.full_like(moods[0], np.nan))
+        states = [
+            jax.tree.map(
+                lambda leaf: jnp.repeat(leaf, num_pieces, axis=0),
+                self._read(tokens_L[:-1], mood_1x2),
+            )
+            for mood_1x2 in moods
+        ]
         rows = _Rows(
-            jax.tree.map(lambda leaf: jnp.repeat(leaf, num_pieces, axis=0), state),
+            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states),
             self._grammar.init(num_pieces),
             jnp.full(num_pieces, tokens_L[-1]),
             jnp.zeros((), jnp.int32),
         )
-        options = _Options(
+        limits = _Limits(
             jnp.int32(self._grammar.steps(wish.seconds)),
             jnp.float32(max(wish.temperature, 1e-6)),
             jnp.float32(wish.top_p),
@@ -175,7 +179,7 @@ class Composer:
                 rows,
                 moods_Tx3,
                 bias_V,
-                options,
+                limits,
                 rng_B,
                 model=self._model,
                 grammar=self._grammar,
@@ -211,14 +215,15 @@ class Composer:
         notes = notes[notes.onset_s >= notes.onset_s[-1] - _PROMPT_S]
         return self.stream.encode(notes.shift(-notes.onset_s[0]))[:-1]
 
-    def _read(self, tokens_L: np.ndarray, mood_Gx2: np.ndarray) -> Any:
-        """Return the model's state after tokens, a row for each mood."""
-        state = self._model.initial_state(len(mood_Gx2))
+    def _read(self, tokens_L: np.ndarray, mood_1x2: np.ndarray) -> Any:
+        """Return the model's state after tokens, for one row."""
+        state = self._model.initial_state(1)
         while len(tokens_L):
             # Two sizes: each is compiled.
             size = _BLOCK if len(tokens_L) >= _BLOCK else 1
-            part_GxL = np.tile(tokens_L[:size], (len(mood_Gx2), 1))
-            state = _prefill(self._params, part_GxL, mood_Gx2, state, model=self._model)
+            state = _prefill(
+                self._params, tokens_L[None, :size], mood_1x2, state, model=self._model
+            )
             tokens_L = tokens_L[size:]
         return state
 
@@ -238,13 +243,13 @@ class Composer:
 class _Rows(NamedTuple):
     """B pieces that are composed."""
 
-    state: Any  # of the model; where the mood is guided, B more for any mood
+    state: Any  # of the model; guided, of B rows with a mood, then of B without one
     rules: StreamState
     last_B: jax.Array  # tokens that the model has not seen yet; EOS stays
     position: jax.Array  # how many tokens there are
 
 
-class _Options(NamedTuple):
+class _Limits(NamedTuple):
     """Options that are arrays, so that no value of them is compiled anew."""
 
     end_step: jax.Array
@@ -254,10 +259,10 @@ class _Options(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="state")
-def _prefill(params, tokens_GxL, mood_Gx2, state, model: Generator) -> Any:
+def _prefill(params, tokens_1xL, mood_1x2, state, model: Generator) -> Any:
     method = Generator.prefill
     _, state = model.apply(
-        {"params": params}, tokens_GxL, mood_Gx2, state, method=method
+        {"params": params}, tokens_1xL, mood_1x2, state, method=method
     )
     return state
 
@@ -272,7 +277,7 @@ def _advance(
     rows: _Rows,
     moods_Tx3: jax.Array,
     bias_V: jax.Array,
-    options: _Options,
+    limits: _Limits,
     rng_B: jax.Array,
     model: Generator,
     grammar: StreamGrammar,
@@ -291,22 +296,22 @@ def _advance(
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
         mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
-        last_B = rows.last_B
+        inputs = rows.last_B, mood_Bx2
         if is_guided:
-            last_B = jnp.tile(last_B, 2)
-            mood_Bx2 = jnp.concatenate([mood_Bx2, jnp.full_like(mood_Bx2, jnp.nan)])
+            nothing_Bx2 = jnp.full_like(mood_Bx2, jnp.nan)
+            inputs = jnp.tile(rows.last_B, 2), jnp.concatenate([mood_Bx2, nothing_Bx2])
         logits_BxV, state = model.apply(
-            {"params": params}, last_B, mood_Bx2, rows.state, method=Generator.step
+            {"params": params}, *inputs, rows.state, method=Generator.step
         )
         if is_guided:
-            logits_BxV, any_mood_BxV = jnp.split(logits_BxV, 2)
-            logits_BxV = any_mood_BxV + options.guidance * (logits_BxV - any_mood_BxV)
+            wished_BxV, plain_BxV = jnp.split(logits_BxV, 2)
+            logits_BxV = _guided(wished_BxV, plain_BxV, limits.guidance)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
         logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
-        logits_BxV /= options.temperature
-        allowed_BxV = grammar.allowed(rows.rules, options.end_step)
+        logits_BxV /= limits.temperature
+        allowed_BxV = grammar.allowed(rows.rules, limits.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)
-        logits_BxV = restrict(logits_BxV, top_k, options.top_p if is_cut else 1.0)
+        logits_BxV = restrict(logits_BxV, top_k, limits.top_p if is_cut else 1.0)
         key_B = jax.vmap(jax.random.fold_in, (0, None))(rng_B, rows.position)
         token_B = jax.vmap(jax.random.categorical)(key_B, logits_BxV).astype(jnp.int32)
         ended_B = rows.last_B == EOS_ID
@@ -322,6 +327,18 @@ def _advance(
     tokens_LxB = jnp.full((_BLOCK, batch), PAD_ID, jnp.int32)
     rows, tokens_LxB, _ = jax.lax.while_loop(go_on, step, (rows, tokens_LxB, 0))
     return rows, tokens_LxB
+
+
+def _guided(
+    wished_BxV: jax.Array, plain_BxV: jax.Array, guidance: jax.Array
+) -> jax.Array:
+    """Return logits between those without a mood and with it, or beyond them.
+
+    Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598; their w is the
+    guidance less 1).
+    """
+    wished_BxV, plain_BxV = map(jax.nn.log_softmax, (wished_BxV, plain_BxV))
+    return plain_BxV + guidance * (wished_BxV - plain_BxV)
 
 
 def _moods(moods_Tx3: jax.Array, now_s_B: jax.Array) -> jax.Array:

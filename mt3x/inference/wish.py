@@ -33,9 +33,8 @@ class Wish:
     seconds: float = 60.0
     # Moods instead of one: (seconds, valence, arousal), in between on straight lines.
     moods: Sequence[tuple[float, float, float]] = ()
-    # How much the mood counts: so many times as far from the log-probabilities of any
-    # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as the model has learnt it.
-    guidance: float = 1.0
+    # How much the mood counts: 1 as in the music that was learnt from, 0 not at all.
+    guidance: float = 3.0
     # Such as `Eb` or `C#m`: its notes are preferred.
     key: str | None = None
     # Of the random numbers.
@@ -79,13 +78,16 @@ class Wish:
                 f"two moods at {max(times_s, key=times_s.count):g} s: leave out one"
             )
 
+    @property
+    def has_mood(self) -> bool:
+        """Whether some mood is wished for."""
+        return bool(self.moods) or (self.valence, self.arousal) != (None, None)
+
     def moods_Tx3(self) -> np.ndarray:
         """Return the moods in the order of time, float32; NaN where it is any."""
         if self.moods:
             return np.array(sorted(self.moods), np.float32)
-        mood = (self.valence, self.arousal)
-        if mood == (None, None):
-            mood = (math.nan, math.nan)
+        mood = (self.valence, self.arousal) if self.has_mood else (math.nan, math.nan)
         return np.array([[0.0, *(value or 0.0 for value in mood)]], np.float32)
 
 

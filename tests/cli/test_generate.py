@@ -61,7 +61,7 @@ def test_a_piece_and_what_it_was_made_with(run, weights):
     assert record["options"] == {
         "arousal": -0.4,
         "checkpoint": weights,
-        "guidance": 1.0,
+        "guidance": 3.0,
         "key": "Eb",
         "seconds": 3.0,
         "seed": 7,
@@ -141,7 +141,6 @@ def test_a_recording_is_continued_in_a_pipe(run):
         ("--seconds 0", "error: seconds=0.0: give a number from 0.1 to 86400"),
         ("--seconds 100:00:00", "error: seconds=360000.0: give"),
         ("--key H", "error: key 'H': give one such as C, Eb"),
-        ("--guidance -1", "error: guidance=-1.0: give a number from 0 to 20"),
         ("-n 0", "error: 0 pieces: give 1 to 256"),
         ("-n 1000000", "error: 1000000 pieces: give 1 to 256"),
         ("--mood 0:0,0 --valence 0", "leave out one of them"),
