@@ -119,6 +119,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --moods: how much the mood counts, as for mt3x generate.",
 )
+@click.option(
+    "--key",
+    help="With --moods: any, to leave the key to the model; by default it is drawn as "
+    "by mt3x generate.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--workers",
@@ -144,6 +149,7 @@ def command(
     trained_on: tuple[Path, ...],
     num_seeds: int,
     guidance: float,
+    key: str | None,
     overwrite: bool,
     workers: int | None,
 ) -> None:
@@ -187,7 +193,9 @@ def command(
         from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
         from mt3x.inference.wish import Wish
 
-        config = MoodEvaluationConfig(num_seeds, sampling=Wish(guidance=guidance))
+        config = MoodEvaluationConfig(
+            num_seeds, sampling=Wish(guidance=guidance, key=key)
+        )
         _evaluate_moods(ref, est, judge_clips, trained_on, config, json_path, overwrite)
         return
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.

@@ -71,7 +71,11 @@ output_option = options_of("Output")
     help="How much the mood counts: 1 as in the music that was learnt from, 0 not at "
     "all; high values are clearer and less varied.",
 )
-@music_option("--key", help="Prefer the notes of a key, such as Eb or C#m.")
+@music_option(
+    "--key",
+    help="Prefer the notes of a key, such as Eb or C#m; any: of none.  [default: drawn "
+    "for a mood, major where valence is 0 or more, minor below]",
+)
 @sampling_option(
     "--seed",
     type=int,
@@ -94,7 +98,7 @@ output_option = options_of("Output")
 @sampling_option(
     "--top-p",
     type=float,
-    default=1.0,
+    default=0.95,
     show_default=True,
     help="Choose from the fewest tokens whose probabilities reach p together.",
 )

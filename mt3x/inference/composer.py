@@ -11,13 +11,13 @@ import numpy as np
 
 from mt3x.inference.stream_grammar import StreamGrammar, StreamState
 from mt3x.inference.token_choice import restrict
-from mt3x.inference.wish import Wish, draw_seed, seeds
+from mt3x.inference.wish import ANY_KEY, Wish, draw_seed, seeds
 from mt3x.models import weights_file
 from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.generator import Generator
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.event_stream import EventStream
-from mt3x.music.key import key_weights
+from mt3x.music.key import MAJOR_KEYS, MINOR_KEYS, estimate_key, key_weights
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, PAD_ID
 
@@ -87,7 +87,7 @@ class Composer:
         seed: int | None = None,
         temperature: float = 1.0,
         top_k: int = 0,
-        top_p: float = 1.0,
+        top_p: float = 0.95,
     ) -> Notes:
         """Compose a piece.
 
@@ -101,7 +101,8 @@ class Composer:
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
           guidance: how much the mood counts, see `Wish`.
-          key: such as `Eb` or `C#m`; its notes are preferred.
+          key: such as `Eb` or `C#m`; its notes are preferred. By default a mood draws
+            one, see `Wish`.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
 
@@ -170,7 +171,7 @@ class Composer:
             jnp.float32(wish.top_p),
             jnp.float32(wish.guidance),
         )
-        bias_V = jnp.asarray(self._bias(wish.key))
+        bias_Bx2xV = jnp.asarray(self._biases(wish, seeds_B.tolist(), prompt))
         rng_B = jax.vmap(jax.random.key)(seeds_B)
         blocks = []
         while not blocks or (blocks[-1][-1] > EOS_ID).any():
@@ -178,7 +179,7 @@ class Composer:
                 self._params,
                 rows,
                 moods_Tx3,
-                bias_V,
+                bias_Bx2xV,
                 limits,
                 rng_B,
                 model=self._model,
@@ -227,10 +228,35 @@ class Composer:
             tokens_L = tokens_L[size:]
         return state
 
-    def _bias(self, key: str | None) -> np.ndarray:
-        """Return what is added to the logits of notes that begin."""
+    def _biases(
+        self, wish: Wish, piece_seeds: Sequence[int], prompt: Notes | None
+    ) -> np.ndarray:
+        """Return what is added to the logits of notes that begin [B, 2, V].
+
+        First where valence is below 0, then where it is not: the labels' valence is
+        mostly mode, and a small model holds no key by itself. Both have one tonic,
+        that of the prompt or a drawn one.
+        """
+        if wish.key is not None or not wish.has_mood:
+            bias_V = self._bias(wish.key or ANY_KEY)
+            return np.tile(bias_V, (len(piece_seeds), 2, 1))
+        found = None if prompt is None else estimate_key(prompt)
+        if found is not None:
+            tonics = [(MINOR_KEYS if "m" in found else MAJOR_KEYS).index(found)]
+            tonics *= len(piece_seeds)
+        else:
+            tonics = [np.random.default_rng(seed).integers(12) for seed in piece_seeds]
+        return np.array(
+            [
+                [self._bias(keys[tonic]) for keys in (MINOR_KEYS, MAJOR_KEYS)]
+                for tonic in tonics
+            ]
+        )
+
+    def _bias(self, key: str) -> np.ndarray:
+        """Return what a key adds to the logits of notes that begin."""
         bias_V = np.zeros(self.stream.vocab_size, np.float32)
-        if key is not None:
+        if key != ANY_KEY:
             weight_C = key_weights(key)
             first, last = self.stream.tokenizer.codec.ranges["pitch"]
             pitch_P = np.arange(last - first + 1)
@@ -276,7 +302,7 @@ def _advance(
     params: Any,
     rows: _Rows,
     moods_Tx3: jax.Array,
-    bias_V: jax.Array,
+    bias_Bx2xV: jax.Array,
     limits: _Limits,
     rng_B: jax.Array,
     model: Generator,
@@ -306,8 +332,10 @@ def _advance(
         if is_guided:
             wished_BxV, plain_BxV = jnp.split(logits_BxV, 2)
             logits_BxV = _guided(wished_BxV, plain_BxV, limits.guidance)
+        is_major_Bx1 = mood_Bx2[:, :1] >= 0
+        bias_BxV = jnp.where(is_major_Bx1, bias_Bx2xV[:, 1], bias_Bx2xV[:, 0])
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
-        logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
+        logits_BxV += jnp.where(ends_Bx1, 0.0, bias_BxV)
         logits_BxV /= limits.temperature
         allowed_BxV = grammar.allowed(rows.rules, limits.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)

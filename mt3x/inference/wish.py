@@ -10,8 +10,9 @@ import numpy as np
 from mt3x.music.key import key_weights
 from mt3x.music.options import check_fields
 
-__all__ = ["MAX_PIECES", "MAX_S", "Wish", "draw_seed", "seeds"]
+__all__ = ["ANY_KEY", "MAX_PIECES", "MAX_S", "Wish", "draw_seed", "seeds"]
 
+ANY_KEY = "any"
 MAX_S = 24 * 3600.0
 MAX_PIECES = 256
 MAX_SEED = 10**9
@@ -35,7 +36,8 @@ class Wish:
     moods: Sequence[tuple[float, float, float]] = ()
     # How much the mood counts: 1 as in the music that was learnt from, 0 not at all.
     guidance: float = 3.0
-    # Such as `Eb` or `C#m`: its notes are preferred.
+    # Such as `Eb` or `C#m`: its notes are preferred; `any`: no notes are. By default a
+    # mood draws one: major where valence is 0 or more, minor below.
     key: str | None = None
     # Of the random numbers.
     seed: int = 0
@@ -44,7 +46,7 @@ class Wish:
     # Choose from the k likeliest tokens; 0: all.
     top_k: int = 0
     # Choose from the fewest tokens whose probabilities reach p together.
-    top_p: float = 1.0
+    top_p: float = 0.95
 
     def __post_init__(self) -> None:
         check_fields(
@@ -58,7 +60,7 @@ class Wish:
             top_k=(0, 1_000_000),
             top_p=(1e-6, 1),
         )
-        if self.key is not None:
+        if self.key not in (None, ANY_KEY):
             key_weights(self.key)
         if not self.moods:
             return

@@ -67,7 +67,7 @@ def test_a_piece_and_what_it_was_made_with(run, weights):
         "seed": 7,
         "temperature": 1.0,
         "top_k": 0,
-        "top_p": 1.0,
+        "top_p": 0.95,
         "valence": 0.8,
     }
 

@@ -11,6 +11,7 @@ from tiny_models import SMALL, SMALL_MUSIC, random_params, save_small_weights
 from mt3x.inference.composer import Composer, _guided
 from mt3x.inference.wish import Wish
 from mt3x.models.weights_file import save_weights
+from mt3x.music.key import MAJOR_KEYS, MINOR_KEYS, estimate_key
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Event
 
@@ -109,6 +110,34 @@ def test_a_key_is_preferred(composer):
     assert share[None] < 0.8 < 0.9 < share["Ebm"]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_mood_draws_a_key_of_its_mode(composer, seed):
+    """One tonic for a seed, and the mode that valence says, also while it changes."""
+
+    def mode(notes):
+        key = estimate_key(notes)
+        keys = MINOR_KEYS if "m" in key else MAJOR_KEYS
+        return keys.index(key), keys is MAJOR_KEYS
+
+    options = {"seconds": 120.0, "seed": seed, "guidance": 1.0}
+    tonic = np.random.default_rng(seed).integers(12)
+    assert mode(composer(0.5, 0, **options)) == (tonic, True)
+    assert mode(composer(-0.5, 0, **options)) == (tonic, False)
+    moods = [(0, -0.5, 0), (60, -0.5, 0), (60.1, 0.5, 0)]
+    turned = composer(moods=moods, **options)
+    assert mode(turned.clip(0, 60)) == (tonic, False)
+    assert mode(turned.clip(60, 120)) == (tonic, True)
+    tune = Notes(np.arange(8) / 4, np.arange(8) / 4 + 0.2, [62, 66, 69, 74] * 2)
+    assert mode(composer(-0.5, 0, prompt=tune, **options)[8:]) == (2, False)
+
+
+def test_any_key_is_what_the_model_takes(composer):
+    options = {"seconds": 8.0, "seed": 1, "guidance": 1.0}
+    assert composer(key="any", **options).equals(composer(**options))
+    drawn = composer(0.5, 0.5, **options)
+    assert not composer(0.5, 0.5, key="any", **options).equals(drawn)
+
+
 def test_lower_temperatures_and_fewer_tokens_are_plainer(composer):
     def variety(**options):
         notes = composer(seconds=60.0, seed=1, **options)
@@ -138,7 +167,7 @@ def test_moods_change_over_time(composer):
 @pytest.mark.parametrize("prompt", [None, TUNE])
 def test_guidance_goes_from_no_mood_to_the_mood(composer, prompt):
     def piece(*mood, guidance, **options):
-        options = {"seconds": 8.0, "prompt": prompt, "seed": 1} | options
+        options = {"seconds": 8.0, "prompt": prompt, "seed": 1, "key": "any"} | options
         return composer(*mood, guidance=guidance, **options)
 
     assert piece(-1, -1, guidance=0).equals(piece(guidance=3))
