@@ -384,6 +384,8 @@ def test_messages_for_programs(run):
     Path("b.wav").write_bytes(b"MThd")
     code, _, err = run("a.wav", "b.wav", "nothing.wav", "--log", "json")
     events = [json.loads(line) for line in err.splitlines()]
+    # Progress comes at times, which a slow machine may reach.
+    events = [event for event in events if event["event"] != "progress"]
     names = [event["event"] for event in events]
     assert code == 1 and names == ["error", "error", "start", "done", "summary"]
     assert events[0]["file"] == "b.wav" and "MIDI file" in events[0]["message"]

@@ -5,7 +5,6 @@ import pytest
 
 from mt3x.data.beat_batches import BeatDataConfig, is_held_out
 from mt3x.data.beat_pieces import BeatPiece, read_pieces, write_pieces
-from mt3x.models.objectives import BeatConfig, PianoConfig
 from mt3x.music.beat_frames import NUM_INPUTS
 from mt3x.music.beats import Beats
 from mt3x.music.notes import Notes
@@ -100,9 +99,3 @@ def test_held_out_pieces_are_not_trained_on(file):
 def test_wrong_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         BeatDataConfig(**options).make_batches()
-
-
-def test_other_models_are_refused(file):
-    assert config(file).fitted(BeatConfig()) == config(file)
-    with pytest.raises(ValueError, match="a piano model cannot train on pieces"):
-        config(file).fitted(PianoConfig())
