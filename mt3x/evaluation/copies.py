@@ -28,12 +28,18 @@ def longest_copies(
     while step := step // 2:
         length_N = longest_N + step
         for length in np.unique(length_N):
-            known = np.unique(reference.hashes(length)[0])
-            found, owner = query.hashes(length)
-            hit_N = np.bincount(owner[np.isin(found, known)], minlength=len(queries))
-            is_longer_N = (length_N == length) & (hit_N > 0)
-            longest_N[is_longer_N] = length
+            wanted, owner = query.hashes(length)
+            hit = _is_among(wanted, reference.hashes(length)[0])
+            hit_N = np.bincount(owner[hit], minlength=len(queries))
+            longest_N[(length_N == length) & (hit_N > 0)] = length
     return longest_N
+
+
+def _is_among(few: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """Return which of few hashes are among many, most of which are none of them."""
+    is_possible = np.zeros(1 << 22, bool)
+    is_possible[few >> np.uint64(42)] = True
+    return np.isin(few, many[is_possible[many >> np.uint64(42)]])
 
 
 class _Runs:
@@ -45,20 +51,22 @@ class _Runs:
         tokens = np.concatenate([*arrays, np.zeros(0, np.int64)])
         self.most = int(lengths.max(initial=0))
         self._owner = np.repeat(np.arange(len(arrays)), lengths)
-        self._end = np.repeat(np.cumsum(lengths), lengths)
+        # How many tokens there are from each on to the end of its sequence.
+        self._left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(tokens))
         # Of runs of 1, 2, 4, ... tokens: made when they are needed first.
         self._powers = [tokens.astype(np.uint64) * np.uint64(_BASE) + np.uint64(1)]
 
     def hashes(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the hashes of the runs of a length, and the sequence of each."""
-        start = np.flatnonzero(np.arange(len(self._end)) + length <= self._end)
-        found = np.zeros(len(start), np.uint64)
-        at = start
+        num = max(len(self._left) - length + 1, 0)
+        found, start = np.zeros(num, np.uint64), 0
         for power in range(int(length).bit_length()):
             if length >> power & 1:
-                found = found * _factor(power) + self._power(power)[at]
-                at = at + (1 << power)
-        return found, self._owner[start]
+                part = self._power(power)[start : start + num]
+                found = found * _factor(power) + part
+                start += 1 << power
+        is_whole = self._left[:num] >= length
+        return found[is_whole], self._owner[:num][is_whole]
 
     def _power(self, power: int) -> np.ndarray:
         while len(self._powers) <= power:
