@@ -303,6 +303,7 @@ def _advance(
             logits_BxV = any_mood_BxV + options.guidance * (logits_BxV - any_mood_BxV)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
         logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
+        logits_BxV += grammar.pressure(rows.rules)
         logits_BxV /= options.temperature
         allowed_BxV = grammar.allowed(rows.rules, options.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)

@@ -10,11 +10,17 @@ import pytest
 from mt3x.inference.stream_grammar import StreamGrammar
 from mt3x.music.event_stream import EventStream
 from mt3x.music.notes import Notes
-from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, VocabConfig
+from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, Event, VocabConfig
 
 STREAM = EventStream(VocabConfig(20, 10, 3), lowest_pitch=59, highest_pitch=63)
 GRAMMAR = StreamGrammar(
-    STREAM, longest_note_s=1.5, most_notes=3, longest_rest_s=1.0, ring_s=0.5
+    STREAM,
+    least_again_s=0.15,
+    shortest_note_s=0.1,
+    longest_note_s=1.5,
+    most_notes=2,
+    longest_rest_s=1.0,
+    ring_s=0.5,
 )
 NUM_WALKS = 6
 
@@ -63,13 +69,14 @@ def test_streams_are_playable_and_end(of_type, end_s):
         assert decoded.num_invalid == 0
         assert len(notes) and (notes.pitch >= 59).all() and (notes.pitch <= 63).all()
         duration_s = notes.offset_s - notes.onset_s
-        assert duration_s.min() > 0.049 and duration_s.max() < 1.501
+        assert duration_s.min() > 0.099 and duration_s.max() < 1.501
         assert (notes.onset_s < end_s).all()
         assert end_s - 0.001 < notes.offset_s.max() < end_s + 0.501
         sounding = (notes.onset_s[:, None] >= notes.onset_s - 1e-6) & (
             notes.onset_s[:, None] < notes.offset_s - 1e-6
         )
-        assert sounding.sum(axis=1).max() <= 3
+        assert sounding.sum(axis=1).max() <= 2
+        assert (notes.next_onsets() - notes.onset_s).min() > 0.149
         # A pitch begins where it is silent.
         assert (notes.next_onsets() > notes.offset_s - 1e-6).all()
         silent_from_s = np.append(0, np.maximum.accumulate(notes.offset_s))[:-1]
@@ -99,3 +106,21 @@ def test_a_piece_that_a_stream_holds_is_allowed():
     for token in tokens_L:
         state, right = step(state, jnp.asarray(token))
         assert right, stream.tokenizer.codec.decode(int(token) - NUM_SPECIAL_IDS)
+
+
+def test_notes_that_have_sounded_long_are_pressed_to_end():
+    def spelled(text):
+        type, value = text.split()
+        event = Event(type, int(value))
+        return NUM_SPECIAL_IDS + STREAM.tokenizer.codec.encode(event)
+
+    state, grammar = GRAMMAR.init(1), StreamGrammar(STREAM)
+    first = ["velocity 2", "pitch 60", *["shift 10"] * 5, "pitch 61", "shift 10"]
+    for text in first:
+        state = grammar.advance(state, jnp.array([spelled(text)]))
+    expected = np.zeros(STREAM.vocab_size)
+    expected[spelled("velocity 0")] = 1.5  # of 3 s
+    np.testing.assert_allclose(grammar.pressure(state)[0], expected, atol=1e-5)
+    state = grammar.advance(state, jnp.array([spelled("velocity 0")]))
+    expected[spelled("pitch 60")] = 1.5
+    np.testing.assert_allclose(grammar.pressure(state)[0], expected, atol=1e-5)
