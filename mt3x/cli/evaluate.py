@@ -5,10 +5,14 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mt3x.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
 
 
 @click.command("evaluate")
@@ -108,6 +112,13 @@ from mt3x.files import check_writable, write_whole
     show_default=True,
     help="With --moods: how often all pieces are made, 64 each time.",
 )
+@click.option(
+    "--guidance",
+    type=float,
+    default=3.0,
+    show_default=True,
+    help="With --moods: how much the mood counts, as for mt3x generate.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--workers",
@@ -132,6 +143,7 @@ def command(
     judge_clips: tuple[Path, ...],
     trained_on: tuple[Path, ...],
     num_seeds: int,
+    guidance: float,
     overwrite: bool,
     workers: int | None,
 ) -> None:
@@ -172,9 +184,11 @@ def command(
     if not moods and (judge_clips or trained_on):
         raise click.UsageError("--judge and --trained-on are for --moods: give it too")
     if moods:
-        _evaluate_moods(
-            ref, est, judge_clips, trained_on, num_seeds, json_path, overwrite
-        )
+        from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
+        from mt3x.inference.wish import Wish
+
+        config = MoodEvaluationConfig(num_seeds, sampling=Wish(guidance=guidance))
+        _evaluate_moods(ref, est, judge_clips, trained_on, config, json_path, overwrite)
         return
     # Deferred, so that `--help` answers at once: mir_eval takes seconds to import.
     from mt3x.evaluation import reports, transcriptions
@@ -236,7 +250,7 @@ def _evaluate_moods(
     generator: Path,
     judge_clips: tuple[Path, ...],
     trained_on: tuple[Path, ...],
-    num_seeds: int,
+    config: "MoodEvaluationConfig",
     json_path: str | None,
     overwrite: bool,
 ) -> None:
@@ -245,7 +259,6 @@ def _evaluate_moods(
 
     if json_path not in (None, "-"):
         check_writable(json_path, overwrite)
-    config = mood_evaluation.MoodEvaluationConfig(num_seeds)
     with counted("moods") as progress:
         bar = progress.add_task("composing", total=None)
         report = mood_evaluation.evaluate_moods(

@@ -66,11 +66,16 @@ output_option = options_of("Output")
 @music_option(
     "--guidance",
     type=float,
-    default=1.0,
+    default=3.0,
     show_default=True,
-    help="How much the mood counts: 2 or 3 exaggerate it, in twice the time.",
+    help="How much the mood counts: 1 as in the music that was learnt from, 0 not at "
+    "all; high values are clearer and less varied.",
 )
-@music_option("--key", help="Prefer the notes of a key, such as Eb or C#m.")
+@music_option(
+    "--key",
+    help="Prefer the notes of a key, such as Eb or C#m, or of any.  [default: major or "
+    "minor by the valence, on the prompt's tonic or a drawn one]",
+)
 @sampling_option(
     "--seed",
     type=int,
@@ -93,7 +98,7 @@ output_option = options_of("Output")
 @sampling_option(
     "--top-p",
     type=float,
-    default=1.0,
+    default=0.95,
     show_default=True,
     help="Choose from the fewest tokens whose probabilities reach p together.",
 )

@@ -28,7 +28,7 @@ minutes."""
     type=click.IntRange(min=1),
     default=1024,
     show_default=True,
-    help="Of a piano model's clip.",
+    help="Of a piano model's clip; of a generator its tokens.",
 )
 @click.option(
     "--utilization",

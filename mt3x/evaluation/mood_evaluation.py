@@ -14,7 +14,7 @@ All clips are 30 s. Nobody listens: this does not say whether people would agree
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,8 +65,8 @@ class MoodEvaluationConfig:
 
     num_seeds: int = 3
     pieces_per_mood: int = 4  # with each seed
-    temperature: float = 1.0
-    top_p: float = 1.0
+    # How tokens are chosen; its mood, length and seed do not count.
+    sampling: Wish = field(default_factory=Wish)
 
     def __post_init__(self) -> None:
         check_fields(self, num_seeds=(1, 1000), pieces_per_mood=(1, 16))
@@ -225,13 +225,12 @@ def _generated(
     ):
         notes: list[Notes] = []
         for valence, arousal in list(wishes) * num:
-            wish = Wish(
-                valence,
-                arousal,
-                SECONDS,
+            wish = replace(
+                config.sampling,
+                valence=valence,
+                arousal=arousal,
+                seconds=SECONDS,
                 seed=len(notes),
-                temperature=config.temperature,
-                top_p=config.top_p,
             )
             notes += composer.compose(wish, num_pieces=count)
             done += 1

@@ -11,13 +11,13 @@ import numpy as np
 
 from mt3x.inference.stream_grammar import StreamGrammar, StreamState
 from mt3x.inference.token_choice import restrict
-from mt3x.inference.wish import Wish, draw_seed, seeds
+from mt3x.inference.wish import ANY_KEY, Wish, draw_seed, seeds
 from mt3x.models import weights_file
 from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.generator import Generator
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.event_stream import EventStream
-from mt3x.music.key import key_weights
+from mt3x.music.key import TONICS, estimate_key, key_weights
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, PAD_ID
 
@@ -82,12 +82,12 @@ class Composer:
         *,
         prompt: Notes | None = None,
         moods: Sequence[tuple[float, float, float]] = (),
-        guidance: float = 1.0,
+        guidance: float = 3.0,
         key: str | None = None,
         seed: int | None = None,
         temperature: float = 1.0,
         top_k: int = 0,
-        top_p: float = 1.0,
+        top_p: float = 0.95,
     ) -> Notes:
         """Compose a piece.
 
@@ -100,9 +100,11 @@ class Composer:
             read: their end, without drums.
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
-          guidance: how much the mood counts; 1 as the model has learnt it. Others take
-            twice the time.
-          key: such as `Eb` or `C#m`; its notes are preferred.
+          guidance: how much the mood counts; 1 as in the music that was learnt from,
+            in half the time.
+          key: such as `Eb` or `C#m`, whose notes are preferred; `any` for none. By
+            default, where there is a mood, the valence chooses between major and minor
+            of the prompt's tonic, or of one that is drawn.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
 
@@ -150,7 +152,7 @@ class Composer:
             start_s = float(prompt.offset_s.max())
         moods_Tx3 = wish.moods_Tx3()
         mood_Gx2 = moods_Tx3[:1, 1:]
-        is_guided = wish.guidance != 1 and bool(np.isfinite(mood_Gx2).all())
+        is_guided = wish.has_mood and wish.guidance != 1
         if is_guided:  # the same music twice: with its mood, and with any
             mood_Gx2 = np.concatenate([mood_Gx2, np.full_like(mood_Gx2, np.nan)])
         state = self._read(tokens_L[:-1], mood_Gx2)
@@ -166,7 +168,7 @@ class Composer:
             jnp.float32(wish.top_p),
             jnp.float32(wish.guidance),
         )
-        bias_V = jnp.asarray(self._bias(wish.key))
+        biases_BxKxV = jnp.asarray(self._biases(wish, prompt, seeds_B))
         rng_B = jax.vmap(jax.random.key)(seeds_B)
         blocks = []
         while not blocks or (blocks[-1][-1] > EOS_ID).any():
@@ -174,7 +176,7 @@ class Composer:
                 self._params,
                 rows,
                 moods_Tx3,
-                bias_V,
+                biases_BxKxV,
                 options,
                 rng_B,
                 model=self._model,
@@ -222,17 +224,36 @@ class Composer:
             tokens_L = tokens_L[size:]
         return state
 
-    def _bias(self, key: str | None) -> np.ndarray:
-        """Return what is added to the logits of notes that begin."""
+    def _biases(
+        self, wish: Wish, prompt: Notes | None, seeds_B: np.ndarray
+    ) -> np.ndarray:
+        """Return what is added to the logits of notes that begin: B x 2 x V.
+
+        The first is for high valence, the second for low valence.
+        """
+        shape = (len(seeds_B), 2, self.stream.vocab_size)
+        if wish.key == ANY_KEY or (wish.key is None and not wish.has_mood):
+            return np.zeros(shape, np.float32)
+        if wish.key is not None:
+            return np.broadcast_to(self._bias(wish.key), shape)
+        key = None if prompt is None else estimate_key(prompt)
+        tonics = [key.rstrip("m")] * len(seeds_B) if key else map(_drawn_tonic, seeds_B)
+        rows = [[self._bias(tonic), self._bias(tonic + "m")] for tonic in tonics]
+        return np.array(rows, np.float32)
+
+    def _bias(self, key: str) -> np.ndarray:
+        weight_C = key_weights(key)
+        first, last = self.stream.tokenizer.codec.ranges["pitch"]
+        pitch_P = np.arange(last - first + 1)
         bias_V = np.zeros(self.stream.vocab_size, np.float32)
-        if key is not None:
-            weight_C = key_weights(key)
-            first, last = self.stream.tokenizer.codec.ranges["pitch"]
-            pitch_P = np.arange(last - first + 1)
-            bias_V[NUM_SPECIAL_IDS + first :][: len(pitch_P)] = _KEY_STRENGTH * np.log(
-                weight_C[pitch_P % 12] / weight_C.max()
-            )
+        bias_V[NUM_SPECIAL_IDS + first :][: len(pitch_P)] = _KEY_STRENGTH * np.log(
+            weight_C[pitch_P % 12] / weight_C.max()
+        )
         return bias_V
+
+
+def _drawn_tonic(seed: int) -> str:
+    return str(np.random.default_rng(seed).choice(TONICS))
 
 
 class _Rows(NamedTuple):
@@ -271,7 +292,7 @@ def _advance(
     params: Any,
     rows: _Rows,
     moods_Tx3: jax.Array,
-    bias_V: jax.Array,
+    biases_BxKxV: jax.Array,
     options: _Options,
     rng_B: jax.Array,
     model: Generator,
@@ -291,6 +312,10 @@ def _advance(
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
         mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
+        valence_B, arousal_B = mood_Bx2.T
+        # From major to minor where the valence goes from 0.5 to -0.5.
+        major_Bx1 = jnp.clip(0.5 + jnp.nan_to_num(valence_B), 0, 1)[:, None]
+        bias_BxV = major_Bx1 * biases_BxKxV[:, 0] + (1 - major_Bx1) * biases_BxKxV[:, 1]
         last_B = rows.last_B
         if is_guided:
             last_B = jnp.tile(last_B, 2)
@@ -299,11 +324,10 @@ def _advance(
             {"params": params}, last_B, mood_Bx2, rows.state, method=Generator.step
         )
         if is_guided:
-            logits_BxV, any_mood_BxV = jnp.split(logits_BxV, 2)
-            logits_BxV = any_mood_BxV + options.guidance * (logits_BxV - any_mood_BxV)
+            logits_BxV = _guided(*jnp.split(logits_BxV, 2), options.guidance)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
-        logits_BxV += jnp.where(ends_Bx1, 0.0, bias_V)
-        logits_BxV += grammar.pressure(rows.rules)
+        logits_BxV += jnp.where(ends_Bx1, 0.0, bias_BxV)
+        logits_BxV += grammar.pressure(rows.rules, arousal_B)
         logits_BxV /= options.temperature
         allowed_BxV = grammar.allowed(rows.rules, options.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)
@@ -323,6 +347,13 @@ def _advance(
     tokens_LxB = jnp.full((_BLOCK, batch), PAD_ID, jnp.int32)
     rows, tokens_LxB, _ = jax.lax.while_loop(go_on, step, (rows, tokens_LxB, 0))
     return rows, tokens_LxB
+
+
+def _guided(
+    logits_BxV: jax.Array, any_mood_BxV: jax.Array, guidance: jax.Array
+) -> jax.Array:
+    """Return logits as far from those of any mood as is wished."""
+    return any_mood_BxV + guidance * (logits_BxV - any_mood_BxV)
 
 
 def _moods(moods_Tx3: jax.Array, now_s_B: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ class StreamState(NamedTuple):
     syntax: GrammarState
     now_B: jax.Array  # steps since the beginning
     onset_BxP: jax.Array  # steps at which pitches were struck last
+    pace_B: jax.Array  # notes that began a second, of late
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ class StreamGrammar:
     end_pressure: float = 1.0
     longest_rest_s: float = 4.0
     ring_s: float = 2.0
+    # Notes a second, averaged over the last `pace_s`, that differ from those of clips
+    # with the arousal by more than these nats (5 in 100 clips of each side do; where no
+    # mood is wished, 1 in 100) get less likely, or likelier, by so many nats a nat.
+    pace_s: float = 5.0
+    pace_range: float = 0.4
+    any_pace_range: float = 1.0
+    pace_pressure: float = 4.0
 
     @cached_property
     def _syntax(self) -> Grammar:
@@ -78,6 +86,7 @@ class StreamGrammar:
             syntax._replace(sounding_BxRxP=jnp.zeros_like(syntax.sounding_BxRxP)),
             jnp.zeros(batch, jnp.int32),
             jnp.full((batch, 128), -self.steps(self.least_again_s)),
+            jnp.full(batch, _usual_pace(jnp.zeros(()))),
         )
 
     def allowed(self, state: StreamState, end_step: jax.Array) -> jax.Array:
@@ -124,24 +133,38 @@ class StreamGrammar:
         )
         return self._syntax.allowed(state.syntax)[:, : playable.shape[1]] & playable
 
-    def pressure(self, state: StreamState) -> jax.Array:
-        """Return what to add to logits, so that notes end that have sounded long: BxV.
+    def pressure(self, state: StreamState, arousal_B: jax.Array) -> jax.Array:
+        """Return what to add to logits, against what models drift to: BxV.
 
-        Models forget some of the notes that sound; left alone, those pile up.
+        They forget some of the notes that sound, so that these pile up; and they take
+        what they have composed for an example, so that dense music becomes denser
+        without end, and sparse music sparser. NaN is no arousal in particular.
         """
         on_BxP = state.syntax.sounding_BxRxP[:, 0]
         age_steps_BxP = state.now_B[:, None] - state.onset_BxP
         late_s_BxP = age_steps_BxP / self.stream.vocab.steps_per_second
         late_s_BxP = jnp.maximum(late_s_BxP - self.usual_note_s, 0.0)
-        pressure_BxP = jnp.where(on_BxP, self.end_pressure * late_s_BxP, 0.0)
-        is_ending = state.syntax.velocity_B[:, None] == 0
-        ranges = self.stream.tokenizer.codec.ranges
-        pitch, end = (NUM_SPECIAL_IDS + ranges[x][0] for x in ("pitch", "velocity"))
-        pressure_BxV = jnp.zeros((len(on_BxP), self.stream.vocab_size))
-        pressure_BxV = pressure_BxV.at[:, pitch : pitch + 128].set(
-            jnp.where(is_ending, pressure_BxP, 0.0)
+        ending_BxP = jnp.where(on_BxP, self.end_pressure * late_s_BxP, 0.0)
+
+        is_any_B = jnp.isnan(arousal_B)
+        usual_B = _usual_pace(jnp.where(is_any_B, 0.0, arousal_B))
+        nats_B = jnp.log(jnp.maximum(state.pace_B, 1e-3) / usual_B)
+        range_B = jnp.where(is_any_B, self.any_pace_range, self.pace_range)
+        excess_B = nats_B - jnp.clip(nats_B, -range_B, range_B)
+        beginning_Bx1 = -self.pace_pressure * excess_B[:, None]
+
+        is_ending_Bx1 = state.syntax.velocity_B[:, None] == 0
+        specials_shifts = NUM_SPECIAL_IDS + self.stream.vocab.max_shift_steps + 1
+        num_velocities = self.stream.vocab.num_velocity_bins
+        return jnp.concatenate(
+            [
+                jnp.zeros((len(on_BxP), specials_shifts)),
+                jnp.where(is_ending_Bx1, ending_BxP, beginning_Bx1),
+                jnp.max(ending_BxP, axis=1, keepdims=True),
+                jnp.repeat(beginning_Bx1, num_velocities, axis=1),
+            ],
+            axis=1,
         )
-        return pressure_BxV.at[:, end].set(jnp.max(pressure_BxP, axis=1))
 
     def advance(self, state: StreamState, tokens_B: jax.Array) -> StreamState:
         """Return the states after these model ids, which `allowed` allowed."""
@@ -149,11 +172,22 @@ class StreamGrammar:
         # While shifts go on, the syntax adds them up.
         passed_B = jnp.maximum(syntax.shift_B - state.syntax.shift_B, 0)
         began_BxP = syntax.sounding_BxRxP[:, 0] & ~state.syntax.sounding_BxRxP[:, 0]
+        passed_s_B = passed_B / self.stream.vocab.steps_per_second
+        pace_B = state.pace_B * jnp.exp(-passed_s_B / self.pace_s)
         return StreamState(
             syntax,
             state.now_B + passed_B,
             jnp.where(began_BxP, state.now_B[:, None], state.onset_BxP),
+            pace_B + jnp.any(began_BxP, axis=1).astype(jnp.float32) / self.pace_s,
         )
+
+
+def _usual_pace(arousal_B: jax.Array) -> jax.Array:
+    """Return notes a second: a fit to labelled clips, of which 90 % differ by 0.4 nats.
+
+    Of POP909, OpenScore Lieder and GiantMIDI-Piano; arousal -1..1.
+    """
+    return 6.8 * jnp.exp(0.52 * arousal_B)
 
 
 def _earliest(step_BxP: jax.Array, mask_BxP: jax.Array) -> jax.Array:

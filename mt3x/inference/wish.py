@@ -10,11 +10,12 @@ import numpy as np
 from mt3x.music.key import key_weights
 from mt3x.music.options import check_fields
 
-__all__ = ["MAX_PIECES", "MAX_S", "Wish", "draw_seed", "seeds"]
+__all__ = ["ANY_KEY", "MAX_PIECES", "MAX_S", "Wish", "draw_seed", "seeds"]
 
 MAX_S = 24 * 3600.0
 MAX_PIECES = 256
 MAX_SEED = 10**9
+ANY_KEY = "any"
 _LEAST_S = 0.1
 
 
@@ -34,9 +35,11 @@ class Wish:
     # Moods instead of one: (seconds, valence, arousal), in between on straight lines.
     moods: Sequence[tuple[float, float, float]] = ()
     # How much the mood counts: so many times as far from the log-probabilities of any
-    # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as the model has learnt it.
-    guidance: float = 1.0
-    # Such as `Eb` or `C#m`: its notes are preferred.
+    # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as in the music learnt from.
+    guidance: float = 3.0
+    # Its notes are preferred: such as `Eb` or `C#m`; `any`: none. By default, where a
+    # mood is wished for, that of the prompt's or a drawn tonic: major where the valence
+    # is high, and minor where it is low.
     key: str | None = None
     # Of the random numbers.
     seed: int = 0
@@ -45,7 +48,7 @@ class Wish:
     # Choose from the k likeliest tokens; 0: all.
     top_k: int = 0
     # Choose from the fewest tokens whose probabilities reach p together.
-    top_p: float = 1.0
+    top_p: float = 0.95
 
     def __post_init__(self) -> None:
         check_fields(
@@ -59,7 +62,7 @@ class Wish:
             top_k=(0, 1_000_000),
             top_p=(1e-6, 1),
         )
-        if self.key is not None:
+        if self.key not in (None, ANY_KEY):
             key_weights(self.key)
         if not self.moods:
             return
@@ -79,13 +82,16 @@ class Wish:
                 f"two moods at {max(times_s, key=times_s.count):g} s: leave out one"
             )
 
+    @property
+    def has_mood(self) -> bool:
+        """Whether some mood is wished for."""
+        return bool(self.moods) or (self.valence, self.arousal) != (None, None)
+
     def moods_Tx3(self) -> np.ndarray:
         """Return the moods in the order of time, float32; NaN where it is any."""
         if self.moods:
             return np.array(sorted(self.moods), np.float32)
-        mood = (self.valence, self.arousal)
-        if mood == (None, None):
-            mood = (math.nan, math.nan)
+        mood = (self.valence, self.arousal) if self.has_mood else (math.nan, math.nan)
         return np.array([[0.0, *(value or 0.0 for value in mood)]], np.float32)
 
 

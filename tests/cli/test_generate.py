@@ -61,13 +61,13 @@ def test_a_piece_and_what_it_was_made_with(run, weights):
     assert record["options"] == {
         "arousal": -0.4,
         "checkpoint": weights,
-        "guidance": 1.0,
+        "guidance": 3.0,
         "key": "Eb",
         "seconds": 3.0,
         "seed": 7,
         "temperature": 1.0,
         "top_k": 0,
-        "top_p": 1.0,
+        "top_p": 0.95,
         "valence": 0.8,
     }
 

@@ -104,6 +104,7 @@ def test_a_judge_from_elsewhere_knows_no_piece(folder, monkeypatch):
             super().__init__(clips)
 
     monkeypatch.setattr(mood_evaluation, "MoodJudge", Recorder)
+    monkeypatch.setitem(mood_judge._TREES, "n_estimators", 2)
     clips = read_moods(folder / "clips.npz")
     held_out = [clip for clip in clips if clip.split != "train"]
     mood_evaluation._judges(held_out, clips, [folder / "others.npz"])

@@ -3,13 +3,15 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_models import SMALL, SMALL_MUSIC, random_params, save_small_weights
 
-from mt3x.inference.composer import Composer
+from mt3x.inference.composer import Composer, _drawn_tonic, _guided
 from mt3x.inference.wish import Wish
 from mt3x.models.weights_file import save_weights
+from mt3x.music.key import TONICS
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Event
 
@@ -122,10 +124,10 @@ def test_lower_temperatures_and_fewer_tokens_are_plainer(composer):
 
 def test_moods_change_over_time(composer):
     def with_moods(*moods):
-        return composer(seconds=8.0, moods=moods, seed=1)
+        return composer(seconds=8.0, moods=moods, guidance=1.0, seed=1)
 
     calm = with_moods((0, -1, -1))
-    assert composer(-1, -1, 8.0, seed=1).equals(calm)
+    assert composer(-1, -1, 8.0, guidance=1.0, seed=1).equals(calm)
     turned = with_moods((0, -1, -1), (4, -1, -1), (4.01, 1, 1))
     moved = with_moods((0, -1, -1), (8, 1, 1))
     early = [notes[notes.offset_s < 4] for notes in (calm, turned, moved)]
@@ -134,19 +136,51 @@ def test_moods_change_over_time(composer):
     assert not early[2].equals(early[0])
 
 
-def test_guidance_moves_from_any_mood_to_this_one(composer):
-    """None of it is any mood; with so little more than 1, nothing changes."""
-    for prompt in (None, TUNE):
-        of_any = composer(seconds=3.0, prompt=prompt, seed=1)
-        of_mood, almost, none, much = (
-            composer(1, -1, 3.0, prompt=prompt, guidance=guidance, seed=1)
-            for guidance in (1.0, 1.0 + 1e-6, 0.0, 5.0)
+@pytest.mark.parametrize("prompt", [None, TUNE])
+def test_guidance_goes_from_any_mood_to_the_mood(composer, prompt):
+    def piece(guidance, **mood):
+        mood = mood or {"valence": -1, "arousal": -1}
+        return composer(
+            seconds=8.0, prompt=prompt, key="C", seed=1, guidance=guidance, **mood
         )
-        assert almost.equals(of_mood) and none.equals(of_any)
-        assert not of_mood.equals(of_any) and not much.equals(of_mood)
-    assert composer(seconds=3.0, guidance=5.0, seed=1).equals(
-        composer(seconds=3.0, seed=1)
+
+    # By two states and by one.
+    assert piece(1 + 1e-6).equals(piece(1))
+    assert not piece(3).equals(piece(1)) and not piece(0).equals(piece(1))
+    turned = [(0, -1, -1), (4, -1, -1), (4.01, 1, 1)]
+    assert not piece(3, moods=turned).equals(piece(1, moods=turned))
+
+
+def test_guidance_goes_beyond_the_mood():
+    wished, of_any = np.log([[0.6, 0.3, 0.1]]), np.log([[0.3, 0.3, 0.4]])
+    # Logits that are not normalised are the same.
+    logits = _guided(jnp.float32(wished + 5), jnp.float32(of_any - 3), jnp.float32(3))
+    expected = np.array([0.3 * (0.6 / 0.3) ** 3, 0.3, 0.4 * (0.1 / 0.4) ** 3])
+    np.testing.assert_allclose(
+        jax.nn.softmax(logits[0]), expected / expected.sum(), rtol=1e-5
     )
+
+
+def test_valence_chooses_major_or_minor(composer):
+    """On a tonic that the seed draws, or that of the prompt."""
+
+    def classes(valence, **options):
+        notes = composer(valence, seconds=60.0, guidance=1.0, **options)
+        return np.bincount(notes.pitch % 12, minlength=12) / len(notes)
+
+    tonics = set()
+    for seed in (1, 2, 3):
+        happy_C, sad_C = (classes(valence, seed=seed) for valence in (0.8, -0.8))
+        tonic = TONICS.index(_drawn_tonic(seed))
+        assert happy_C[(tonic + 4) % 12] > 1.5 * happy_C[(tonic + 3) % 12]
+        assert sad_C[(tonic + 3) % 12] > 1.5 * sad_C[(tonic + 4) % 12]
+        tonics.add(tonic)
+    assert len(tonics) > 1
+    onset_s = np.arange(8) / 2
+    scale = Notes(onset_s, onset_s + 0.4, [60, 62, 64, 65, 67, 69, 71, 72])
+    sad_C = classes(-0.8, prompt=scale, seed=1)
+    assert sad_C[3] > 1.5 * sad_C[4]
+    assert classes(-0.8, key="any", seed=1).min() > 0.02
 
 
 def test_progress_is_told(composer):

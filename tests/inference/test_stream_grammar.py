@@ -120,7 +120,36 @@ def test_notes_that_have_sounded_long_are_pressed_to_end():
         state = grammar.advance(state, jnp.array([spelled(text)]))
     expected = np.zeros(STREAM.vocab_size)
     expected[spelled("velocity 0")] = 1.5  # of 3 s
-    np.testing.assert_allclose(grammar.pressure(state)[0], expected, atol=1e-5)
-    state = grammar.advance(state, jnp.array([spelled("velocity 0")]))
+    usual = state._replace(pace_B=jnp.full(1, 6.8))
+    none = jnp.full(1, jnp.nan)
+    np.testing.assert_allclose(grammar.pressure(usual, none)[0], expected, atol=1e-5)
+    usual = grammar.advance(usual, jnp.array([spelled("velocity 0")]))
     expected[spelled("pitch 60")] = 1.5
-    np.testing.assert_allclose(grammar.pressure(state)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(grammar.pressure(usual, none)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("arousal", [-1.0, 0.0, 1.0, np.nan])
+def test_music_keeps_the_pace_of_its_arousal(arousal):
+    """Whether a model would strike as many keys as it can, or next to none."""
+    grammar = StreamGrammar(EventStream())
+    codec = grammar.stream.tokenizer.codec
+    paces = []
+    for weight in (-4.0, 4.0):
+        weight_V = np.zeros(grammar.stream.vocab_size, np.float32)
+        for type in ("pitch", "velocity"):
+            first, last = codec.ranges[type]
+            weight_V[NUM_SPECIAL_IDS + first : NUM_SPECIAL_IDS + last + 1] = weight
+
+        def step(state, rng, weight_V=weight_V):
+            logits = weight_V + grammar.pressure(state, jnp.full(8, arousal))
+            allowed = grammar.allowed(state, jnp.int32(10**6))
+            token = jax.random.categorical(rng, jnp.where(allowed, logits, -jnp.inf))
+            return grammar.advance(state, token.astype(jnp.int32)), None
+
+        keys = jax.random.split(jax.random.key(0), 1200)
+        state, _ = jax.lax.scan(step, grammar.init(8), keys)
+        paces.append(float(state.pace_B.mean()))
+    usual = 6.8 * np.exp(0.52 * np.nan_to_num(arousal))
+    spread = 1.0 if np.isnan(arousal) else 0.4
+    for pace, side in zip(paces, (-1, 1), strict=True):
+        assert abs(np.log(pace / usual) - side * spread) < 1.5, paces

@@ -14,6 +14,7 @@ from mt3x.inference.wish import Wish, draw_seed, seeds
         ({"seconds": 0.0}, "seconds=0.0: give a number from 0.1 to 86400"),
         ({"seconds": 1e9}, "seconds=1000000000.0"),
         ({"seconds": float("inf")}, "seconds=inf"),
+        ({"guidance": -1.0}, "guidance=-1.0: give a number from 0 to 20"),
         ({"key": "H"}, "key 'H': give one such as"),
         ({"guidance": -1.0}, "guidance=-1.0: give a number from 0 to 20"),
         ({"seed": -1}, "seed=-1"),
@@ -48,6 +49,11 @@ def test_moods(values, expected):
     moods_Tx3 = Wish(**values).moods_Tx3()
     assert moods_Tx3.dtype == np.float32
     np.testing.assert_array_equal(moods_Tx3, expected)
+
+
+def test_any_key_is_a_wish():
+    assert Wish(key="any").key == "any"
+    assert Wish(valence=0.0).has_mood and not Wish().has_mood
 
 
 def test_seeds():

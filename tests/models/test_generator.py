@@ -85,6 +85,8 @@ def test_no_mood_is_a_mood_of_its_own(params, logits, hidden):
     none = MODEL.apply(params, TOKENS, jnp.full((2, 2), np.nan))
     found = MODEL.apply(params, TOKENS, jnp.array([hidden, [-0.2, 0.9]]))
     np.testing.assert_array_equal(found[0], none[0])
+    neutral = MODEL.apply(params, TOKENS, jnp.zeros((2, 2)))
+    assert not np.allclose(none, neutral, atol=1e-2)
     np.testing.assert_allclose(found[1], logits[1], rtol=1e-5, atol=1e-5)
     gradient = jax.grad(lambda p: MODEL.apply(p, TOKENS, jnp.array([hidden] * 2)).sum())
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient(params)))
