@@ -73,8 +73,8 @@ output_option = options_of("Output")
 )
 @music_option(
     "--key",
-    help="Prefer the notes of a key, such as Eb or C#m; any: of none.  [default: drawn "
-    "for a mood, major where valence is 0 or more, minor below]",
+    help="Prefer the notes of a key, such as Eb or C#m, or of any.  [default: major or "
+    "minor by the valence, on the prompt's tonic or a drawn one]",
 )
 @sampling_option(
     "--seed",

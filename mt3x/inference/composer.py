@@ -17,7 +17,7 @@ from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.generator import Generator
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.event_stream import EventStream
-from mt3x.music.key import MAJOR_KEYS, MINOR_KEYS, estimate_key, key_weights
+from mt3x.music.key import TONICS, estimate_key, key_weights
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, PAD_ID
 
@@ -100,9 +100,11 @@ class Composer:
             read: their end, without drums.
           moods: instead of valence and arousal some (seconds, valence, arousal); in
             between the mood moves on straight lines.
-          guidance: how much the mood counts, see `Wish`.
-          key: such as `Eb` or `C#m`; its notes are preferred. By default a mood draws
-            one, see `Wish`.
+          guidance: how much the mood counts; 1 as in the music that was learnt from,
+            in half the time.
+          key: such as `Eb` or `C#m`, whose notes are preferred; `any` for none. By
+            default, where there is a mood, the valence chooses between major and minor
+            of the prompt's tonic, or of one that is drawn.
           seed: the same seed gives the same piece; by default it is drawn.
           temperature, top_k, top_p: how daring it is, see `Wish`.
 
@@ -149,29 +151,24 @@ class Composer:
             tokens_L = np.concatenate([tokens_L, self._prompt_tokens(prompt)])
             start_s = float(prompt.offset_s.max())
         moods_Tx3 = wish.moods_Tx3()
-        moods = [moods_Tx3[:1, 1:]]
-        if is_guided := wish.has_mood and wish.guidance != 1:
-            moods.append(np.full_like(moods[0], np.nan))
-        states = [
-            jax.tree.map(
-                lambda leaf: jnp.repeat(leaf, num_pieces, axis=0),
-                self._read(tokens_L[:-1], mood_1x2),
-            )
-            for mood_1x2 in moods
-        ]
+        mood_Gx2 = moods_Tx3[:1, 1:]
+        is_guided = wish.has_mood and wish.guidance != 1
+        if is_guided:  # the same music twice: with its mood, and with any
+            mood_Gx2 = np.concatenate([mood_Gx2, np.full_like(mood_Gx2, np.nan)])
+        state = self._read(tokens_L[:-1], mood_Gx2)
         rows = _Rows(
-            jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *states),
+            jax.tree.map(lambda leaf: jnp.repeat(leaf, num_pieces, axis=0), state),
             self._grammar.init(num_pieces),
             jnp.full(num_pieces, tokens_L[-1]),
             jnp.zeros((), jnp.int32),
         )
-        limits = _Limits(
+        options = _Options(
             jnp.int32(self._grammar.steps(wish.seconds)),
             jnp.float32(max(wish.temperature, 1e-6)),
             jnp.float32(wish.top_p),
             jnp.float32(wish.guidance),
         )
-        bias_Bx2xV = jnp.asarray(self._biases(wish, seeds_B.tolist(), prompt))
+        biases_BxKxV = jnp.asarray(self._biases(wish, prompt, seeds_B))
         rng_B = jax.vmap(jax.random.key)(seeds_B)
         blocks = []
         while not blocks or (blocks[-1][-1] > EOS_ID).any():
@@ -179,8 +176,8 @@ class Composer:
                 self._params,
                 rows,
                 moods_Tx3,
-                bias_Bx2xV,
-                limits,
+                biases_BxKxV,
+                options,
                 rng_B,
                 model=self._model,
                 grammar=self._grammar,
@@ -216,66 +213,59 @@ class Composer:
         notes = notes[notes.onset_s >= notes.onset_s[-1] - _PROMPT_S]
         return self.stream.encode(notes.shift(-notes.onset_s[0]))[:-1]
 
-    def _read(self, tokens_L: np.ndarray, mood_1x2: np.ndarray) -> Any:
-        """Return the model's state after tokens, for one row."""
-        state = self._model.initial_state(1)
+    def _read(self, tokens_L: np.ndarray, mood_Gx2: np.ndarray) -> Any:
+        """Return the model's state after tokens, a row for each mood."""
+        state = self._model.initial_state(len(mood_Gx2))
         while len(tokens_L):
             # Two sizes: each is compiled.
             size = _BLOCK if len(tokens_L) >= _BLOCK else 1
-            state = _prefill(
-                self._params, tokens_L[None, :size], mood_1x2, state, model=self._model
-            )
+            part_GxL = np.tile(tokens_L[:size], (len(mood_Gx2), 1))
+            state = _prefill(self._params, part_GxL, mood_Gx2, state, model=self._model)
             tokens_L = tokens_L[size:]
         return state
 
     def _biases(
-        self, wish: Wish, piece_seeds: Sequence[int], prompt: Notes | None
+        self, wish: Wish, prompt: Notes | None, seeds_B: np.ndarray
     ) -> np.ndarray:
-        """Return what is added to the logits of notes that begin [B, 2, V].
+        """Return what is added to the logits of notes that begin: B x 2 x V.
 
-        First where valence is below 0, then where it is not: the labels' valence is
-        mostly mode, and a small model holds no key by itself. Both have one tonic,
-        that of the prompt or a drawn one.
+        The first is for high valence, the second for low valence.
         """
-        if wish.key is not None or not wish.has_mood:
-            bias_V = self._bias(wish.key or ANY_KEY)
-            return np.tile(bias_V, (len(piece_seeds), 2, 1))
-        found = None if prompt is None else estimate_key(prompt)
-        if found is not None:
-            tonics = [(MINOR_KEYS if "m" in found else MAJOR_KEYS).index(found)]
-            tonics *= len(piece_seeds)
-        else:
-            tonics = [np.random.default_rng(seed).integers(12) for seed in piece_seeds]
-        return np.array(
-            [
-                [self._bias(keys[tonic]) for keys in (MINOR_KEYS, MAJOR_KEYS)]
-                for tonic in tonics
-            ]
-        )
+        shape = (len(seeds_B), 2, self.stream.vocab_size)
+        if wish.key == ANY_KEY or (wish.key is None and not wish.has_mood):
+            return np.zeros(shape, np.float32)
+        if wish.key is not None:
+            return np.broadcast_to(self._bias(wish.key), shape)
+        key = None if prompt is None else estimate_key(prompt)
+        tonics = [key.rstrip("m")] * len(seeds_B) if key else map(_drawn_tonic, seeds_B)
+        rows = [[self._bias(tonic), self._bias(tonic + "m")] for tonic in tonics]
+        return np.array(rows, np.float32)
 
     def _bias(self, key: str) -> np.ndarray:
-        """Return what a key adds to the logits of notes that begin."""
+        weight_C = key_weights(key)
+        first, last = self.stream.tokenizer.codec.ranges["pitch"]
+        pitch_P = np.arange(last - first + 1)
         bias_V = np.zeros(self.stream.vocab_size, np.float32)
-        if key != ANY_KEY:
-            weight_C = key_weights(key)
-            first, last = self.stream.tokenizer.codec.ranges["pitch"]
-            pitch_P = np.arange(last - first + 1)
-            bias_V[NUM_SPECIAL_IDS + first :][: len(pitch_P)] = _KEY_STRENGTH * np.log(
-                weight_C[pitch_P % 12] / weight_C.max()
-            )
+        bias_V[NUM_SPECIAL_IDS + first :][: len(pitch_P)] = _KEY_STRENGTH * np.log(
+            weight_C[pitch_P % 12] / weight_C.max()
+        )
         return bias_V
+
+
+def _drawn_tonic(seed: int) -> str:
+    return str(np.random.default_rng(seed).choice(TONICS))
 
 
 class _Rows(NamedTuple):
     """B pieces that are composed."""
 
-    state: Any  # of the model; guided, of B rows with a mood, then of B without one
+    state: Any  # of the model; where the mood is guided, B more for any mood
     rules: StreamState
     last_B: jax.Array  # tokens that the model has not seen yet; EOS stays
     position: jax.Array  # how many tokens there are
 
 
-class _Limits(NamedTuple):
+class _Options(NamedTuple):
     """Options that are arrays, so that no value of them is compiled anew."""
 
     end_step: jax.Array
@@ -285,10 +275,10 @@ class _Limits(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="state")
-def _prefill(params, tokens_1xL, mood_1x2, state, model: Generator) -> Any:
+def _prefill(params, tokens_GxL, mood_Gx2, state, model: Generator) -> Any:
     method = Generator.prefill
     _, state = model.apply(
-        {"params": params}, tokens_1xL, mood_1x2, state, method=method
+        {"params": params}, tokens_GxL, mood_Gx2, state, method=method
     )
     return state
 
@@ -302,8 +292,8 @@ def _advance(
     params: Any,
     rows: _Rows,
     moods_Tx3: jax.Array,
-    bias_Bx2xV: jax.Array,
-    limits: _Limits,
+    biases_BxKxV: jax.Array,
+    options: _Options,
     rng_B: jax.Array,
     model: Generator,
     grammar: StreamGrammar,
@@ -322,24 +312,27 @@ def _advance(
     def step(carried: tuple[_Rows, jax.Array, jax.Array]) -> Any:
         rows, tokens_LxB, index = carried
         mood_Bx2 = _moods(moods_Tx3, rows.rules.now_B / steps_per_second)
-        inputs = rows.last_B, mood_Bx2
+        valence_B, arousal_B = mood_Bx2.T
+        # From major to minor where the valence goes from 0.5 to -0.5.
+        major_Bx1 = jnp.clip(0.5 + jnp.nan_to_num(valence_B), 0, 1)[:, None]
+        bias_BxV = major_Bx1 * biases_BxKxV[:, 0] + (1 - major_Bx1) * biases_BxKxV[:, 1]
+        last_B = rows.last_B
         if is_guided:
-            nothing_Bx2 = jnp.full_like(mood_Bx2, jnp.nan)
-            inputs = jnp.tile(rows.last_B, 2), jnp.concatenate([mood_Bx2, nothing_Bx2])
+            last_B = jnp.tile(last_B, 2)
+            mood_Bx2 = jnp.concatenate([mood_Bx2, jnp.full_like(mood_Bx2, jnp.nan)])
         logits_BxV, state = model.apply(
-            {"params": params}, *inputs, rows.state, method=Generator.step
+            {"params": params}, last_B, mood_Bx2, rows.state, method=Generator.step
         )
         if is_guided:
-            wished_BxV, plain_BxV = jnp.split(logits_BxV, 2)
-            logits_BxV = _guided(wished_BxV, plain_BxV, limits.guidance)
-        is_major_Bx1 = mood_Bx2[:, :1] >= 0
-        bias_BxV = jnp.where(is_major_Bx1, bias_Bx2xV[:, 1], bias_Bx2xV[:, 0])
+            wished_BxV, any_BxV = jnp.split(logits_BxV, 2)
+            logits_BxV = _guided(wished_BxV, any_BxV, options.guidance)
         ends_Bx1 = rows.rules.syntax.velocity_B[:, None] == 0
         logits_BxV += jnp.where(ends_Bx1, 0.0, bias_BxV)
-        logits_BxV /= limits.temperature
-        allowed_BxV = grammar.allowed(rows.rules, limits.end_step)
+        logits_BxV += grammar.pressure(rows.rules, arousal_B)
+        logits_BxV /= options.temperature
+        allowed_BxV = grammar.allowed(rows.rules, options.end_step)
         logits_BxV = jnp.where(allowed_BxV, logits_BxV, -jnp.inf)
-        logits_BxV = restrict(logits_BxV, top_k, limits.top_p if is_cut else 1.0)
+        logits_BxV = restrict(logits_BxV, top_k, options.top_p if is_cut else 1.0)
         key_B = jax.vmap(jax.random.fold_in, (0, None))(rng_B, rows.position)
         token_B = jax.vmap(jax.random.categorical)(key_B, logits_BxV).astype(jnp.int32)
         ended_B = rows.last_B == EOS_ID
@@ -358,15 +351,10 @@ def _advance(
 
 
 def _guided(
-    wished_BxV: jax.Array, plain_BxV: jax.Array, guidance: jax.Array
+    logits_BxV: jax.Array, any_mood_BxV: jax.Array, guidance: jax.Array
 ) -> jax.Array:
-    """Return logits between those without a mood and with it, or beyond them.
-
-    Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598; their w is the
-    guidance less 1).
-    """
-    wished_BxV, plain_BxV = map(jax.nn.log_softmax, (wished_BxV, plain_BxV))
-    return plain_BxV + guidance * (wished_BxV - plain_BxV)
+    """Return logits as far from those of any mood as is wished."""
+    return any_mood_BxV + guidance * (logits_BxV - any_mood_BxV)
 
 
 def _moods(moods_Tx3: jax.Array, now_s_B: jax.Array) -> jax.Array:

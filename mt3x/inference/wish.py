@@ -12,10 +12,10 @@ from mt3x.music.options import check_fields
 
 __all__ = ["ANY_KEY", "MAX_PIECES", "MAX_S", "Wish", "draw_seed", "seeds"]
 
-ANY_KEY = "any"
 MAX_S = 24 * 3600.0
 MAX_PIECES = 256
 MAX_SEED = 10**9
+ANY_KEY = "any"
 _LEAST_S = 0.1
 
 
@@ -34,10 +34,12 @@ class Wish:
     seconds: float = 60.0
     # Moods instead of one: (seconds, valence, arousal), in between on straight lines.
     moods: Sequence[tuple[float, float, float]] = ()
-    # How much the mood counts: 1 as in the music that was learnt from, 0 not at all.
+    # How much the mood counts: so many times as far from the log-probabilities of any
+    # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as in the music learnt from.
     guidance: float = 3.0
-    # Such as `Eb` or `C#m`: its notes are preferred; `any`: no notes are. By default a
-    # mood draws one: major where valence is 0 or more, minor below.
+    # Its notes are preferred: such as `Eb` or `C#m`; `any`: none. By default, where a
+    # mood is wished for, that of the prompt's or a drawn tonic: major where the valence
+    # is high, and minor where it is low.
     key: str | None = None
     # Of the random numbers.
     seed: int = 0

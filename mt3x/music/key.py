@@ -11,12 +11,12 @@ import numpy as np
 
 from mt3x.music.notes import Notes
 
-__all__ = ["MAJOR_KEYS", "MINOR_KEYS", "estimate_key", "key_weights"]
+__all__ = ["TONICS", "estimate_key", "key_weights"]
 
 _MAJOR = (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0)
 _MINOR = (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0)
-MAJOR_KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MINOR_KEYS = (
+TONICS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_MINOR_NAMES = (
     *("Cm", "C#m", "Dm", "Ebm", "Em", "Fm", "F#m", "Gm", "G#m", "Am", "Bbm", "Bm"),
 )
 _LONGEST_S = 1.0  # of a note, so that held and pedalled ones do not outweigh all
@@ -32,7 +32,7 @@ def key_weights(key: str) -> np.ndarray:
     if found is None:
         raise ValueError(f"key {key!r}: give one such as C, Eb, F# or C#m")
     letter, accidental, minor = found.groups()
-    tonic = MAJOR_KEYS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
+    tonic = TONICS.index(letter) + {"": 0, "#": 1, "b": -1}[accidental]
     return np.roll(_MINOR if minor else _MAJOR, tonic)
 
 
@@ -45,7 +45,7 @@ def estimate_key(notes: Notes) -> str | None:
         return None
     scores = {
         names[tonic]: np.corrcoef(np.roll(profile, tonic), weight_C)[0, 1]
-        for profile, names in ((_MAJOR, MAJOR_KEYS), (_MINOR, MINOR_KEYS))
+        for profile, names in ((_MAJOR, TONICS), (_MINOR, _MINOR_NAMES))
         for tonic in range(12)
     }
     return max(scores, key=lambda name: scores[name])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny_models import SMALL, SMALL_MUSIC, random_params, save_small_weights
 
-from mt3x.inference.composer import Composer, _guided
+from mt3x.inference.composer import Composer, _drawn_tonic, _guided
 from mt3x.inference.wish import Wish
 from mt3x.models.weights_file import save_weights
-from mt3x.music.key import MAJOR_KEYS, MINOR_KEYS, estimate_key
+from mt3x.music.key import TONICS
 from mt3x.music.notes import Notes
 from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Event
 
@@ -110,34 +110,6 @@ def test_a_key_is_preferred(composer):
     assert share[None] < 0.8 < 0.9 < share["Ebm"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_mood_draws_a_key_of_its_mode(composer, seed):
-    """One tonic for a seed, and the mode that valence says, also while it changes."""
-
-    def mode(notes):
-        key = estimate_key(notes)
-        keys = MINOR_KEYS if "m" in key else MAJOR_KEYS
-        return keys.index(key), keys is MAJOR_KEYS
-
-    options = {"seconds": 120.0, "seed": seed, "guidance": 1.0}
-    tonic = np.random.default_rng(seed).integers(12)
-    assert mode(composer(0.5, 0, **options)) == (tonic, True)
-    assert mode(composer(-0.5, 0, **options)) == (tonic, False)
-    moods = [(0, -0.5, 0), (60, -0.5, 0), (60.1, 0.5, 0)]
-    turned = composer(moods=moods, **options)
-    assert mode(turned.clip(0, 60)) == (tonic, False)
-    assert mode(turned.clip(60, 120)) == (tonic, True)
-    tune = Notes(np.arange(8) / 4, np.arange(8) / 4 + 0.2, [62, 66, 69, 74] * 2)
-    assert mode(composer(-0.5, 0, prompt=tune, **options)[8:]) == (2, False)
-
-
-def test_any_key_is_what_the_model_takes(composer):
-    options = {"seconds": 8.0, "seed": 1, "guidance": 1.0}
-    assert composer(key="any", **options).equals(composer(**options))
-    drawn = composer(0.5, 0.5, **options)
-    assert not composer(0.5, 0.5, key="any", **options).equals(drawn)
-
-
 def test_lower_temperatures_and_fewer_tokens_are_plainer(composer):
     def variety(**options):
         notes = composer(seconds=60.0, seed=1, **options)
@@ -165,25 +137,50 @@ def test_moods_change_over_time(composer):
 
 
 @pytest.mark.parametrize("prompt", [None, TUNE])
-def test_guidance_goes_from_no_mood_to_the_mood(composer, prompt):
-    def piece(*mood, guidance, **options):
-        options = {"seconds": 8.0, "prompt": prompt, "seed": 1, "key": "any"} | options
-        return composer(*mood, guidance=guidance, **options)
+def test_guidance_goes_from_any_mood_to_the_mood(composer, prompt):
+    def piece(guidance, **mood):
+        mood = mood or {"valence": -1, "arousal": -1}
+        return composer(
+            seconds=8.0, prompt=prompt, key="C", seed=1, guidance=guidance, **mood
+        )
 
-    assert piece(-1, -1, guidance=0).equals(piece(guidance=3))
     # By two states and by one.
-    assert piece(-1, -1, guidance=1 + 1e-6).equals(piece(-1, -1, guidance=1))
-    assert not piece(-1, -1, guidance=3).equals(piece(-1, -1, guidance=1))
+    assert piece(1 + 1e-6).equals(piece(1))
+    assert not piece(3).equals(piece(1)) and not piece(0).equals(piece(1))
     turned = [(0, -1, -1), (4, -1, -1), (4.01, 1, 1)]
-    assert not piece(guidance=3, moods=turned).equals(piece(guidance=1, moods=turned))
+    assert not piece(3, moods=turned).equals(piece(1, moods=turned))
 
 
 def test_guidance_goes_beyond_the_mood():
-    wished, plain = np.log([[0.6, 0.3, 0.1]]), np.log([[0.3, 0.3, 0.4]])
+    wished, of_any = np.log([[0.6, 0.3, 0.1]]), np.log([[0.3, 0.3, 0.4]])
     # Logits that are not normalised are the same.
-    logits = _guided(jnp.float32(wished + 5), jnp.float32(plain - 3), jnp.float32(3))
-    expected = [0.3 * (0.6 / 0.3) ** 3, 0.3, 0.4 * (0.1 / 0.4) ** 3]
-    np.testing.assert_allclose(np.exp(logits[0]), expected, rtol=1e-5)
+    logits = _guided(jnp.float32(wished + 5), jnp.float32(of_any - 3), jnp.float32(3))
+    expected = np.array([0.3 * (0.6 / 0.3) ** 3, 0.3, 0.4 * (0.1 / 0.4) ** 3])
+    np.testing.assert_allclose(
+        jax.nn.softmax(logits[0]), expected / expected.sum(), rtol=1e-5
+    )
+
+
+def test_valence_chooses_major_or_minor(composer):
+    """On a tonic that the seed draws, or that of the prompt."""
+
+    def classes(valence, **options):
+        notes = composer(valence, seconds=60.0, guidance=1.0, **options)
+        return np.bincount(notes.pitch % 12, minlength=12) / len(notes)
+
+    tonics = set()
+    for seed in (1, 2, 3):
+        happy_C, sad_C = (classes(valence, seed=seed) for valence in (0.8, -0.8))
+        tonic = TONICS.index(_drawn_tonic(seed))
+        assert happy_C[(tonic + 4) % 12] > 1.5 * happy_C[(tonic + 3) % 12]
+        assert sad_C[(tonic + 3) % 12] > 1.5 * sad_C[(tonic + 4) % 12]
+        tonics.add(tonic)
+    assert len(tonics) > 1
+    onset_s = np.arange(8) / 2
+    scale = Notes(onset_s, onset_s + 0.4, [60, 62, 64, 65, 67, 69, 71, 72])
+    sad_C = classes(-0.8, prompt=scale, seed=1)
+    assert sad_C[3] > 1.5 * sad_C[4]
+    assert classes(-0.8, key="any", seed=1).min() > 0.02
 
 
 def test_progress_is_told(composer):

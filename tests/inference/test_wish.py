@@ -50,6 +50,11 @@ def test_moods(values, expected):
     np.testing.assert_array_equal(moods_Tx3, expected)
 
 
+def test_any_key_is_a_wish():
+    assert Wish(key="any").key == "any"
+    assert Wish(valence=0.0).has_mood and not Wish().has_mood
+
+
 def test_seeds():
     assert seeds(Wish(seed=7), 3) == [7, 8, 9]
     assert seeds(Wish(seed=10**9), 2) == [10**9, 0]

@@ -117,7 +117,9 @@ def test_what_does_not_fit_is_refused_before_any_work(tmp_path, monkeypatch):
             wrong.run(tmp_path / "run")
     with pytest.raises(FileNotFoundError, match=r"not cached: looked in .*/none"):
         change(use_cached=True, cache_dir=str(tmp_path / "none")).run(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"corpora \(DataConfig\): give it SeqIO tasks"):
+    with pytest.raises(
+        ValueError, match=r"corpora \(DataConfig\): give it SeqIO tasks"
+    ):
         Experiment(objective=TokensConfig(), data=DataConfig())
     mesh = types.SimpleNamespace(shape={"data": 8, "model": 1})
     monkeypatch.setattr(experiment.partitioning, "make_mesh", lambda config: mesh)
