@@ -54,15 +54,16 @@ _SEED = click.option("--seed", default=0, show_default=True)
 _STRICT = click.option(
     "--strict", is_flag=True, help="Exit with 1 where anything was left out."
 )
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 
 
 @click.group(cls=WholeLinesGroup)
 def command() -> None:
     """Build training corpora: folders of audio with the notes played in it.
 
-    Nothing is overwritten. A command that was stopped resumes when it is run again.
-    What cannot be read is left out and listed; where a recording was, the same command
-    adds it once it can be read.
+    Corpora are not overwritten. A command that was stopped resumes when it is run
+    again. What cannot be read is left out and listed; where a recording was, the same
+    command adds it once it can be read.
     """
 
 
@@ -175,12 +176,13 @@ def pairs(folder: Path, out: Path, strict: bool) -> None:
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @_OUT
 @_STRICT
-def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
+@_OVERWRITE
+def beats(kind: str, folder: Path, out: Path, strict: bool, overwrite: bool) -> None:
     """Read music whose beats are known into the file OUT (.npz), for beat models.
 
     KIND is pop909 or groove, as unpacked, or scores: MusicXML and MIDI of scores.
     """
-    check_writable(out)
+    check_writable(out, overwrite)
     problems: list[str] = []
     with counted("pieces") as progress:
         bar = progress.add_task(one_line(out.name), total=None)
@@ -192,7 +194,7 @@ def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
         click.echo(f"left out: {one_line(problem)}", err=True)
     if not pieces:
         raise ValueError(f"{folder}: no {kind} with beats; name another folder")
-    write_pieces(out, pieces)
+    write_pieces(out, pieces, overwrite)
     if problems and strict:
         sys.exit(1)
 
@@ -208,11 +210,16 @@ def beats(kind: str, folder: Path, out: Path, strict: bool) -> None:
 @click.option(
     "--splits-of",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Clips that are read already: their pieces keep the splits that they have.",
+    help="Clips that are read already: take only their pieces, with their splits.",
 )
 @_STRICT
+@_OVERWRITE
 def moods(
-    folders: tuple[Path, ...], out: Path, splits_of: Path | None, strict: bool
+    folders: tuple[Path, ...],
+    out: Path,
+    splits_of: Path | None,
+    strict: bool,
+    overwrite: bool,
 ) -> None:
     """Read piano music and its moods into the file OUT (.npz), for generators.
 
@@ -221,7 +228,7 @@ def moods(
     clips of 30 s; what their mood is, a model guesses from mode, density and the like,
     and ranks within each folder.
     """
-    check_writable(out)
+    check_writable(out, overwrite)
     problems: list[str] = []
     clips = []
     with counted("folders") as progress:
@@ -238,8 +245,13 @@ def moods(
         click.echo(f"left out: {one_line(problem)}", err=True)
     if splits_of is not None:
         known = {clip.piece: clip.split for clip in read_moods(splits_of)}
-        clips = [replace(c, split=known.get(c.piece, c.split)) for c in clips]
-    write_moods(out, clips)
+        clips = [replace(c, split=known[c.piece]) for c in clips if c.piece in known]
+        if not clips:
+            raise ValueError(
+                f"{splits_of} has none of these pieces: its pieces are named after "
+                f"their folder, such as {next(iter(known))}; rename the folder"
+            )
+    write_moods(out, clips, overwrite)
     for split in SPLITS:
         chosen = [clip for clip in clips if clip.split == split]
         num_notes = sum(len(clip.notes) for clip in chosen)

@@ -136,12 +136,28 @@ def test_the_command_joins_folders_and_tells_what_it_left_out(tmp_path):
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_command_takes_splits_from_other_clips(tmp_path, split):
-    (tmp_path / "a").mkdir()
-    music(20).to_midi(tmp_path / "a/x.mid")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in "xy":
+            music(20).to_midi(tmp_path / folder / f"{name}.mid")
     known = MoodPiece(music(20), 0, 0, "a/x", "a", split)
     write_moods(tmp_path / "known.npz", [known])
-    run(tmp_path / "a", tmp_path / "out.npz", "--splits-of", tmp_path / "known.npz")
-    assert [clip.split for clip in read_moods(tmp_path / "out.npz")] == [split]
+    out = tmp_path / "out.npz"
+    run(tmp_path / "a", out, "--splits-of", tmp_path / "known.npz")
+    assert [(clip.piece, clip.split) for clip in read_moods(out)] == [("a/x", split)]
+    result = run(tmp_path / "b", tmp_path / "2.npz", "--splits-of", out)
+    assert "none of these pieces" in str(result.exception)
+
+
+def test_a_file_that_exists_is_replaced_when_asked(tmp_path):
+    (tmp_path / "a").mkdir()
+    music(20).to_midi(tmp_path / "a/x.mid")
+    out = tmp_path / "out.npz"
+    out.write_bytes(b"old")
+    assert "give --overwrite" in str(run(tmp_path / "a", out).exception)
+    assert out.read_bytes() == b"old"
+    run(tmp_path / "a", out, "--overwrite")
+    assert len(read_moods(out)) == 1
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
