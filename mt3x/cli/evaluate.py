@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mt3x.files import check_writable, write_whole
+from mt3x.inference.wish import Wish
 
 if TYPE_CHECKING:
     from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
@@ -115,7 +116,7 @@ if TYPE_CHECKING:
 @click.option(
     "--guidance",
     type=float,
-    default=3.0,
+    default=Wish.guidance,
     show_default=True,
     help="With --moods: how much the mood counts, as for mt3x generate.",
 )
@@ -191,7 +192,6 @@ def command(
         raise click.UsageError("--judge and --trained-on are for --moods: give it too")
     if moods:
         from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
-        from mt3x.inference.wish import Wish
 
         config = MoodEvaluationConfig(
             num_seeds, sampling=Wish(guidance=guidance, key=key)

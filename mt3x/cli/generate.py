@@ -66,7 +66,7 @@ output_option = options_of("Output")
 @music_option(
     "--guidance",
     type=float,
-    default=3.0,
+    default=Wish.guidance,
     show_default=True,
     help="How much the mood counts: 1 as in the music that was learnt from, 0 not at "
     "all; high values are clearer and less varied.",
@@ -98,7 +98,7 @@ output_option = options_of("Output")
 @sampling_option(
     "--top-p",
     type=float,
-    default=0.95,
+    default=Wish.top_p,
     show_default=True,
     help="Choose from the fewest tokens whose probabilities reach p together.",
 )

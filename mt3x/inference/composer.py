@@ -78,16 +78,16 @@ class Composer:
         self,
         valence: float | None = None,
         arousal: float | None = None,
-        seconds: float = 60.0,
+        seconds: float = Wish.seconds,
         *,
         prompt: Notes | None = None,
         moods: Sequence[tuple[float, float, float]] = (),
-        guidance: float = 3.0,
+        guidance: float = Wish.guidance,
         key: str | None = None,
         seed: int | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 0.95,
+        temperature: float = Wish.temperature,
+        top_k: int = Wish.top_k,
+        top_p: float = Wish.top_p,
     ) -> Notes:
         """Compose a piece.
 

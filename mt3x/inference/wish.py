@@ -36,7 +36,7 @@ class Wish:
     moods: Sequence[tuple[float, float, float]] = ()
     # How much the mood counts: so many times as far from the log-probabilities of any
     # mood (Ho and Salimans 2022, arXiv:2207.12598); 1: as in the music learnt from.
-    guidance: float = 3.0
+    guidance: float = 2.0
     # Its notes are preferred: such as `Eb` or `C#m`; `any`: none. By default, where a
     # mood is wished for, that of the prompt's or a drawn tonic: major where the valence
     # is high, and minor where it is low.
@@ -48,7 +48,7 @@ class Wish:
     # Choose from the k likeliest tokens; 0: all.
     top_k: int = 0
     # Choose from the fewest tokens whose probabilities reach p together.
-    top_p: float = 0.95
+    top_p: float = 0.98
 
     def __post_init__(self) -> None:
         check_fields(

@@ -11,6 +11,7 @@ import soundfile
 from tiny_models import SMALL_MUSIC, save_small_weights
 
 from mt3x.cli.main import main
+from mt3x.inference.wish import Wish
 from mt3x.music.midi_record import read_record
 from mt3x.music.notes import Notes
 from mt3x.music.sonify import sonify
@@ -61,13 +62,13 @@ def test_a_piece_and_what_it_was_made_with(run, weights):
     assert record["options"] == {
         "arousal": -0.4,
         "checkpoint": weights,
-        "guidance": 3.0,
+        "guidance": Wish.guidance,
         "key": "Eb",
         "seconds": 3.0,
         "seed": 7,
         "temperature": 1.0,
         "top_k": 0,
-        "top_p": 0.95,
+        "top_p": Wish.top_p,
         "valence": 0.8,
     }
 
