@@ -22,6 +22,8 @@ from starlette.types import ASGIApp
 from mt3x.files import one_line
 from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import FORMATS
+from mt3x.serve.bodies import read_body, read_json, sound_type
+from mt3x.serve.composing import Order, about_wishes, wish_from_json
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
@@ -32,24 +34,25 @@ from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,
     notes_to_json,
-    parse_json,
 )
-from mt3x.serve.results import MEDIA_TYPES, result_formats, title_of, write_result
+from mt3x.serve.results import (
+    MEDIA_TYPES,
+    Result,
+    result_endings,
+    title_of,
+    write_result,
+)
 from mt3x.serve.scores import WIDTHS, picture, write_score
 from mt3x.serve.static import content_security_policy, static_files
-from mt3x.serve.transcription import Found, Recording, RecordingError, check_recording
+from mt3x.serve.tasks import TaskError
+from mt3x.serve.transcription import Found, Recording, check_recording
 
 Made = TypeVar("Made")
 
-# A sender that is silent for so long has gone, and a listener hears something as often.
-SILENCE_S = 30.0
+# How often a listener hears something.
 KEEP_ALIVE_S = 15.0
-# The notes of some hours.
-MAX_JSON_BYTES = 16_000_000
 # How long after a recording's end notes that a client sends may end.
 RING_S = 60.0
-_MEDIA_TYPE = re.compile(r"(audio|video)/[a-z0-9.+-]{1,60}")
-_OTHER_AUDIO = ("application/ogg", "application/octet-stream")
 
 
 class Api:
@@ -62,7 +65,7 @@ class Api:
         self._models, self._config = models, config
         self._microphones = Microphones(models, config)
         self._static = static_files(files)
-        # Work for clients beside the transcription, one piece at a time.
+        # Work for clients beside that of jobs, one piece at a time.
         self._turn = anyio.CapacityLimiter(1)
 
     def routes(self) -> list[BaseRoute]:
@@ -72,6 +75,7 @@ class Api:
             Route("/api/info", self.info),
             WebSocketRoute("/api/live", self._microphones.hear),
             Route("/api/jobs", self.create, methods=write),
+            Route("/api/compose", self.compose, methods=write),
             Route(job, self.delete, methods=["DELETE"]),
             Route(f"{job}/events", self.events),
             Route(f"{job}/decode", self.decode, methods=write),
@@ -106,8 +110,9 @@ class Api:
                     "microphones": config.microphones,
                     "keepSeconds": config.keep_s,
                 },
-                "formats": list(result_formats()),
+                "formats": list(result_endings()),
                 "defaults": choice and choice.by_name(),
+                "compose": about_wishes(config) if models.composes else None,
             }
         )
 
@@ -119,27 +124,32 @@ class Api:
         if model not in self._models.names:
             names = ", ".join(self._models.names)
             raise HTTPException(400, f"there is no such model: choose one of {names}")
-        media_type = _media_type(request)
+        media_type = sound_type(request)
         title = title_of(request.query_params.get("name", ""))
-        try:
-            with self.jobs.upload() as folder:
-                recording = Recording(folder, title, model, media_type)
-                with open(recording.path, "wb") as file:
-                    async for part in _body(request, self._config.max_bytes):
-                        file.write(part)
-                await anyio.to_thread.run_sync(
-                    check_recording, recording, self._config, limiter=self._turn
-                )
-                job = self.jobs.add(recording)
-        except QueueFull as error:
-            raise HTTPException(
-                429,
-                "too many recordings wait: try again in a minute",
-                {"Retry-After": "60"},
-            ) from error
-        except RecordingError as error:
-            raise HTTPException(error.status, str(error)) from error
+        with self.jobs.upload() as folder:
+            recording = Recording(folder, title, model, media_type)
+            with open(recording.path, "wb") as file:
+                async for part in read_body(request, self._config.max_bytes):
+                    file.write(part)
+            await anyio.to_thread.run_sync(
+                check_recording, recording, self._config, limiter=self._turn
+            )
+            job = self.jobs.add(recording)
         return OneLine({"id": job.id, "place": self.jobs.place(job)}, 202)
+
+    async def compose(self, request: Request) -> Response:
+        """Take a wish for music."""
+        if not self._models.composes:
+            raise HTTPException(
+                404, "this server cannot compose: its installation lacks the model"
+            )
+        values = await read_json(request)
+        wish, prompt = await self._do(wish_from_json, values, self._config)
+        name = request.query_params.get("name") or f"generated-{wish.seed}"
+        with self.jobs.upload() as folder:
+            job = self.jobs.add(Order(folder, title_of(name), wish, prompt))
+        place = self.jobs.place(job)
+        return OneLine({"id": job.id, "place": place, "seed": wish.seed}, 202)
 
     async def events(self, request: Request) -> Response:
         """Tell what happens to a job, from an event on that the client names."""
@@ -156,9 +166,9 @@ class Api:
         """Find notes with other thresholds."""
         job = self._job(request)
         found = _found(job)
-        if found.rolls is None or found.choice is None:
+        if not isinstance(found, Found) or found.rolls is None or found.choice is None:
             raise HTTPException(409, "this model's notes have no thresholds")
-        choice = found.choice.changed(await _json(request))
+        choice = found.choice.changed(await read_json(request))
         decoded = await self._do(decode, found.transcriber, found.rolls, choice)
         job.edit(decoded.notes)
         notes, candidates = map(notes_to_json, decoded)
@@ -168,11 +178,11 @@ class Api:
         """Take a client's notes for a job's own."""
         job = self._job(request)
         found = _found(job)
-        notes = await self._do(notes_from_json, await _json(request))
+        notes = await self._do(notes_from_json, await read_json(request))
         end_s = found.duration_s + RING_S
         if len(notes) and (notes.onset_s.min() < 0 or notes.offset_s.max() > end_s):
             raise JsonError(
-                f"a note begins before 0 s or ends after {end_s:.1f} s: the recording "
+                f"a note begins before 0 s or ends after {end_s:.1f} s: the music "
                 f"has {found.duration_s:.1f} s"
             )
         job.edit(notes)
@@ -181,13 +191,13 @@ class Api:
     async def result(self, request: Request) -> Response:
         """Send a file of the notes."""
         ending = request.path_params["ending"]
-        if ending not in result_formats():
-            endings = ", ".join(result_formats())
+        if ending not in result_endings():
+            endings = ", ".join(result_endings())
             raise HTTPException(404, f"there is no such format: ask for {endings}")
         choice = _beat_choice(request)
         job = self._job(request)
         path = await self._write(job, write_result, ending, choice)
-        stem = Path(job.recording.title).stem
+        stem = Path(job.task.title).stem
         return FileResponse(
             path,
             media_type=MEDIA_TYPES.get(ending, "application/octet-stream"),
@@ -210,16 +220,18 @@ class Api:
 
     async def picture(self, request: Request) -> Response:
         """Send a page of a score."""
-        recording = self._job(request).recording
+        task = self._job(request).task
         given = request.path_params
-        path = picture(recording, given["name"], given["page"])
+        path = picture(task, given["name"], given["page"])
         if path is None:
             raise HTTPException(404, "there is no such page: ask for the score again")
         return FileResponse(path, media_type=MEDIA_TYPES["svg"])
 
     async def audio(self, request: Request) -> Response:
         """Send the recording, or a range of it."""
-        recording = self._job(request).recording
+        recording = self._job(request).task
+        if not isinstance(recording, Recording):
+            raise HTTPException(404, "this music was composed: there is no recording")
         return FileResponse(recording.path, media_type=recording.media_type)
 
     async def delete(self, request: Request) -> Response:
@@ -238,10 +250,10 @@ class Api:
         found = _found(job)
         try:
             return await self._do(
-                write, job.recording, found, job.notes, job.version, *options
+                write, job.task, found, job.notes, job.version, *options
             )
         except ValueError as error:  # no notes have no score
-            raise HTTPException(422, job.recording.explained(error)) from error
+            raise HTTPException(422, job.task.explained(error)) from error
 
     async def _do(self, function: Callable[..., Made], *args: Any) -> Made:
         """Call a function in a thread, when it is its turn."""
@@ -267,7 +279,7 @@ async def event_stream(job: Job, number: int) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
 
 
-def _found(job: Job) -> Found:
+def _found(job: Job) -> Result:
     if job.found is None:
         raise HTTPException(409, f"the job is {job.state}: wait until it is done")
     return job.found
@@ -285,45 +297,16 @@ def _beat_choice(request: Request) -> BeatChoice:
         raise HTTPException(422, one_line(error)) from error
 
 
-def _media_type(request: Request) -> str:
-    """Return the type of an upload, if it may be sound."""
-    given = request.headers.get("content-type", "application/octet-stream")
-    media_type = given.partition(";")[0].strip().lower()
-    if _MEDIA_TYPE.fullmatch(media_type) or media_type in _OTHER_AUDIO:
-        return media_type
-    raise HTTPException(415, "this is not sound: send a file of type audio/...")
-
-
-async def _body(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """Yield the parts of a body; refuse one that is too large as early as possible."""
-    too_large = HTTPException(413, f"this is too large: send at most {limit} bytes")
-    length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > limit:
-        raise too_large
-    parts, num_bytes = aiter(request.stream()), 0
-    while True:
-        try:
-            part = await asyncio.wait_for(anext(parts), SILENCE_S)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise HTTPException(408, "nothing came for a while: try again") from error
-        num_bytes += len(part)
-        if num_bytes > limit:
-            raise too_large
-        yield part
-
-
-async def _json(request: Request) -> Any:
-    parts = [part async for part in _body(request, MAX_JSON_BYTES)]
-    return parse_json(b"".join(parts))
-
-
 async def _explained(request: Request, error: Exception) -> Response:
-    """Return an error of HTTP or of a client's JSON."""
+    """Return an error of HTTP, of a recording or of a client's JSON."""
     if isinstance(error, HTTPException):
         return refusal(error.status_code, error.detail, **(error.headers or {}))
-    return refusal(422, str(error))
+    return refusal(error.status if isinstance(error, TaskError) else 422, str(error))
+
+
+async def _full(request: Request, error: Exception) -> Response:
+    message = "too many jobs wait: try again in a minute"
+    return refusal(429, message, **{"Retry-After": "60"})
 
 
 async def _gone(request: Request, error: Exception) -> Response:
@@ -368,6 +351,8 @@ def make_app(
         exception_handlers={
             HTTPException: _explained,
             JsonError: _explained,
+            TaskError: _explained,
+            QueueFull: _full,
             ClientDisconnect: _gone,
             OSError: _disk_failed,
             Exception: _failed,

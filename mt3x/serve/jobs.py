@@ -1,7 +1,7 @@
-"""Jobs: recordings that wait, are transcribed one by one, and are kept for a while.
+"""Jobs: recordings and wishes that wait, are done one by one, and are kept for a while.
 
-All of it runs in the event loop but the transcription itself, which one thread does: it
-alone has the models.
+All of it runs in the event loop but the work itself, which one thread does: it alone
+has the models.
 """
 
 import asyncio
@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mt3x.music.notes import Notes
+from mt3x.serve.composing import Order, compose
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.models import Models
-from mt3x.serve.transcription import (
-    Cancelled,
-    Found,
-    Recording,
-    RecordingError,
-    transcribe,
-)
+from mt3x.serve.results import Result
+from mt3x.serve.tasks import Cancelled, Task, TaskError
+from mt3x.serve.transcription import transcribe
 
 State = Literal["waiting", "running", "done", "failed", "removed"]
 
@@ -41,7 +38,7 @@ _REPLACED = {
 
 
 class QueueFull(Exception):
-    """As many recordings as are allowed are being uploaded, or wait."""
+    """As many tasks as are allowed are being uploaded, or wait."""
 
 
 class JobEvent(NamedTuple):
@@ -58,14 +55,14 @@ class JobEvent(NamedTuple):
 
 @dataclass(eq=False)
 class Job:
-    """A recording on its way, and what became of it."""
+    """A task on its way, and what became of it."""
 
-    recording: Recording
+    task: Task
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: State = "waiting"
     cancelled: threading.Event = field(default_factory=threading.Event)
     used_at: float = field(default_factory=time.monotonic)
-    found: Found | None = None
+    found: Result | None = None
     # As decoded last or as a client sent them, and how often they have changed.
     notes: Notes = field(default_factory=Notes.empty)
     version: int = 0
@@ -127,7 +124,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._num_uploads = 0
         self._arrived = asyncio.Event()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="transcriber")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     def find(self, id: str) -> Job | None:
         """Return a job, which counts as used."""
@@ -136,9 +133,9 @@ class Jobs:
 
     @contextmanager
     def upload(self) -> Iterator[Path]:
-        """Hold a place in the queue; yield the folder of a recording to be.
+        """Hold a place in the queue; yield the folder of a task to be.
 
-        The caller adds a recording, or raises; then the folder is removed.
+        The caller adds the task, or raises; then the folder is removed.
 
         Raises:
           QueueFull: there is no place.
@@ -157,9 +154,9 @@ class Jobs:
         finally:
             self._num_uploads -= 1
 
-    def add(self, recording: Recording) -> Job:
-        """Let a recording wait for its turn."""
-        job = Job(recording)
+    def add(self, task: Task) -> Job:
+        """Let a task wait for its turn."""
+        job = Job(task)
         self._jobs[job.id] = job
         self._tell_places()
         self._arrived.set()
@@ -171,10 +168,10 @@ class Jobs:
         was_running = job.state == "running"
         job.state = "removed"
         job.cancelled.set()
-        job.tell("error", {"message": "the recording was removed"})
+        job.tell("error", {"message": "it was removed"})
         self._tell_places()
         if not was_running:  # or else the worker does it
-            _remove(job.recording.folder)
+            _remove(job.task.folder)
 
     def place(self, job: Job) -> int:
         """Return a job's place in the queue, 1 for the next."""
@@ -188,7 +185,7 @@ class Jobs:
             job.tell("queued", {"place": place})
 
     async def work(self) -> None:
-        """Transcribe what waits, one after the other, for ever."""
+        """Do what waits, one after the other, for ever."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -204,18 +201,19 @@ class Jobs:
 
         job.state = "running"
         self._tell_places()
+        work: Any = compose if isinstance(job.task, Order) else transcribe
         try:
             job.found = await loop.run_in_executor(
                 self._worker,
-                transcribe,
-                *(job.recording, self._models, self._config, tell, job.cancelled),
+                work,
+                *(job.task, self._models, self._config, tell, job.cancelled),
             )
         except Cancelled:
             pass  # whoever removed it has told of it
-        except RecordingError as error:
+        except TaskError as error:
             job.tell("error", {"message": str(error)})
         if job.state == "removed":
-            _remove(job.recording.folder)
+            _remove(job.task.folder)
             return
         job.state = "done" if job.found is not None else "failed"
         if job.found is not None:

@@ -1,8 +1,10 @@
 """The models of a server, loaded when they are first needed."""
 
+import functools
 import os
 from typing import Any
 
+from mt3x.inference.composer import Composer
 from mt3x.inference.model_choice import choose_model
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models.weights_file import WEIGHTS
@@ -46,6 +48,16 @@ class Models:
         if name == AUTO:
             name = choose_model(self._load("band"), audio)
         return self._load(name)
+
+    @property
+    def composes(self) -> bool:
+        """Whether there is a model that composes."""
+        return WEIGHTS["generator"].is_file()
+
+    @functools.cached_property
+    def composer(self) -> Composer:
+        """What composes."""
+        return Composer()
 
     def _load(self, name: str) -> Transcriber:
         if name not in self.names:

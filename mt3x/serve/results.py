@@ -3,15 +3,18 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mt3x.files import write_whole
 from mt3x.inference.beat_choice import BeatChoice
-from mt3x.inference.outputs import FORMATS, Transcription
+from mt3x.inference.outputs import FORMATS
 from mt3x.music.notes import Notes
-from mt3x.serve.transcription import Found, Recording
+from mt3x.serve.composing import Composed
+from mt3x.serve.transcription import Found
+
+Result = Found | Composed
+"""What a job has found; its `music` takes the job's own task."""
 
 MEDIA_TYPES = {
     "mid": "audio/midi",
@@ -26,19 +29,19 @@ MEDIA_TYPES = {
 """By the endings of the files; others are sent as plain bytes."""
 
 
-def result_formats() -> Mapping[str, str]:
-    """Return the endings of the files that can be written, and their formats' names."""
-    return {
-        form.suffix.rpartition(".")[2]: name
+def result_endings() -> tuple[str, ...]:
+    """Return the endings of the files that can be written."""
+    return tuple(
+        form.suffix.rpartition(".")[2]
         for name, form in FORMATS.items()
         # An ending stands for one format: svg for the score.
         if name not in ("rolls", "svg-plot") and not form.missing
-    }
+    )
 
 
 def write_result(
-    recording: Recording,
-    found: Found,
+    task: Any,
+    found: Result,
     notes: Notes,
     version: int,
     ending: str,
@@ -47,42 +50,27 @@ def write_result(
     """Write a file as `mt3x transcribe` does; return where it is.
 
     Args:
-      recording, found: of the job.
+      task, found: of the job.
       notes: which are written.
       version: of the notes; a file of the same is not written again, and one of others
         is removed.
-      ending: one of `result_formats`.
+      ending: one of `result_endings`.
       choice: of beats, for formats that have bars.
     """
-    path = recording.folder / f"{result_name(version, choice)}.{ending}"
+    path = task.folder / f"{result_name(version, choice)}.{ending}"
     if path.exists():
         return path
-    for old in recording.folder.glob(f"*.{ending}"):
+    for old in task.folder.glob(f"*.{ending}"):
         old.unlink(missing_ok=True)
-    made = transcription(recording, found, notes, choice)
+    made = found.music(task, notes, choice)
     with write_whole(path, overwrite=True) as file:
-        FORMATS[result_formats()[ending]].write(file, made)
+        found.formats[found.endings[ending]].write(file, made)
     return path
 
 
 def result_name(*made_of: Any) -> str:
     """Return a name for a file: 16 digits that differ where what it is made of does."""
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-
-
-def transcription(
-    recording: Recording, found: Found, notes: Notes, choice: BeatChoice
-) -> Transcription:
-    """Return what the writers of files take."""
-    return Transcription(
-        notes=notes,
-        rolls=[],
-        audio=recording.path,
-        title=recording.title,
-        transcriber=found.transcriber,
-        duration_s=found.duration_s,
-        beats=lambda: choice.of(notes),
-    )
 
 
 def title_of(name: str) -> str:

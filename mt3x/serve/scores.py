@@ -10,8 +10,8 @@ from mt3x.files import write_whole
 from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import score_of
 from mt3x.music.notes import Notes
-from mt3x.serve.results import result_name, transcription
-from mt3x.serve.transcription import Found, Recording
+from mt3x.serve.results import Result, result_name
+from mt3x.serve.tasks import Task
 
 __all__ = ["WIDTHS", "picture", "write_score"]
 
@@ -22,19 +22,19 @@ _SIZE = re.compile(r'<svg width="([\d.]+)px" height="([\d.]+)px"')
 
 
 def write_score(
-    recording: Recording,
-    found: Found,
+    task: Any,
+    found: Result,
     notes: Notes,
     version: int,
     choice: BeatChoice,
     width: int,
 ) -> dict[str, Any]:
-    """Draw a score into the recording's folder; return what the page has to know of it.
+    """Draw a score into the task's folder; return what the page has to know of it.
 
     A score of the same is not drawn again, and one of others is removed.
 
     Args:
-      recording, found: of the job.
+      task, found: of the job.
       notes, version: what is drawn, and which it is.
       choice: of beats.
       width: of the pictures, one of `WIDTHS`.
@@ -43,13 +43,14 @@ def write_score(
       ValueError: there are no notes, or they are too many.
     """
     name = result_name(version, choice, width)
-    folder = recording.folder / f"score-{name}"
+    folder = task.folder / f"score-{name}"
     about = folder / "score.json"
     if about.exists():
         return json.loads(about.read_text(encoding="utf-8"))
-    for old in recording.folder.glob("score-*"):
+    for old in task.folder.glob("score-*"):
         shutil.rmtree(old, ignore_errors=True)
-    score = score_of(transcription(recording, found, notes, choice))
+    made: Any = found.music(task, notes, choice)
+    score = score_of(made)
     sounding_s = score.sounding_s()
     folder.mkdir()
     pages = []
@@ -83,11 +84,11 @@ def write_score(
     return values
 
 
-def picture(recording: Recording, name: str, page: int) -> Path | None:
+def picture(task: Task, name: str, page: int) -> Path | None:
     """Return where a page of a score is, if it is there."""
     if not re.fullmatch("[0-9a-f]{16}", name):
         return None
-    path = recording.folder / f"score-{name}" / f"{page}.svg"
+    path = task.folder / f"score-{name}" / f"{page}.svg"
     return path if path.is_file() else None
 
 

@@ -1,14 +1,13 @@
 """One recording: what the worker does, and what it finds."""
 
-import traceback
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from mt3x.files import one_line
+from mt3x.inference.beat_choice import BeatChoice
+from mt3x.inference.outputs import ENDINGS, FORMATS, Transcription
 from mt3x.inference.transcriber import Transcriber
 from mt3x.music.audio import audio_info
 from mt3x.music.notes import Notes
@@ -16,29 +15,13 @@ from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, KeptRolls, Preview, decode
 from mt3x.serve.models import Models
 from mt3x.serve.notes_json import notes_to_json
-
-Tell = Callable[[str, dict[str, Any]], None]
-"""Takes the kind of an event and its values."""
-
-
-class Cancelled(Exception):
-    """Nobody wants the recording's notes any more."""
-
-
-class RecordingError(ValueError):
-    """What is wrong with a recording, in one line for whoever sent it."""
-
-    def __init__(self, message: str, status: int = 415) -> None:
-        super().__init__(message)
-        self.status = status  # of HTTP
+from mt3x.serve.tasks import Cancelled, Task, TaskError, Tell, failures_explained
 
 
 @dataclass(frozen=True)
-class Recording:
-    """An upload, in a folder of its own."""
+class Recording(Task):
+    """An upload."""
 
-    folder: Path
-    title: str  # what the client calls it; never a path
     model: str  # one of `Models.names`
     media_type: str
 
@@ -48,7 +31,7 @@ class Recording:
 
     def explained(self, error: object) -> str:
         """Return a message on one line, with the client's name of the file."""
-        return one_line(error).replace(str(self.path), self.title)
+        return super().explained(error).replace(str(self.path), self.title)
 
 
 @dataclass(frozen=True)
@@ -62,16 +45,33 @@ class Found:
     rolls: KeptRolls | None
     choice: Choice | None
 
+    endings = ENDINGS
+    formats = FORMATS
+
+    def music(
+        self, recording: Recording, notes: Notes, choice: BeatChoice
+    ) -> Transcription:
+        """Return what the writers of files take: these notes, with beats of choice."""
+        return Transcription(
+            notes=notes,
+            rolls=[],
+            audio=recording.path,
+            title=recording.title,
+            transcriber=self.transcriber,
+            duration_s=self.duration_s,
+            beats=lambda: choice.of(notes),
+        )
+
 
 def check_recording(recording: Recording, config: ServerConfig) -> None:
-    """Raise RecordingError where a file is no recording, or its header says too much.
+    """Raise TaskError where a file is no recording, or its header says too much.
 
     Headers may lie: `transcribe` counts what is decoded.
     """
     try:
         duration_s = audio_info(recording.path).duration_s
     except (ValueError, OSError) as error:
-        raise RecordingError(recording.explained(error)) from error
+        raise TaskError(recording.explained(error)) from error
     if duration_s is not None and duration_s > config.max_s:
         raise _too_long(recording, config)
 
@@ -87,21 +87,15 @@ def transcribe(
 
     Raises:
       Cancelled: `cancelled` was set.
-      RecordingError: it cannot be transcribed.
+      TaskError: it cannot be transcribed.
     """
-    said: list[str] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            found = _transcribed(recording, models, config, tell, cancelled)
-            said += [recording.explained(each.message) for each in caught]
-    except (Cancelled, RecordingError):
-        raise
-    except (ValueError, OSError, MemoryError) as error:
-        raise RecordingError(recording.explained(error)) from error
-    except Exception as error:
-        traceback.print_exc()  # a fault of ours, for whoever runs the server
-        raise RecordingError("the server failed: its log says why") from error
+    with (
+        failures_explained(recording),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always", UserWarning)
+        found = _transcribed(recording, models, config, tell, cancelled)
+    said = [recording.explained(each.message) for each in caught]
     _tell_notes(found, said, tell)
     return found
 
@@ -163,8 +157,8 @@ def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
     )
 
 
-def _too_long(recording: Recording, config: ServerConfig) -> RecordingError:
-    return RecordingError(
+def _too_long(recording: Recording, config: ServerConfig) -> TaskError:
+    return TaskError(
         f"{recording.title} is longer than {config.max_minutes:g} minutes: cut it, or "
         "start the server with a larger --max-minutes",
         status=413,

@@ -385,7 +385,7 @@ def test_a_fault_of_the_server_is_one_line(client, monkeypatch, capsys):
     def fail(*args):
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(app_module, "result_formats", fail)
+    monkeypatch.setattr(app_module, "result_endings", fail)
     answer = client.get("/api/info")
     assert answer.status_code == 500 and "secret" not in answer.text
     assert_one_line(answer)
