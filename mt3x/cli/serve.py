@@ -62,7 +62,7 @@ class Duration(click.ParamType):
     type=click.FloatRange(min=0.01),
     default=60.0,
     show_default=True,
-    help="The longest recording.",
+    help="The longest recording or piece.",
 )
 @click.option(
     "--max-mb",
@@ -76,8 +76,8 @@ class Duration(click.ParamType):
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Recordings that may wait or be transcribed at once; as many that are done "
-    "are kept.",
+    help="Recordings and pieces that may wait or be worked on at once; as many that "
+    "are done are kept.",
 )
 @click.option(
     "--microphones",

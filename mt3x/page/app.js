@@ -1,10 +1,13 @@
 // The page: the engine, the recordings, and the one that is looked at.
-import { IconButton } from "./icons.js";
+import { ComposeForm, firstWish } from "./compose.js";
+import { Composition } from "./composition.js";
+import { Icon, IconButton } from "./icons.js";
 import { LiveNotes } from "./live.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
 import { watchTheme } from "./roll_view.js";
 import { ModelChoice, Sources } from "./start.js";
+import { TabPanel, Tabs } from "./tabs.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { Workspace, statusText } from "./workspace.js";
 
@@ -22,6 +25,8 @@ function App({ engine }) {
   const [recordings, setRecordings] = useState([]);
   const [current, setCurrent] = useState(null);
   const [model, setModel] = useState(info.model ?? info.models[0]);
+  const [task, setTask] = useState("transcribe");
+  const [wish, setWish] = useState(info.compose && firstWish(info.compose.defaults));
   const [isOver, setOver] = useState(false);
   const [, redraw] = useState(0);
   const said = useRef();
@@ -31,16 +36,19 @@ function App({ engine }) {
     const rateHz = thePlayer().context.sampleRate;
     reading = reading.then(() => recording.start(engine, rateHz));
   };
-  const add = (files) => {
-    const added = files.map((file) => {
-      const recording = new Recording(file, model, changed);
-      start(recording);
-      return recording;
-    });
+  const addAll = (added) => {
     if (added.length === 0) return;
+    added.forEach(start);
     setRecordings((before) => [...before, ...added]);
-    setCurrent(added[0]);
+    choose(added[0]);
   };
+  const choose = (recording) => {
+    setCurrent(recording);
+    setTask("transcribe");
+  };
+  const add = (files) =>
+    addAll(files.map((file) => new Recording(file, { model }, changed)));
+  const compose = (wanted, prompt) => addAll([new Composition(wanted, prompt, changed)]);
 
   // What plays would be recorded.
   const pause = () => player?.pause();
@@ -64,17 +72,27 @@ function App({ engine }) {
     }
   };
   const retry = (recording) => {
-    const again = new Recording(recording.file, recording.model, changed);
+    const again = recording.again(changed);
     start(again);
     setRecordings(recordings.map((each) => (each === recording ? again : each)));
     setCurrent(again);
   };
 
   useEffect(() => (player ? player.subscribe(() => redraw({})) : undefined), [player]);
-  useEffect(() => listenToPage({ add, setOver, current, recordings }));
-
   const isEmpty = recordings.length === 0;
+  const isComposing = task === "compose";
+  const shown = isComposing ? null : current;
+  useEffect(() => listenToPage({ add, setOver, current: shown, recordings }));
+
   const choice = { models: info.models, model, setModel };
+  const prompt = current?.status === "done" && current.notes.length ? current : null;
+  const form = info.compose
+    ? html`<${ComposeForm}
+        about=${info.compose}
+        onWish=${compose}
+        ...${{ wish, setWish, prompt }}
+      />`
+    : null;
   return html`
     <header class="top">
       <a class="brand" href=${location.pathname} aria-label="mt3x, start page">
@@ -85,55 +103,100 @@ function App({ engine }) {
         ? html`<span class="space"></span>`
         : html`<nav class="recordings" aria-label="Recordings">
               ${recordings.map((recording) => {
-                const isCurrent = recording === current;
+                const isCurrent = recording === shown;
                 return html`<${Tab}
                   key=${recording}
                   ...${{ recording, isCurrent, remove, retry }}
-                  choose=${() => setCurrent(recording)}
+                  choose=${() => choose(recording)}
                 />`;
               })}
             </nav>
-            <${Sources} onFiles=${add} onRecord=${pause} isSmall />
+            <${Sources} onFiles=${add} onRecord=${pause} isSmall>
+              ${form &&
+              html`<button
+                type="button"
+                aria-pressed=${String(isComposing)}
+                onClick=${() => {
+                  pause();
+                  setTask(isComposing ? "transcribe" : "compose");
+                }}
+              >
+                <${Icon} name="compose" /><span>Compose</span>
+              </button>`}
+            <//>
             <${ModelChoice} ...${choice} isSmall />`}
       <${ThemeButton} />
     </header>
     ${isEmpty
-      ? html`<${Start} ...${{ add, choice, info }} />`
-      : html`${current?.status === "failed"
-            ? html`<main class="failed">
-                <p class="error" role="alert">${current.error}</p>
-                <button type="button" onClick=${() => retry(current)}>Try again</button>
-              </main>`
-            : current &&
-              html`<${Workspace}
-                key=${current}
-                recording=${current}
-                player=${thePlayer()}
-                info=${info}
-                say=${say}
-              />`}`}
+      ? html`<${Start} ...${{ add, choice, info, form, task, setTask }} />`
+      : isComposing
+        ? html`<${Composing} form=${form} />`
+        : current?.status === "failed"
+          ? html`<main class="failed">
+              <p class="error" role="alert">${current.error}</p>
+              <button type="button" onClick=${() => retry(current)}>Try again</button>
+            </main>`
+          : current &&
+            html`<${Workspace}
+              key=${current}
+              recording=${current}
+              player=${thePlayer()}
+              info=${info}
+              say=${say}
+              onAgain=${() => addAll([current.again(changed, null)])}
+              onChange=${() => {
+                pause();
+                setWish({ ...current.wish, seed: current.seed });
+                setTask("compose");
+              }}
+            />`}
     <p class="hidden" role="status" aria-live="polite" ref=${said}></p>
     ${isOver && html`<div class="drop-veil" aria-hidden="true">Drop to transcribe</div>`}
   `;
 }
 
-function Start({ add, choice, info }) {
+const TASKS = [
+  ["transcribe", "Transcribe"],
+  ["compose", "Compose"],
+];
+
+// form: of wishes for music, or null where the engine composes none.
+function Start({ add, choice, info, form, task, setTask }) {
   const { maxMinutes } = info.limits;
+  const panel = { name: "task", shown: task, class: "card" };
+  const sources = html`<${Sources}
+      onFiles=${add}
+      onRecord=${() => {}}
+      formatsHint="Any sound or video the browser plays, up to ${maxMinutes} minutes"
+    />
+    <${ModelChoice} ...${choice} />`;
   return html`<main class="start">
-    <h1>From sound to notes</h1>
+    <h1>${task === "compose" ? "From a mood to music" : "From sound to notes"}</h1>
     <p class="lead">
-      Drop a recording of a piano or a band. See its notes appear, hear them, correct
-      them, and take them with you as MIDI.
+      ${task === "compose"
+        ? COMPOSE_LEAD
+        : `Drop a recording of a piano or a band. See its notes appear, hear them, correct
+          them, and take them with you as MIDI.`}
     </p>
-    <div class="card">
-      <${Sources}
-        onFiles=${add}
-        onRecord=${() => {}}
-        formatsHint="Any sound or video the browser plays, up to ${maxMinutes} minutes"
-      />
-      <${ModelChoice} ...${choice} />
-    </div>
+    ${form
+      ? html`<${Tabs} name="task" label="Task" tabs=${TASKS} shown=${task} show=${setTask} />
+          <${TabPanel} tab="transcribe" ...${panel}>${sources}<//>
+          <${TabPanel} tab="compose" ...${panel}>${form}<//>`
+      : html`<div class="card">${sources}</div>`}
     <p class="privacy">${privacy()}</p>
+  </main>`;
+}
+
+const COMPOSE_LEAD = `Choose a mood and get piano music for it. Hear it, correct it, and take
+  it with you as MIDI.`;
+
+function Composing({ form }) {
+  const heading = useRef();
+  useEffect(() => heading.current.focus({ preventScroll: true }), []);
+  return html`<main class="start composing">
+    <h1 tabindex="-1" ref=${heading}>From a mood to music</h1>
+    <p class="lead">${COMPOSE_LEAD}</p>
+    <div class="card">${form}</div>
   </main>`;
 }
 

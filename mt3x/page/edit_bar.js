@@ -3,6 +3,11 @@ import { Icon, IconButton } from "./icons.js";
 import { CLASSES, noteName, partName, partOf } from "./instruments.js";
 import { html } from "./vendor/preact.js";
 
+const OF_RECORDINGS = [
+  ["spectrogram", "Spectrogram"],
+  ["candidates", "Candidates"],
+];
+
 export function EditBar({ recording, chosen, options, setOption, actions }) {
   return html`<div class="tools" role="toolbar" aria-label="Notes">
     <button
@@ -43,10 +48,7 @@ export function EditBar({ recording, chosen, options, setOption, actions }) {
         </option>
       </select>
     </label>
-    ${[
-      ["spectrogram", "Spectrogram"],
-      ["candidates", "Candidates"],
-    ].map(
+    ${(recording.wish ? [] : OF_RECORDINGS).map(
       ([name, label]) => html`<label class="check">
         <input
           type="checkbox"

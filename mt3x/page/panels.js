@@ -131,11 +131,12 @@ export function Downloads({ recording, formats, takesBeats }) {
     <div class="downloads">
       ${formats.map((format) => {
         const [name, what] = FORMATS[format] ?? [format.toUpperCase(), ""];
+        const title = recording.wish && format === "wav" ? "" : what;
         return html`<button
           type="button"
           key=${format}
           class=${format === "mid" ? "primary" : ""}
-          title=${what}
+          title=${title}
           aria-busy=${String(state.busy === format)}
           disabled=${Boolean(state.busy)}
           onClick=${() => save(format)}

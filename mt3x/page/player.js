@@ -70,7 +70,7 @@ export class Player {
     this.at = 0;
     this.muted.clear();
     this.soloed.clear();
-    this.#changed();
+    this.applyBalance();
   }
 
   // Notes may change while they play: sliders, edits, parts that arrive.
@@ -239,7 +239,8 @@ export class Player {
   }
 
   applyBalance() {
-    const { balance, sides } = this;
+    // Notes without an original are all that is heard.
+    const { balance, sides } = this.sound ? this : { balance: 1, sides: false };
     const now = this.context.currentTime;
     const set = (param, value) => param.setTargetAtTime(value, now, 0.015);
     set(this.original.gain.gain, Math.cos((balance * Math.PI) / 2));

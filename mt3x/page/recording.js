@@ -15,6 +15,7 @@ export class Recording {
   // Beats of files and scores: "detect", "even" with `bpm` a minute, or "none"; and a
   // time signature, or "" where it is detected.
   beats = Object.freeze({ tempo: "detect", bpm: 120, meter: "" });
+  wish = null; // what it was composed for
   thresholds = null; // those in use; null where the model has none
   defaults = null;
   #decoded = [];
@@ -29,10 +30,11 @@ export class Recording {
   #written = []; // the notes as engines take them ...
   #writtenFor = null; // ... made of these
 
-  constructor(file, model, changed) {
+  // options: {model}, of an engine's `transcribe`.
+  constructor(file, options, changed) {
     this.file = file;
     this.name = file.name;
-    this.model = model;
+    this.options = options;
     this.changed = () => {
       if (!this.#closed) changed(this);
     };
@@ -51,40 +53,46 @@ export class Recording {
     this.changed();
   }
 
-  // Reads the file and gives it to the engine. Never throws: it fails as a status.
+  // Gives it to the engine. Never throws: it fails as a status.
   async start(engine, listeningRateHz) {
     if (this.#closed) return;
     try {
-      const { limits, defaults } = engine.info();
-      const { maxMb, maxMinutes } = limits;
-      this.#usual = defaults ?? null;
-      if (this.file.size > maxMb * 1e6)
-        throw new Error(`${this.name} is larger than ${maxMb} MB`);
-      let wav = this.file;
-      try {
-        const { samples, sound } = await decode(this.file, listeningRateHz);
-        this.samples = samples;
-        this.sound = sound;
-        this.duration = samples.length / MODEL_RATE_HZ;
-        wav = toWav(samples, MODEL_RATE_HZ);
-      } catch (error) {
-        if (!(error instanceof DOMException)) throw error;
-        // Perhaps the engine knows more formats than the browser.
-      }
-      if (this.duration > maxMinutes * 60)
-        throw new Error(`${this.name} is longer than ${maxMinutes} minutes`);
-      if (this.#closed) return;
-      this.#become("sending");
-      const asked = { wav, samples: this.samples, name: this.name };
-      const options = { model: this.model };
-      const job = await engine.transcribe({ ...asked, options }, (event) =>
-        this.#heard(event),
-      );
-      this.#job = job;
-      if (this.#closed) await job.close();
+      this.#usual = engine.info().defaults ?? null;
+      const heard = (event) => this.#heard(event);
+      this.#job = await this.open(engine, listeningRateHz, heard);
+      if (this.#closed) await this.#job?.close();
     } catch (error) {
       this.#fail(error.message);
     }
+  }
+
+  // Reads the file and returns the engine's job; null where it was closed meanwhile.
+  async open(engine, listeningRateHz, onEvent) {
+    const { maxMb, maxMinutes } = engine.info().limits;
+    if (this.file.size > maxMb * 1e6)
+      throw new Error(`${this.name} is larger than ${maxMb} MB`);
+    let wav = this.file;
+    try {
+      const { samples, sound } = await decode(this.file, listeningRateHz);
+      this.samples = samples;
+      this.sound = sound;
+      this.duration = samples.length / MODEL_RATE_HZ;
+      wav = toWav(samples, MODEL_RATE_HZ);
+    } catch (error) {
+      if (!(error instanceof DOMException)) throw error;
+      // Perhaps the engine knows more formats than the browser.
+    }
+    if (this.duration > maxMinutes * 60)
+      throw new Error(`${this.name} is longer than ${maxMinutes} minutes`);
+    if (this.#closed) return null;
+    this.#become("sending");
+    const { samples, name, options } = this;
+    return engine.transcribe({ wav, samples, name, options }, onEvent);
+  }
+
+  // Returns the same, to be started anew.
+  again(changed) {
+    return new Recording(this.file, this.options, changed);
   }
 
   #fail(message) {
@@ -111,6 +119,7 @@ export class Recording {
       this.defaults = "defaults" in event ? event.defaults : this.#usual;
       this.thresholds = this.defaults && { ...this.defaults };
       this.warnings = event.warnings ?? [];
+      if (!this.samples) this.duration = event.duration;
       this.status = "done";
       this.#apply();
     } else if (event.type === "error") this.#fail(event.message);

@@ -45,7 +45,7 @@ export function ModelChoice({ models, model, setModel, isSmall }) {
   </fieldset>`;
 }
 
-export function Sources({ onFiles, onRecord, isSmall, formatsHint }) {
+export function Sources({ onFiles, onRecord, isSmall, formatsHint, children }) {
   const input = useRef();
   const [isRecording, setRecording] = useState(false);
   const [error, setError] = useState("");
@@ -100,6 +100,7 @@ export function Sources({ onFiles, onRecord, isSmall, formatsHint }) {
       <button type="button" onClick=${example}>
         <${Icon} name="example" /><span>Example</span>
       </button>
+      ${children}
     </div>
     ${error && html`<p class="error" role="alert">${error}</p>`}
   </div>`;

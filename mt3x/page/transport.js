@@ -26,15 +26,8 @@ export function Transport({ recording, player, options, setOption }) {
     return () => cancelAnimationFrame(request);
   }, [player]);
 
-  const isReady = recording.duration > 0;
-  const setBalance = ({ target }) => {
-    player.balance = Number(target.value);
-    player.applyBalance();
-  };
-  const toggleSides = () => {
-    player.sides = !player.sides;
-    player.applyBalance();
-  };
+  const { wish, status, duration } = recording;
+  const isReady = duration > 0 && (!wish || status === "done");
   return html`<div class="transport" role="group" aria-label="Playback">
     <button
       type="button"
@@ -48,14 +41,14 @@ export function Transport({ recording, player, options, setOption }) {
     </button>
     <div class="place">
       <span class="times"
-        ><span ref=${time}>0:00</span><span> / ${clock(recording.duration)}</span></span
+        ><span ref=${time}>0:00</span><span> / ${clock(duration)}</span></span
       >
       <input
         ref=${place}
         type="range"
         aria-label="Position"
         min="0"
-        max=${recording.duration || 1}
+        max=${duration || 1}
         step="0.01"
         disabled=${!isReady}
         onInput=${({ target }) => player.seek(Number(target.value))}
@@ -63,26 +56,7 @@ export function Transport({ recording, player, options, setOption }) {
       <meter ref=${level} class="level" min="0" max="1" aria-label="Loudness"></meter>
     </div>
     <div class="balance">
-      <label>
-        <span>Original</span>
-        <input
-          type="range"
-          aria-label="Balance of original and transcription"
-          aria-valuetext="${Math.round(player.balance * 100)} % transcription"
-          min="0"
-          max="1"
-          step="0.01"
-          value=${player.balance}
-          onInput=${setBalance}
-        />
-        <span>Notes</span>
-      </label>
-      <${IconButton}
-        name="sides"
-        label="Original left, notes right"
-        aria-pressed=${String(player.sides)}
-        onClick=${toggleSides}
-      />
+      ${!wish && html`<${Balance} player=${player} />`}
       <label class="speed">
         <span class="hidden">Speed</span>
         <select
@@ -106,4 +80,35 @@ export function Transport({ recording, player, options, setOption }) {
       />
     </div>
   </div>`;
+}
+
+function Balance({ player }) {
+  const setBalance = ({ target }) => {
+    player.balance = Number(target.value);
+    player.applyBalance();
+  };
+  const toggleSides = () => {
+    player.sides = !player.sides;
+    player.applyBalance();
+  };
+  return html`<label class="mix">
+      <span>Original</span>
+      <input
+        type="range"
+        aria-label="Balance of original and transcription"
+        aria-valuetext="${Math.round(player.balance * 100)} % transcription"
+        min="0"
+        max="1"
+        step="0.01"
+        value=${player.balance}
+        onInput=${setBalance}
+      />
+      <span>Notes</span>
+    </label>
+    <${IconButton}
+      name="sides"
+      label="Original left, notes right"
+      aria-pressed=${String(player.sides)}
+      onClick=${toggleSides}
+    />`;
 }

@@ -1,13 +1,15 @@
 // One recording with its notes: player, piano roll, tools and panels.
 import { EditBar, Selection, describe } from "./edit_bar.js";
+import { WishPanel } from "./compose.js";
 import { NoteTable } from "./note_table.js";
 import { Downloads, Mixer, Thresholds } from "./panels.js";
 import { RollView } from "./roll_view.js";
 import { ScoreView } from "./score_view.js";
+import { TabPanel, Tabs } from "./tabs.js";
 import { Transport } from "./transport.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 
-export function Workspace({ recording, player, info, say }) {
+export function Workspace({ recording, player, info, say, onAgain, onChange }) {
   const [selected, setSelected] = useState(new Set());
   const [options, setOptions] = useState({
     candidates: true,
@@ -59,14 +61,14 @@ export function Workspace({ recording, player, info, say }) {
     <${Transport} ...${{ recording, player, options, setOption }} />
     <div class="columns">
       <div class="stage">
-        <${Views} view=${view} setView=${setView} />
-        <${Panel} name="roll" view=${view}>
+        <${Tabs} name="view" label="View" tabs=${VIEWS} shown=${view} show=${setView} />
+        <${TabPanel} class="view" name="view" tab="roll" shown=${view}>
           ${isDone && html`<${EditBar} ...${{ recording, chosen, options, setOption, actions }} />`}
           <${RollView} ...${{ recording, player, selected, options, actions }}>
             ${isDone && html`<${Selection} chosen=${chosen} actions=${actions} />`}
           <//>
         <//>
-        <${Panel} name="score" view=${view}>
+        <${TabPanel} class="view" name="view" tab="score" shown=${view}>
           <${ScoreView}
             ...${{ recording, player, options, say }}
             isOffered=${info.formats.includes("svg")}
@@ -90,6 +92,7 @@ export function Workspace({ recording, player, info, say }) {
           formats=${info.formats}
           takesBeats=${info.beats}
         />
+        ${recording.wish && html`<${WishPanel} ...${{ recording, onAgain, onChange }} />`}
         <${Mixer} recording=${recording} player=${player} onParts=${() => redraw({})} />
         <${Thresholds} recording=${recording} />
       </aside>`}
@@ -101,41 +104,6 @@ const VIEWS = [
   ["roll", "Piano roll"],
   ["score", "Score"],
 ];
-
-function Views({ view, setView }) {
-  const onKeyDown = (event) => {
-    if (!["ArrowLeft", "ArrowRight"].includes(event.key)) return;
-    event.preventDefault();
-    const [[other]] = VIEWS.filter(([name]) => name !== view);
-    setView(other);
-    document.getElementById(`view-${other}`).focus();
-  };
-  return html`<div class="views" role="tablist" aria-label="View" onKeyDown=${onKeyDown}>
-    ${VIEWS.map(
-      ([name, label]) => html`<button
-        type="button"
-        role="tab"
-        id="view-${name}"
-        aria-selected=${String(name === view)}
-        aria-controls="panel-${name}"
-        tabindex=${name === view ? 0 : -1}
-        onClick=${() => setView(name)}
-      >
-        ${label}
-      </button>`,
-    )}
-  </div>`;
-}
-
-const Panel = ({ name, view, children }) => html`<div
-  class="view"
-  role="tabpanel"
-  id="panel-${name}"
-  aria-labelledby="view-${name}"
-  hidden=${name !== view}
->
-  ${children}
-</div>`;
 
 function toggled(notes, selected, note) {
   const wanted = new Set(selected);
@@ -164,5 +132,6 @@ export function statusText(recording) {
   if (status === "failed") return recording.error;
   if (status === "done") return `${notes.length} notes`;
   const share = duration ? Math.min(100, Math.floor((100 * seconds) / duration)) : 0;
+  if (recording.wish) return `Composing: ${share} %`;
   return `Listening: ${share} %, ${notes.length} notes so far`;
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from page_checks import serious_violations
 
 from mt3x.music.metrics import note_scores
 from mt3x.music.notes import Notes
@@ -89,7 +90,7 @@ def test_records(page, clip_notes):
     page.wait_for_timeout(1200)
     assert page.inner_text(".lamp") == heard
     # What was played is told before the recording has ended.
-    counted = "parseInt(document.querySelector('.live').ariaLabel) > 5"
+    counted = "() => parseInt(document.querySelector('.live').ariaLabel) > 5"
     page.wait_for_function(counted)
     page.get_by_role("button", name="Stop and transcribe").click()
     page.wait_for_selector(".side")
@@ -423,13 +424,6 @@ def test_works_on_without_a_connection(done):
     page.context.set_offline(False)
 
 
-def _serious(page):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(page).response["violations"]
-    serious = [each for each in found if each["impact"] in ("serious", "critical")]
-    return [(each["id"], node["html"]) for each in serious for node in each["nodes"]]
-
-
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_is_accessible_and_fits_a_phone(page, done, theme):
     for shown, view in ((page, None), (done.page, "Score"), (done.page, "Piano roll")):
@@ -442,7 +436,7 @@ def test_is_accessible_and_fits_a_phone(page, done, theme):
         if view == "Score":
             shown.wait_for_selector(".sheet svg")
         assert shown.evaluate("document.documentElement.scrollWidth") <= 360
-        assert _serious(shown) == []
+        assert serious_violations(shown) == []
         shown.set_viewport_size(size)
 
 

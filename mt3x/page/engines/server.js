@@ -51,6 +51,19 @@ export async function createEngine() {
       headers: { "Content-Type": wav.type || "application/octet-stream" },
     });
     const { id } = await created.json();
+    return followed(id, onEvent);
+  }
+
+  // Composes what is wished for: {valence, arousal, ..., prompt}; `seed` of the job is
+  // that of the piece.
+  async function compose({ name, ...wish }, onEvent) {
+    const created = await sendJson("POST", address("compose", { name }), wish);
+    const { id, seed } = await created.json();
+    return { ...followed(id, onEvent), seed };
+  }
+
+  // Hears what happens to a job, and returns what can be asked of it.
+  function followed(id, onEvent) {
     const events = new EventSource(
       address(`jobs/${id}/events`, token ? { token } : {}),
     );
@@ -131,6 +144,7 @@ export async function createEngine() {
   return {
     info: () => known,
     transcribe,
+    compose,
     listen: known.limits.microphones > 0 ? listen : null,
   };
 }

@@ -54,6 +54,11 @@ def test_the_page_gives_the_notes_of_transcribe(site_page, clip_wav, clip_notes)
     assert f1(clip_notes, Notes.from_midi(started.value.path())) >= 99.5
 
 
+def test_the_page_offers_nothing_that_browsers_cannot_do(site_page):
+    site_page.get_by_role("button", name="Choose files").wait_for()
+    assert not site_page.get_by_text("Compose").count()
+
+
 @pytest.mark.slow
 def test_the_engine_tells_what_it_does_and_decodes_anew(
     site_page, clip_wav, transcriber
