@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from mt3x.inference.audio_to_band import AudioToBand
-from mt3x.inference.audio_to_rolls import AudioToPedalRolls, AudioToRolls
+from mt3x.inference.audio_to_rolls import AudioToPedalRolls, AudioToRolls, PedalRolls
 from mt3x.inference.audio_to_tokens import AudioToTokens
 from mt3x.inference.decoding import DecodingConfig
 from mt3x.inference.grammar import Grammar
@@ -34,6 +34,11 @@ from mt3x.music.rolls import Rolls
 
 OnRolls = Callable[[Any], None]
 OnProgress = Callable[[float], None]
+
+_NO_PEDAL = (
+    "only piano models tell pedal and key releases: leave out pedal events, or choose "
+    "the piano model"
+)
 
 
 class Model(NamedTuple):
@@ -88,10 +93,16 @@ class Reader(ABC):
           ValueError: the model does not tell.
         """
         del blocks, on_rolls, on_progress
-        raise ValueError(
-            "only piano models tell pedal and key releases: leave out pedal events, or "
-            "choose the piano model"
-        )
+        raise ValueError(_NO_PEDAL)
+
+    def pedal_rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[PedalRolls]:
+        """Yield the consecutive rolls, of keys and pedal too, of consecutive samples_S.
+
+        Raises:
+          ValueError: the model does not tell.
+        """
+        del blocks
+        raise ValueError(_NO_PEDAL)
 
     @abstractmethod
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Any]:
@@ -183,16 +194,12 @@ class PianoReader(RollReader):
         on_rolls: OnRolls | None,
         on_progress: OnProgress,
     ) -> Performance:
-        if not self._config.has_pedal:
-            raise ValueError(
-                "the piano model has no heads for the pedal: leave out pedal events, "
-                "or use the package's weights"
-            )
+        parts = self.pedal_rolls(blocks)
         keys: list[np.ndarray] = []
         pedal: list[np.ndarray] = []
 
         def heard() -> Iterator[Rolls]:
-            for part in self._pedal_model(blocks):
+            for part in parts:
                 keys.append(part.key_TxP.astype(np.float16))
                 pedal.append(part.pedal_Tx3)
                 yield part.rolls
@@ -207,6 +214,14 @@ class PianoReader(RollReader):
             rate_hz,
             self._config.pedal_decoding,
         )
+
+    def pedal_rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[PedalRolls]:
+        if not self._config.has_pedal:
+            raise ValueError(
+                "the piano model has no heads for the pedal: leave out pedal events, "
+                "or use the package's weights"
+            )
+        return self._pedal_model(blocks)
 
     @functools.cached_property
     def _pedal_model(self) -> AudioToPedalRolls:

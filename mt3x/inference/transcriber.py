@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mt3x.inference import spectrogram
-from mt3x.inference.audio_to_rolls import AudioToRolls
+from mt3x.inference.audio_to_rolls import AudioToRolls, PedalRolls
 from mt3x.inference.readers import Model, PianoReader, make_reader
 from mt3x.inference.windows import WindowConfig
 from mt3x.models import weights_file
@@ -294,6 +294,17 @@ class Transcriber:
         ratio, blocks = self._tuned(audio, sample_rate_hz)
         parts = self._reader.rolls(blocks)
         return parts if ratio == 1.0 else (rolls.at_rate(ratio) for rolls in parts)
+
+    def stream_pedal_rolls(
+        self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None
+    ) -> Iterator[PedalRolls]:
+        """Yield consecutive rolls with those of keys and pedal, in bounded memory.
+
+        Arguments and errors are those of `perform`.
+        """
+        ratio, blocks = self._tuned(audio, sample_rate_hz)
+        for part in self._reader.pedal_rolls(blocks):
+            yield part._replace(rolls=part.rolls.at_rate(ratio))
 
     def spectrogram(
         self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None

@@ -6,7 +6,7 @@ import { LiveNotes } from "./live.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
 import { watchTheme } from "./roll_view.js";
-import { ModelChoice, Sources } from "./start.js";
+import { ModelChoice, Sources, choices, optionsOf } from "./start.js";
 import { TabPanel, Tabs } from "./tabs.js";
 import { html, render, useEffect, useRef, useState } from "./vendor/preact.js";
 import { Workspace, statusText } from "./workspace.js";
@@ -47,7 +47,7 @@ function App({ engine }) {
     setTask("transcribe");
   };
   const add = (files) =>
-    addAll(files.map((file) => new Recording(file, { model }, changed)));
+    addAll(files.map((file) => new Recording(file, optionsOf(model, info), changed)));
   const compose = (wanted, prompt) => addAll([new Composition(wanted, prompt, changed)]);
 
   // What plays would be recorded.
@@ -84,7 +84,7 @@ function App({ engine }) {
   const shown = isComposing ? null : current;
   useEffect(() => listenToPage({ add, setOver, current: shown, recordings }));
 
-  const choice = { models: info.models, model, setModel };
+  const choice = { models: choices(info), model, setModel };
   const prompt = current?.status === "done" && current.notes.length ? current : null;
   const form = info.compose
     ? html`<${ComposeForm}

@@ -35,6 +35,7 @@ export class Player {
     this.sound = null;
     this.duration = 0;
     this.notes = [];
+    this.pedal = []; // when it is down: {down, up}
     this.at = 0; // position while nothing plays
     this.analyser = new AnalyserNode(this.context, { fftSize: 1024 });
     this.analyser.connect(this.context.destination);
@@ -67,6 +68,7 @@ export class Player {
     this.sound = sound;
     this.duration = sound?.duration ?? 0;
     this.notes = [];
+    this.pedal = [];
     this.at = 0;
     this.muted.clear();
     this.soloed.clear();
@@ -74,8 +76,9 @@ export class Player {
   }
 
   // Notes may change while they play: sliders, edits, parts that arrive.
-  async setNotes(notes, duration) {
+  async setNotes(notes, duration, pedal = []) {
     this.notes = notes;
+    this.pedal = pedal;
     this.duration = duration;
     // Sounds are fetched before they are wanted. Whoever plays is told of a failure.
     if (notes.length) await this.#prepared().catch(() => {});
@@ -138,6 +141,8 @@ export class Player {
     // On a sample, so that chunks of sound join without a click.
     this.startedAt = Math.ceil(soon * context.sampleRate) / context.sampleRate;
     this.ready?.silence(this.startedAt - 0.01);
+    const isDown = this.pedal.some(({ down, up }) => down < this.from && this.from < up);
+    this.ready?.setPedal(isDown, this.startedAt - 0.005);
     this.#openGate(this.startedAt - 0.005);
     this.scheduledTo = this.from;
     this.#ringing = [];
@@ -192,6 +197,11 @@ export class Player {
       this.#ringing.push({ note, offset: note.offset });
     }
     this.#release(({ offset }) => offset < until);
+    const isNew = (time) => this.scheduledTo <= time && time < until;
+    for (const { down, up } of this.pedal) {
+      if (isNew(down)) synth.setPedal(true, this.#contextTime(down));
+      if (isNew(up)) synth.setPedal(false, this.#contextTime(up));
+    }
     this.scheduledTo = Math.max(this.scheduledTo, until);
     this.#lastNoteAt = this.#contextTime(this.scheduledTo);
   }
@@ -268,6 +278,7 @@ export class Player {
     if (!synth) return;
     const now = Math.max(this.context.currentTime, this.#lastNoteAt) + 0.01;
     this.#openGate(now);
+    synth.setPedal(false, now);
     synth.noteOn(note, now);
     synth.noteOff(note, now + 0.35);
   }

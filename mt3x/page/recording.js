@@ -15,6 +15,9 @@ export class Recording {
   // Beats of files and scores: "detect", "even" with `bpm` a minute, or "none"; and a
   // time signature, or "" where it is detected.
   beats = Object.freeze({ tempo: "detect", bpm: 120, meter: "" });
+  // When the sustain pedal is down: [{down, up}, ...]. Notes end with their keys then;
+  // null where the pedal is in their lengths.
+  pedal = null;
   wish = null; // what it was composed for
   thresholds = null; // those in use; null where the model has none
   defaults = null;
@@ -30,7 +33,7 @@ export class Recording {
   #written = []; // the notes as engines take them ...
   #writtenFor = null; // ... made of these
 
-  // options: {model}, of an engine's `transcribe`.
+  // options: those of an engine's `transcribe`.
   constructor(file, options, changed) {
     this.file = file;
     this.name = file.name;
@@ -119,6 +122,7 @@ export class Recording {
       this.defaults = "defaults" in event ? event.defaults : this.#usual;
       this.thresholds = this.defaults && { ...this.defaults };
       this.warnings = event.warnings ?? [];
+      this.pedal = event.pedal ?? null;
       if (!this.samples) this.duration = event.duration;
       this.status = "done";
       this.#apply();

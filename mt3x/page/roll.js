@@ -2,7 +2,7 @@
 import { drumName, partColor, partOf, pitchName } from "./instruments.js";
 import { clock } from "./notes.js";
 import { BOTTOM_PITCH, TILE_S, TOP_PITCH } from "./spectrogram.js";
-import { DRUM_ROW_PX, KEYS_PX, RULER_PX, Viewport } from "./viewport.js";
+import { DRUM_ROW_PX, KEYS_PX, PEDAL_PX, RULER_PX, Viewport } from "./viewport.js";
 
 const MOST_TILES = 24;
 const BLACK = new Set([1, 3, 6, 8, 10]);
@@ -73,6 +73,7 @@ export class Roll extends Viewport {
     for (const note of this.dragged ?? []) this.#drawNote(note);
     context.restore();
     this.#drawDrums(shown);
+    if (this.pedal) this.#drawPedal();
     this.#drawKeys(shown);
     this.#drawRuler();
     if (this.box) this.#drawBox();
@@ -193,7 +194,7 @@ export class Roll extends Viewport {
     const { context, theme, width } = this;
     const top = this.drumsTop;
     context.fillStyle = theme.ground;
-    context.fillRect(0, top, width, this.height - top);
+    context.fillRect(0, top, width, this.pedalTop - top);
     context.fillStyle = theme.line;
     context.fillRect(0, top, width, 1);
     this.drumRows.forEach((pitch, row) => {
@@ -233,6 +234,25 @@ export class Roll extends Viewport {
       const width = KEYS_PX - 8;
       context.fillText(drumName(pitch), KEYS_PX - 4, y + DRUM_ROW_PX / 2, width);
     });
+  }
+
+  #drawPedal() {
+    const { context, theme, width, pedalTop: top } = this;
+    context.fillStyle = theme.ground;
+    context.fillRect(0, top, width, PEDAL_PX);
+    context.fillStyle = theme.text;
+    for (const { down, up } of this.pedal) {
+      const x = Math.max(KEYS_PX, this.xOf(down));
+      const end = Math.min(width, this.xOf(up));
+      if (end > x) context.fillRect(x, top + 5, Math.max(1, end - x - 1), PEDAL_PX - 9);
+    }
+    context.fillStyle = theme.line;
+    context.fillRect(0, top, width, 1);
+    context.fillStyle = theme.text;
+    context.font = `9px ${theme.font}`;
+    context.textBaseline = "middle";
+    context.textAlign = "right";
+    context.fillText("Pedal", KEYS_PX - 4, top + PEDAL_PX / 2 + 1, KEYS_PX - 8);
   }
 
   #drawKeys(shown) {

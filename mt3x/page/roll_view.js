@@ -89,6 +89,7 @@ export function RollView({ recording, player, selected, options, actions, childr
     const { roll } = now;
     roll.setNotes(recording.notes, options.candidates ? recording.candidates : []);
     roll.duration = recording.duration;
+    roll.pedal = recording.pedal;
     roll.selected = selected;
     roll.colorBy = options.colorBy;
     roll.showSpectrogram = options.spectrogram;

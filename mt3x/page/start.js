@@ -8,8 +8,17 @@ import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 const MODELS = {
   auto: ["Automatic", "listens first, then chooses"],
   piano: ["Piano", "solo piano, most exact"],
+  pedal: ["Piano and pedal", "solo piano, keys apart from the sustain pedal"],
   band: ["Band", "any instruments and drums"],
 };
+
+// What may be chosen: the engine's models, and the pedal after the one that hears it.
+export const choices = ({ models, pedalModel }) =>
+  models.flatMap((name) => (name === pedalModel ? [name, "pedal"] : [name]));
+
+// What an engine's `transcribe` takes for a choice.
+export const optionsOf = (choice, { pedalModel }) =>
+  choice === "pedal" ? { model: pedalModel, pedal: "events" } : { model: choice };
 
 export function ModelChoice({ models, model, setModel, isSmall }) {
   if (models.length < 2) return null;

@@ -6,6 +6,7 @@ import { WorkletSynthesizer } from "./vendor/spessasynth.js";
 const DRUM_CHANNEL = 9;
 const CHANNELS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15];
 const VOLUME = 7; // MIDI controllers
+const PEDAL = 64;
 const ALL_SOUND_OFF = 120;
 
 const here = (path) => new URL(path, import.meta.url);
@@ -72,6 +73,13 @@ export class Synth {
 
   noteOff(note, time) {
     this.synthesizer.noteOff(this.channelOf(note), note.pitch, { time });
+  }
+
+  // Lets notes ring on whose keys are released, or no longer.
+  setPedal(isDown, time) {
+    for (const [part, channel] of this.channels)
+      if (part !== "drums")
+        this.synthesizer.controllerChange(channel, PEDAL, isDown ? 127 : 0, { time });
   }
 
   setAudible(part, audible) {

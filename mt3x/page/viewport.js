@@ -4,6 +4,7 @@ import { firstFrom, longest } from "./notes.js";
 export const RULER_PX = 26;
 export const KEYS_PX = 46;
 export const DRUM_ROW_PX = 18;
+export const PEDAL_PX = 16;
 const EDGE_PX = 7; // how near a note's end it is taken by its end
 const LOWEST = 21;
 const HIGHEST = 108;
@@ -11,6 +12,7 @@ const HIGHEST = 108;
 export class Viewport {
   notes = [];
   candidates = [];
+  pedal = null; // when it is down: [{down, up}, ...]; it has a row at the bottom
   duration = 0;
   position = 0;
   width = 0;
@@ -55,8 +57,12 @@ export class Viewport {
     return this.width - KEYS_PX;
   }
 
+  get pedalTop() {
+    return this.height - (this.pedal ? PEDAL_PX : 0);
+  }
+
   get drumsTop() {
-    return this.height - this.drumRows.length * DRUM_ROW_PX;
+    return this.pedalTop - this.drumRows.length * DRUM_ROW_PX;
   }
 
   get pitchHeight() {
@@ -87,6 +93,7 @@ export class Viewport {
 
   zoneOf(x, y) {
     if (y < RULER_PX) return "ruler";
+    if (y >= this.pedalTop) return "pedal";
     if (y >= this.drumsTop) return "drums";
     return x < KEYS_PX ? "keys" : "notes";
   }

@@ -27,8 +27,8 @@ export function Workspace({ recording, player, info, say, onAgain, onChange }) {
   useLayoutEffect(() => player.load(recording.sound), [recording.sound]);
   useEffect(() => heading.current.focus({ preventScroll: true }), []);
   useEffect(() => {
-    player.setNotes(recording.notes, recording.duration);
-  }, [recording.notes, recording.duration]);
+    player.setNotes(recording.notes, recording.duration, recording.pedal ?? []);
+  }, [recording.notes, recording.duration, recording.pedal]);
 
   const chosen = recording.notes.filter(({ id }) => selected.has(id));
   const choose = (notes) => {

@@ -29,7 +29,7 @@ from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
 from mt3x.serve.live import Microphones
-from mt3x.serve.models import AUTO, Models
+from mt3x.serve.models import EVENTS, EXTEND, Models
 from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,
@@ -103,6 +103,7 @@ class Api:
                 "version": version("mt3x"),
                 "models": models.names,
                 "model": models.usual,
+                "pedalModel": models.pedal_model,
                 "limits": {
                     "maxMinutes": config.max_minutes,
                     "maxMb": config.max_mb,
@@ -118,16 +119,16 @@ class Api:
 
     async def create(self, request: Request) -> Response:
         """Take a recording."""
-        model = request.query_params.get("model", self._models.usual)
-        if model == AUTO and AUTO not in self._models.names:
-            model = self._models.usual
-        if model not in self._models.names:
-            names = ", ".join(self._models.names)
-            raise HTTPException(400, f"there is no such model: choose one of {names}")
+        asked = request.query_params
+        pedal = asked.get("pedal", EXTEND)
+        try:
+            model = self._models.choose(asked.get("model"), pedal)
+        except ValueError as error:
+            raise HTTPException(400, str(error)) from error
         media_type = sound_type(request)
-        title = title_of(request.query_params.get("name", ""))
+        title = title_of(asked.get("name", ""))
         with self.jobs.upload() as folder:
-            recording = Recording(folder, title, model, media_type)
+            recording = Recording(folder, title, model, media_type, pedal == EVENTS)
             with open(recording.path, "wb") as file:
                 async for part in read_body(request, self._config.max_bytes):
                     file.write(part)

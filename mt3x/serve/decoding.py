@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mt3x.inference.audio_to_rolls import PedalRolls
 from mt3x.inference.transcriber import Transcriber
-from mt3x.models.objectives import BandConfig
+from mt3x.models.objectives import BandConfig, PianoConfig
 from mt3x.music.band_decoder import band_notes, heard_notes
 from mt3x.music.band_rolls import BandRolls
 from mt3x.music.notes import Notes
+from mt3x.music.pedal_decoder import performance_of
+from mt3x.music.performance import Performance
 from mt3x.music.roll_decoder import RollDecoder, RollDecodingConfig, blocks_to_notes
 from mt3x.music.rolls import Rolls
 from mt3x.serve.notes_json import JsonError
@@ -20,6 +23,7 @@ from mt3x.serve.notes_json import JsonError
 LOWEST_THRESHOLD = 0.05
 # Candidates are what is found with thresholds so many times those of notes.
 CANDIDATES = 0.4
+AnyRolls = Rolls | BandRolls | PedalRolls
 # Rolls that are not needed to decode.
 _UNUSED = ("offset",)
 # The arrays of a band's rolls that are large, and empty where nothing sounds.
@@ -34,9 +38,14 @@ class KeptRolls:
         self._rates_hz: tuple[float, ...] = ()
         self._num_parts = 0
 
-    def append(self, rolls: Rolls | BandRolls) -> None:
+    def append(self, rolls: AnyRolls) -> None:
         """Write the next frames to the end of the file."""
-        arrays = rolls.by_name()
+        hands: dict[str, np.ndarray] = {}
+        if isinstance(rolls, PedalRolls):
+            hands["key"] = rolls.key_TxP.astype(np.float16)
+            hands["pedal"] = rolls.pedal_Tx3
+            rolls = rolls.rolls
+        arrays = {**rolls.by_name(), **hands}
         self._rates_hz = (rolls.frame_rate_hz,)
         if isinstance(rolls, BandRolls):
             self._rates_hz += (rolls.drum_rate_hz,)
@@ -49,7 +58,7 @@ class KeptRolls:
         self._num_parts += 1
         self._names = tuple(name for name in arrays if name not in _UNUSED)
 
-    def __iter__(self) -> Iterator[Rolls | BandRolls]:
+    def __iter__(self) -> Iterator[AnyRolls]:
         with open(self._path, "rb") as file:
             for _ in range(self._num_parts):
                 arrays: dict[str, np.ndarray] = {}
@@ -64,7 +73,10 @@ class KeptRolls:
                     arrays[name] = array
                 arrays.update(dict.fromkeys(_UNUSED, arrays["onset"]))
                 kind: Any = BandRolls if len(self._rates_hz) > 1 else Rolls
-                yield kind.from_names(arrays, *self._rates_hz)
+                found = kind.from_names(arrays, *self._rates_hz)
+                if "pedal" in arrays:
+                    found = PedalRolls(found, arrays["key"], arrays["pedal"])
+                yield found
 
 
 def _is_heard(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -141,13 +153,14 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    transcriber: Transcriber, rolls: Iterable[Rolls | BandRolls], choice: Choice
+    transcriber: Transcriber, rolls: Iterable[AnyRolls], choice: Choice
 ) -> Decoded:
     """Decode the rolls of a whole recording.
 
     Args:
       transcriber: whose rolls they are.
-      rolls: consecutive parts, to be read twice.
+      rolls: consecutive parts, to be read twice. Of those with a pedal, notes end where
+        keys are released.
       choice: the thresholds. With those of the model the notes are `transcriber`'s.
     """
     decoding = transcriber.roll_decoding
@@ -155,16 +168,54 @@ def decode(
     decoding = replace(
         decoding, onset_threshold=choice.onset, frame_threshold=choice.frame
     )
-    heard = _heard(transcriber, rolls, decoding, _drums(transcriber, choice, 1.0))
+    hands: list[tuple[np.ndarray, np.ndarray]] = []
+    plain = _without_hands(rolls, hands)
+    heard = _heard(transcriber, plain, decoding, _drums(transcriber, choice, 1.0))
     lower = replace(
         decoding, onset_threshold=max(choice.onset * CANDIDATES, LOWEST_THRESHOLD)
     )
     drums = _drums(transcriber, choice, CANDIDATES)
-    candidates = _without(_heard(transcriber, rolls, lower, drums), heard)
+    plain = _without_hands(rolls, [])
+    candidates = _without(_heard(transcriber, plain, lower, drums), heard)
     finish = decoding.postprocessing
     if finish is not None and not isinstance(transcriber.config, BandConfig):
         heard = finish(heard)
+    if hands:
+        heard, candidates = (
+            _performance(notes, hands, transcriber).keys
+            for notes in (heard, candidates)
+        )
     return Decoded(_chosen(heard, choice), _chosen(candidates, choice))
+
+
+def find_pedal(transcriber: Transcriber, rolls: Iterable[AnyRolls]) -> np.ndarray:
+    """Return when the pedal of a whole recording goes down and up, K x 2 seconds."""
+    hands: list[tuple[np.ndarray, np.ndarray]] = []
+    for _ in _without_hands(rolls, hands):
+        pass
+    return _performance(Notes.empty(), hands, transcriber).pedal_s
+
+
+def _without_hands(
+    rolls: Iterable[AnyRolls], hands: list[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[Rolls | BandRolls]:
+    """Yield rolls of notes; append those of keys and pedal, where there are some."""
+    for part in rolls:
+        if isinstance(part, PedalRolls):
+            hands.append((part.key_TxP, part.pedal_Tx3))
+            part = part.rolls
+        yield part
+
+
+def _performance(
+    notes: Notes, hands: list[tuple[np.ndarray, np.ndarray]], transcriber: Transcriber
+) -> Performance:
+    """Return keys and pedal that make notes sound as they do."""
+    config = transcriber.config
+    assert isinstance(config, PianoConfig)
+    key_TxP, pedal_Tx3 = (np.concatenate(x) for x in zip(*hands, strict=True))
+    rate_hz = transcriber.frame_rate_hz
+    return performance_of(notes, key_TxP, pedal_Tx3, rate_hz, config.pedal_decoding)
 
 
 def _heard(
@@ -226,7 +277,7 @@ class Preview:
         rate_hz = transcriber.frame_rate_hz
         self._decoder = RollDecoder(transcriber.roll_decoding, rate_hz)
 
-    def push(self, rolls: Rolls | BandRolls) -> Notes:
+    def push(self, rolls: AnyRolls) -> Notes:
         """Take the next frames and return the notes that ended in them."""
-        plain = rolls.rolls if isinstance(rolls, BandRolls) else rolls
+        plain = rolls if isinstance(rolls, Rolls) else rolls.rolls
         return self._decoder.push(plain)

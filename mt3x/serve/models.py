@@ -10,6 +10,8 @@ from mt3x.inference.transcriber import Transcriber
 from mt3x.models.weights_file import WEIGHTS
 
 AUTO = "auto"
+EXTEND, EVENTS = PEDALS = "extend", "events"
+"""How the pedal is told: in the notes' lengths, or beside the keys."""
 
 
 class Models:
@@ -42,6 +44,44 @@ class Models:
         self.usual = model or self.names[0]
         # Whose thresholds a page shows before it has a recording.
         self.first = self._load("band" if self.usual == AUTO else self.usual)
+
+    @property
+    def pedal_model(self) -> str | None:
+        """The model that tells keys and pedal apart, if there is one."""
+        if "piano" in self.names:
+            return "piano"
+        return self.usual if self.first.has_pedal else None
+
+    def choose(self, name: str | None, pedal: str) -> str:
+        """Return which model a recording has.
+
+        Args:
+          name: what the client asks for; None: nothing.
+          pedal: one of `PEDALS`; `events` chooses the model where `auto` would.
+
+        Raises:
+          ValueError: there is no such model or pedal, or the model has no pedal.
+        """
+        if name is None or (name == AUTO and AUTO not in self.names):
+            name = self.usual
+        if name not in self.names:
+            names = ", ".join(self.names)
+            raise ValueError(f"there is no such model: choose one of {names}")
+        if pedal not in PEDALS:
+            raise ValueError(f"there is no such pedal: choose {EXTEND} or {EVENTS}")
+        if pedal == EXTEND:
+            return name
+        chosen = self.pedal_model
+        if chosen is None or name not in (AUTO, chosen):
+            raise ValueError(
+                f"pedal={EVENTS} needs a piano model that hears the pedal: "
+                + (
+                    f"choose model={chosen}, or leave it out"
+                    if chosen
+                    else "leave it out"
+                )
+            )
+        return chosen
 
     def of(self, name: str, audio: Any) -> Transcriber:
         """Return the model of a recording that asks for the name."""

@@ -14,7 +14,13 @@ import numpy as np
 
 from mt3x.music.notes import Notes
 
-__all__ = ["JsonError", "notes_from_json", "notes_to_json", "parse_json"]
+__all__ = [
+    "JsonError",
+    "notes_from_json",
+    "notes_to_json",
+    "parse_json",
+    "pedal_to_json",
+]
 
 
 class JsonError(ValueError):
@@ -38,6 +44,13 @@ def notes_to_json(notes: Notes) -> list[dict[str, Any]]:
         {**dict(zip(names, row, strict=True)), "confidence": value}
         for row, value in zip(rows, sure, strict=True)
     ]
+
+
+def pedal_to_json(pedal_s: np.ndarray | None) -> list[dict[str, float]] | None:
+    """Return when the pedal goes down and up, K x 2 seconds, as JSON values."""
+    if pedal_s is None:
+        return None
+    return [{"down": down_s, "up": up_s} for down_s, up_s in pedal_s.tolist()]
 
 
 def notes_from_json(values: Any) -> Notes:

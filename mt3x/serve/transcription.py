@@ -6,15 +6,18 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
+
 from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import ENDINGS, FORMATS, Transcription
 from mt3x.inference.transcriber import Transcriber
 from mt3x.music.audio import audio_info
 from mt3x.music.notes import Notes
+from mt3x.music.performance import Performance
 from mt3x.serve.config import ServerConfig
-from mt3x.serve.decoding import Choice, KeptRolls, Preview, decode
-from mt3x.serve.models import Models
-from mt3x.serve.notes_json import notes_to_json
+from mt3x.serve.decoding import Choice, KeptRolls, Preview, decode, find_pedal
+from mt3x.serve.models import EVENTS, Models
+from mt3x.serve.notes_json import notes_to_json, pedal_to_json
 from mt3x.serve.tasks import Cancelled, Task, TaskError, Tell, failures_explained
 
 
@@ -24,6 +27,8 @@ class Recording(Task):
 
     model: str  # one of `Models.names`
     media_type: str
+    # Whether notes end where keys are released, beside the pedal.
+    pedal_events: bool = False
 
     @property
     def path(self) -> Path:
@@ -39,11 +44,12 @@ class Found:
     """What a recording became."""
 
     transcriber: Transcriber
-    notes: Notes
+    notes: Notes  # that end where keys are released, where there is a pedal
     duration_s: float
     # What `decode` needs; None where notes are not made of rolls.
     rolls: KeptRolls | None
     choice: Choice | None
+    pedal_s: np.ndarray | None = None  # K x 2, down and up; None: in the notes' lengths
 
     endings = ENDINGS
     formats = FORMATS
@@ -52,6 +58,10 @@ class Found:
         self, recording: Recording, notes: Notes, choice: BeatChoice
     ) -> Transcription:
         """Return what the writers of files take: these notes, with beats of choice."""
+        played, options = None, {}
+        if self.pedal_s is not None:
+            played = Performance(notes, self.pedal_s)
+            notes, options = played.notes(), {"pedal": EVENTS}
         return Transcription(
             notes=notes,
             rolls=[],
@@ -59,7 +69,9 @@ class Found:
             title=recording.title,
             transcriber=self.transcriber,
             duration_s=self.duration_s,
+            options=options,
             beats=lambda: choice.of(notes),
+            performance=played,
         )
 
 
@@ -134,8 +146,15 @@ def _transcribed(
         if len(new := preview.push(part)):
             tell("notes", {"notes": notes_to_json(new), "final": False})
 
-    notes = transcriber(recording.path, on_rolls=keep, on_progress=progress)
-    return Found(transcriber, notes, done_s, rolls, choice)
+    if not recording.pedal_events:
+        notes = transcriber(recording.path, on_rolls=keep, on_progress=progress)
+        return Found(transcriber, notes, done_s, rolls, choice)
+    for part in transcriber.stream_pedal_rolls(recording.path):
+        keep(part)
+        progress(part.rolls.num_frames / part.rolls.frame_rate_hz)
+    notes = decode(transcriber, rolls, choice).notes
+    pedal_s = find_pedal(transcriber, rolls)
+    return Found(transcriber, notes, done_s, rolls, choice, pedal_s)
 
 
 def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
@@ -152,6 +171,7 @@ def _tell_notes(found: Found, said: list[str], tell: Tell) -> None:
             "names": found.transcriber.instrument_names,
             "duration": found.duration_s,
             "defaults": found.choice and found.choice.by_name(),
+            "pedal": pedal_to_json(found.pedal_s),
             "warnings": list(dict.fromkeys(said)),
         },
     )

@@ -60,6 +60,17 @@ def test_composes_what_is_heard_and_written(form):
     page.wait_for_selector(".sheet svg g.note")
 
 
+def test_the_balance_of_a_recording_is_not_that_of_a_piece(page):
+    page.get_by_role("button", name="Example", exact=True).click()
+    page.get_by_label("Balance").fill("0")
+    page.get_by_role("button", name="Compose", exact=True).click()
+    page.get_by_label("Seconds").fill("5")
+    press_compose(page)
+    wait_for_notes(page, 2)
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("() => document.querySelector('.level').value > 0.4")
+
+
 def test_again_draws_another_and_change_begins_with_its_wish(form):
     page = form
     page.get_by_label("Key").select_option("Ebm")

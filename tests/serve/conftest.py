@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 from api_client import Client, Gate
-from tiny_models import SMALL, SMALL_BAND, SMALL_TOKENS, save_small_weights
+from tiny_models import (
+    SMALL,
+    SMALL_BAND,
+    SMALL_PEDAL,
+    SMALL_TOKENS,
+    save_small_weights,
+)
 
 from mt3x import page
 from mt3x.music.piano_postprocessing import PianoPostprocessing
@@ -22,6 +28,7 @@ def models_of(tmp_path_factory):
     def load(kind):
         configs = {"piano": SMALL, "band": SMALL_BAND, "tokens": SMALL_TOKENS}
         aligned = replace(SMALL.decoding, postprocessing=PianoPostprocessing())
+        configs["pedal piano"] = SMALL_PEDAL
         configs["aligned piano"] = replace(SMALL, decoding=aligned)
         if kind not in found:
             path = save_small_weights(folder / f"{kind}.safetensors", configs[kind])

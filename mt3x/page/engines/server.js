@@ -45,8 +45,7 @@ export async function createEngine() {
   const known = { ...(await (await call("GET", address("info"))).json()), beats: true };
 
   async function transcribe({ wav, name, options = {} }, onEvent) {
-    const query = { name, model: options.model ?? "auto" };
-    const created = await call("POST", address("jobs", query), {
+    const created = await call("POST", address("jobs", { name, ...options }), {
       body: wav,
       headers: { "Content-Type": wav.type || "application/octet-stream" },
     });
