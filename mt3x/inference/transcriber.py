@@ -303,8 +303,8 @@ class Transcriber:
         Arguments and errors are those of `perform`.
         """
         ratio, blocks = self._tuned(audio, sample_rate_hz)
-        for part in self._reader.pedal_rolls(blocks):
-            yield part._replace(rolls=part.rolls.at_rate(ratio))
+        parts = self._reader.pedal_rolls(blocks)
+        return (part._replace(rolls=part.rolls.at_rate(ratio)) for part in parts)
 
     def spectrogram(
         self, audio: Source | npt.ArrayLike, sample_rate_hz: float | None = None

@@ -72,6 +72,20 @@ def test_a_performance_has_the_notes_of_a_call(tmp_path):
     np.testing.assert_allclose(tuned.perform(samples, RATE).keys.onset_s, onset_s)
 
 
+def test_rolls_of_keys_and_pedal_come_beside_those_of_notes(tmp_path):
+    path = save_small_weights(tmp_path / "pedal.safetensors", SMALL_PEDAL)
+    for tuning in (0.0, 100.0):
+        transcriber = Transcriber(path, window=SHORT, tuning=tuning)
+        rolls = list(transcriber.stream_rolls(music(6.0), RATE))
+        for found, part in zip(
+            transcriber.stream_pedal_rolls(music(6.0), RATE), rolls, strict=True
+        ):
+            np.testing.assert_array_equal(found.rolls.stacked(), part.stacked())
+            assert found.rolls.frame_rate_hz == part.frame_rate_hz
+            assert found.key_TxP.shape == part.frame_TxP.shape
+            assert found.pedal_Tx3.shape == (part.num_frames, 3)
+
+
 def test_heads_of_the_pedal_do_not_change_the_rolls(tmp_path):
     params = random_params(SMALL_PEDAL)
     path = tmp_path / "pedal.safetensors"
@@ -91,8 +105,9 @@ def test_performances_need_a_model_that_hears_the_pedal(tmp_path, config, what):
     path = save_small_weights(tmp_path / "a.safetensors", config)
     transcriber = Transcriber(path)
     assert not transcriber.has_pedal
-    with pytest.raises(ValueError, match=what):
-        transcriber.perform(music(1.0), RATE)
+    for method in (transcriber.perform, transcriber.stream_pedal_rolls):
+        with pytest.raises(ValueError, match=what):
+            method(music(1.0), RATE)
 
 
 def test_padding_of_short_recordings_changes_nothing(weights):

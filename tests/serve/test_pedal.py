@@ -111,6 +111,11 @@ def test_extend_is_the_default(served, models, performance):
         assert (found[0].offset_s > keys.offset_s).any()
 
 
+def test_events_choose_the_piano_model(models):
+    assert models.choose("auto", "events") == models.choose(None, "events") == "piano"
+    assert models.choose("auto", "extend") == models.choose(None, "extend") == "auto"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
