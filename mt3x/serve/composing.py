@@ -18,9 +18,7 @@ __all__ = ["Composed", "Order", "about_wishes", "compose", "wish_from_json"]
 
 # What a client chooses, by the names of `Wish`. Each other `top_k` and number of moods
 # would be compiled.
-_CHOSEN = (
-    *("valence", "arousal", "seconds", "key", "seed", "guidance", "temperature"),
-)
+_CHOSEN = "valence arousal seconds key seed guidance temperature".split()
 # How long after the longest recording's end notes of a prompt may end.
 _RING_S = 60.0
 _DEFAULTS = {field.name: field.default for field in fields(Wish)}

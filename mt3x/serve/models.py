@@ -73,13 +73,10 @@ class Models:
             return name
         chosen = self.pedal_model
         if chosen is None or name not in (AUTO, chosen):
+            other = f"choose model={chosen}, or " if chosen else ""
             raise ValueError(
                 f"pedal={EVENTS} needs a piano model that hears the pedal: "
-                + (
-                    f"choose model={chosen}, or leave it out"
-                    if chosen
-                    else "leave it out"
-                )
+                f"{other}leave it out"
             )
         return chosen
 
