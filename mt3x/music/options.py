@@ -27,7 +27,8 @@ def check_fields(options: Any, **ranges: tuple[float, float]) -> None:
         value = getattr(options, name)
         whole = "int" in types[name]
         kind: type = numbers.Integral if whole else numbers.Real
-        for number in value if isinstance(value, (tuple, list)) else (value,):
+        is_several = "tuple" in types[name] and isinstance(value, (tuple, list))
+        for number in value if is_several else (value,):
             right = isinstance(number, kind) and not isinstance(number, bool)
             # NaN is in no range.
             if number is not None and not (right and lowest <= number <= highest):

@@ -105,8 +105,8 @@ export function Thresholds({ recording }) {
 const FORMATS = {
   mid: ["MIDI", "for any music program"],
   musicxml: ["MusicXML", "for notation programs"],
-  pdf: ["Score", "PDF"],
-  svg: ["Score", "SVG"],
+  pdf: ["PDF", "the score, to print"],
+  svg: ["SVG", "the score, as a picture"],
   csv: ["CSV", "for spreadsheets"],
   json: ["JSON", "for programs"],
   png: ["Picture", "of the notes"],

@@ -138,7 +138,7 @@ def test_it_has_a_score_and_can_be_edited_but_has_no_recording(client):
         ({"seed": 1.5}, "seed=1.5: give a whole number"),
         ({"seed": True}, "seed=True"),
         ({"guidance": -1}, "guidance=-1"),
-        ({"temperature": [1]}, "temperature is a list"),
+        ({"temperature": [1]}, "temperature=[1]: give a number"),
         ({"topK": 3}, "'topK' is not one of valence"),
         ({"prompt": []}, "the prompt has no notes"),
         ({"prompt": [{"pitch": 60}]}, "onset of note 0"),
