@@ -28,7 +28,8 @@ def check_fields(options: Any, **ranges: tuple[float, float]) -> None:
         whole = "int" in types[name]
         kind: type = numbers.Integral if whole else numbers.Real
         is_several = "tuple" in types[name] and isinstance(value, (tuple, list))
-        for number in value if is_several else (value,):
+        members: Any = value if is_several else (value,)
+        for number in members:
             right = isinstance(number, kind) and not isinstance(number, bool)
             # NaN is in no range.
             if number is not None and not (right and lowest <= number <= highest):
