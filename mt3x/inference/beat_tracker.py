@@ -143,10 +143,8 @@ class BeatTracker:
         size = max(1 << (len(beat_s) - 1).bit_length(), 128)
         padding = [(0, size - len(beat_s)), (0, 0), (0, 0)]
         slots: Any = jax.device_put(np.pad(slots_NxSxF, padding)[None], self._device)
-        found_NxC = np.asarray(self._predict_bars(self._params, slots))[
-            0, : len(beat_s)
-        ]
-        return found_NxC[:, 0], found_NxC[:, 1]
+        found_KxC = np.asarray(self._predict_bars(self._params, slots))[0]
+        return found_KxC[: len(beat_s), 0], found_KxC[: len(beat_s), 1]
 
     def _run(self, frames_TxF: np.ndarray) -> np.ndarray:
         frames: Any = jax.device_put(frames_TxF[None], self._device)

@@ -213,11 +213,10 @@ class BeatObjective:
         beats, bars, levels = jax.random.split(rng, 3)
         frames_BxTxF = jnp.zeros((1, _FOLD, NUM_INPUTS))
         slots_BxKxSxF = jnp.zeros((1, 1, NUM_SLOTS, NUM_SLOT_INPUTS))
+        notes_BxKxSxF = slots_BxKxSxF[..., :NUM_INPUTS]
         return {
             "beats": self.model.init(beats, frames_BxTxF)["params"],
-            "bars": self.bar_model.init(bars, slots_BxKxSxF[..., :NUM_INPUTS])[
-                "params"
-            ],
+            "bars": self.bar_model.init(bars, notes_BxKxSxF)["params"],
             "levels": self.level_model.init(levels, slots_BxKxSxF)["params"],
         }
 
@@ -227,7 +226,7 @@ class BeatObjective:
         return jax.nn.sigmoid(logits)
 
     def predict_bars(self, params: Any, slots_BxKxSxF: jax.Array) -> jax.Array:
-        """Return probabilities BxKx2 that beats are downbeats, and that they are beats."""
+        """Return probabilities BxKx2: of downbeats, and that these are the beats."""
         return jax.nn.sigmoid(self._bar_logits(params, slots_BxKxSxF))
 
     def _bar_logits(

@@ -141,7 +141,8 @@ def test_meters_may_change():
 
 @pytest.mark.parametrize("length", [2, 6])
 def test_a_bar_of_four_may_be_half_a_bar_shorter_or_longer(length):
-    position = [1, 2, 3, 4] * 4 + list(range(1, length + 1)) + [1, 2, 3, 4] * 4
+    bars_of_four = [1, 2, 3, 4] * 4
+    position = np.array([*bars_of_four, *range(1, length + 1), *bars_of_four])
     beats = Beats(1 + 0.5 * np.arange(len(position)), position, 4)
     found = bars(beats, 0.7)
     np.testing.assert_array_equal(found.position, position)
