@@ -14,7 +14,7 @@ from mt3x.data.synthesis.rubato import perform_clip
 from mt3x.music.beat_frames import (
     BEAT_RATE_HZ,
     CLIP_BEATS,
-    NUM_INPUTS,
+    NUM_SLOT_INPUTS,
     NUM_SLOTS,
     beat_targets,
     loudness,
@@ -28,6 +28,20 @@ __all__ = ["HELD_OUT", "BeatBatches", "BeatDataConfig", "is_held_out"]
 
 HELD_OUT = 22
 """Of each file, every 22nd piece is for tests, and one in between for validation."""
+
+
+_LEVELS = (
+    (1.0, (0.0,)),
+    (0.5, (0.0,)),
+    (2.0, (0.0, 1.0)),
+    (1 / 3, (0.0,)),
+    (3.0, (0.0, 1.0, 2.0)),
+    (2 / 3, (0.0, 1 / 3)),
+    (1.5, (0.0, 0.5, 1.0)),
+    (1.0, (0.5,)),
+)
+"""What tracked beats may be: beats between them, and where in a beat they begin."""
+_SHARES = (0.5, 0.14, 0.16, 0.03, 0.05, 0.04, 0.05, 0.03)
 
 
 def is_held_out(index: int) -> bool:
@@ -173,31 +187,31 @@ def _bars(
     num_frames: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return slots KxSxF and, Kx2, whether beats are downbeats and whether they exist.
+    """Return slots KxSxF and Kx4, as `mt3x.models.beat_objective` takes them.
 
-    Beats are not quite where they should be, and at times twice or half as many, as
-    beats that are tracked.
+    Beats are not quite where they should be, and half the time at another level or
+    between beats, as those that are tracked may be.
     """
     inside = (beats.time_s > 0) & (beats.time_s < num_frames / BEAT_RATE_HZ)
     time_s, is_down = beats.time_s[inside], beats.position[inside] == 1
-    level = rng.random()
-    if level < 0.15 and len(time_s) > 1:
-        time_s = np.interp(
-            np.arange(2 * len(time_s) - 1) / 2, np.arange(len(time_s)), time_s
-        )
-        is_down = np.insert(is_down, np.arange(1, len(is_down)), False)
-    elif level < 0.3 and is_down.any() and beats.beats_per_bar % 2 == 0:
-        first = int(np.flatnonzero(is_down)[0]) % 2
-        time_s, is_down = time_s[first::2], is_down[first::2]
-    time_s, is_down = time_s[:CLIP_BEATS], is_down[:CLIP_BEATS]
-    slots_KxSxF = np.zeros((CLIP_BEATS, NUM_SLOTS, NUM_INPUTS), np.float32)
-    downbeats_Kx2 = np.zeros((CLIP_BEATS, 2), np.float32)
-    if len(time_s) < 2:
-        return slots_KxSxF, downbeats_Kx2
+    slots_KxSxF = np.zeros((CLIP_BEATS, NUM_SLOTS, NUM_SLOT_INPUTS), np.float32)
+    bars_Kx4 = np.zeros((CLIP_BEATS, 4), np.float32)
+    step, phases = _LEVELS[int(rng.choice(len(_LEVELS), p=_SHARES))]
+    phase = phases[int(rng.integers(len(phases)))]
+    at = np.arange(phase, len(time_s) - 1 + 1e-6, step)
+    if len(at) < 2:
+        return slots_KxSxF, bars_Kx4
+    on_beat = np.abs(at - np.round(at)) < 1e-6
+    at_down = on_beat & is_down[np.round(at).astype(int)]
+    is_known = step <= 2 and at_down.sum() == is_down.sum()
+    time_s = np.interp(at, np.arange(len(time_s)), time_s)[:CLIP_BEATS]
+    num = len(time_s)
     # Beats keep their order.
     most_s = 0.3 * min(float(np.diff(time_s).min()), 0.1)
-    time_s = time_s + np.clip(0.01 * rng.normal(0, 1, len(time_s)), -most_s, most_s)
-    slots_KxSxF[: len(time_s)] = notes_to_slots(notes, time_s, loudness_N)
-    downbeats_Kx2[: len(time_s), 0] = is_down
-    downbeats_Kx2[: len(time_s), 1] = 1
-    return slots_KxSxF, downbeats_Kx2
+    time_s = time_s + np.clip(0.01 * rng.normal(0, 1, num), -most_s, most_s)
+    slots_KxSxF[:num] = notes_to_slots(notes, time_s, loudness_N)
+    bars_Kx4[:num, 0] = at_down[:num]
+    bars_Kx4[:num, 1] = is_known
+    bars_Kx4[:num, 2] = (step, phase) == (1.0, 0.0)
+    bars_Kx4[:num, 3] = 1
+    return slots_KxSxF, bars_Kx4

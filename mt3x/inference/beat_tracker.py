@@ -12,8 +12,9 @@ from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.platform import use_compilation_cache
 from mt3x.music.beat_decoder import (
     BeatDecodingConfig,
+    beat_candidates,
+    candidate_score,
     find_bars,
-    find_beats,
     find_even_beats,
 )
 from mt3x.music.beat_frames import (
@@ -93,11 +94,23 @@ class BeatTracker:
             return Beats.from_bpm(bpm, start_s, end_s, *of_meter)
         p_T = self.probabilities(notes)[:, 0]
         if bpm is None:
-            beat_s = find_beats(p_T, notes, self._decoding)
+            beat_s, down_N = self._likeliest(p_T, notes)
         else:
             beat_s = find_even_beats(p_T, notes, bpm)
-        p_N = self.downbeat_probabilities(notes, beat_s)
-        return find_bars(beat_s, p_N, notes, self._decoding, meter)
+            down_N, _ = self.bar_probabilities(notes, beat_s)
+        return find_bars(beat_s, down_N, notes, self._decoding, meter)
+
+    def _likeliest(
+        self, p_T: np.ndarray, notes: Notes
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best candidate, and the probabilities of its downbeats."""
+        best = -np.inf, np.zeros(0), np.zeros(0)
+        for beat_s, score in beat_candidates(p_T, notes, self._decoding):
+            down_N, right_N = self.bar_probabilities(notes, beat_s)
+            score = candidate_score(beat_s, score, right_N, self._decoding)
+            if score > best[0] or not len(best[1]):
+                best = score, beat_s, down_N
+        return best[1], best[2]
 
     def probabilities(self, notes: Notes) -> np.ndarray:
         """Return the probabilities of beats and downbeats: T x 2, 50 frames a second.
@@ -121,14 +134,17 @@ class BeatTracker:
             found.append(self._run(frames_TxF)[context : context + step])
         return np.concatenate(found)[:num_frames]
 
-    def downbeat_probabilities(self, notes: Notes, beat_s: np.ndarray) -> np.ndarray:
-        """Return the probability of each of N beats that it is a downbeat."""
+    def bar_probabilities(
+        self, notes: Notes, beat_s: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return how likely each of N beats is a downbeat, and a beat at all."""
         slots_NxSxF = notes_to_slots(notes, beat_s, loudness(notes.velocity))
         # Few sizes: each is compiled.
         size = max(1 << (len(beat_s) - 1).bit_length(), 128)
         padding = [(0, size - len(beat_s)), (0, 0), (0, 0)]
         slots: Any = jax.device_put(np.pad(slots_NxSxF, padding)[None], self._device)
-        return np.asarray(self._predict_bars(self._params, slots))[0, : len(beat_s)]
+        found_KxC = np.asarray(self._predict_bars(self._params, slots))[0]
+        return found_KxC[: len(beat_s), 0], found_KxC[: len(beat_s), 1]
 
     def _run(self, frames_TxF: np.ndarray) -> np.ndarray:
         frames: Any = jax.device_put(frames_TxF[None], self._device)

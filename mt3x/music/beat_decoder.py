@@ -7,8 +7,8 @@ change of T costs. Frames without a beat then cancel out. A second path, over th
 gives each its position in a bar.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,10 +18,20 @@ from mt3x.music.beats import Beats, most_common_bar, read_meter
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 
-__all__ = ["BeatDecodingConfig", "find_bars", "find_beats", "find_even_beats"]
+__all__ = [
+    "BeatDecodingConfig",
+    "beat_candidates",
+    "candidate_score",
+    "find_bars",
+    "find_beats",
+    "find_even_beats",
+]
 
 _BLOCK = 6  # frames at once: no more than the shortest interval
 _SEEN = 0.1  # probability of a beat that is not a guess
+_TEMPO_QUANTILES = (0.5, 0.2, 0.8)  # of the times between beats: tempi to stay near
+_TEMPO_RANGE = 1.5  # the most by which the tempo is quicker or slower then
+_SAME_TEMPO = 0.2  # logarithm of the ratio
 _FIRST = 255  # instead of an interval: no beat came before
 
 
@@ -44,14 +54,19 @@ class BeatDecodingConfig:
     downbeat_bias: float = 0.2
     # Lowest log odds of a beat, and the negative of the highest.
     least_odds: float = -3.0
-    # Cost of another number of beats in the next bar.
+    # Costs of another number of beats in the next bar, and of half a bar more or less
+    # in one bar of 4/4.
     meter_cost: float = 6.0
+    half_bar_cost: float = 4.0
+    # What candidates for the beats gain with each unit of log odds that they are them,
+    # on average over beats.
+    level_gain: float = 0.5
 
     def __post_init__(self) -> None:
         check_fields(
             self,
-            shortest_s=(_BLOCK / BEAT_RATE_HZ, 1.0),
-            longest_s=(1.0, 5.0),
+            shortest_s=(_BLOCK / BEAT_RATE_HZ, 5.0),
+            longest_s=(_BLOCK / BEAT_RATE_HZ, 5.0),
             tempo_cost=(0.0, 1e4),
             jump_cost=(0.0, 1e4),
             typical_s=(0.05, 5.0),
@@ -60,7 +75,14 @@ class BeatDecodingConfig:
             downbeat_bias=(-20.0, 20.0),
             least_odds=(-20.0, 0.0),
             meter_cost=(0.0, 1e4),
+            half_bar_cost=(0.0, 1e4),
+            level_gain=(0.0, 1e4),
         )
+        if self.shortest_s > self.longest_s:
+            raise ValueError(
+                f"shortest_s={self.shortest_s:g} must be at most longest_s="
+                f"{self.longest_s:g}"
+            )
 
 
 _BAR_COSTS = {1: 1.5, 2: 0.2, 3: 0.0, 4: 0.0, 5: 0.5, 6: 0.2, 7: 0.5}
@@ -73,6 +95,7 @@ _HALVES = 0.2
 The middle is often nearly as strong as the beginning. What tells a bar of 4/4 from two
 of 2/4 is that one half is weaker, over and over.
 """
+_NEVER = 1e6
 _WEAK_ODDS = -1.0  # what is weaker is no beginning of a bar at all
 
 
@@ -88,11 +111,52 @@ def find_beats(
       notes: what was played; at least one.
       config: how to decode.
     """
+    return next(beat_candidates(p_T, notes, config))[0]
+
+
+def beat_candidates(
+    p_T: np.ndarray, notes: Notes, config: BeatDecodingConfig | None = None
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield what may be the beats of a piece with their scores, log odds.
+
+    First those of the highest score, as `find_beats`. Where their tempo changes much,
+    then those that stay near one of their tempi.
+    """
+    config = config or BeatDecodingConfig()
     odds_T = _odds(_near(p_T))
     first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
     last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
-    frame_N = _beat_frames(odds_T, first, last, config or BeatDecodingConfig())
-    return _refined(p_T, frame_N) / BEAT_RATE_HZ
+    frame_N, score = _beat_frames(odds_T, first, last, config)
+    yield _refined(p_T, frame_N) / BEAT_RATE_HZ, score
+    interval_s = np.diff(frame_N) / BEAT_RATE_HZ
+    before: list[float] = []
+    for typical_s in np.quantile(interval_s, _TEMPO_QUANTILES).tolist():
+        if any(abs(np.log(typical_s / other_s)) < _SAME_TEMPO for other_s in before):
+            continue
+        before.append(typical_s)
+        shortest_s = max(typical_s / _TEMPO_RANGE, config.shortest_s)
+        longest_s = min(typical_s * _TEMPO_RANGE, config.longest_s)
+        if interval_s.min() < shortest_s or interval_s.max() > longest_s:
+            near = replace(config, shortest_s=shortest_s, longest_s=longest_s)
+            frame_N, score = _beat_frames(odds_T, first, last, near)
+            yield _refined(p_T, frame_N) / BEAT_RATE_HZ, score
+
+
+def candidate_score(
+    beat_s: np.ndarray,
+    score: float,
+    right_N: np.ndarray,
+    config: BeatDecodingConfig | None = None,
+) -> float:
+    """Return how good a candidate is: the highest is best.
+
+    Args:
+      beat_s, score: of `beat_candidates`.
+      right_N: probabilities that these are the beats, rather than others.
+      config: how to decode.
+    """
+    gain = (config or BeatDecodingConfig()).level_gain
+    return score / (beat_s[-1] - beat_s[0]) + gain * float(_odds(right_N).mean())
 
 
 def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:
@@ -141,10 +205,19 @@ def find_bars(
     bars = _DOTTED_BAR_COSTS if is_dotted else _BAR_COSTS
     if chosen is not None:
         bars = {chosen[0]: 0.0}
+    lengths = list(bars)
     gain_NxM = odds_N[:, None] - np.array(list(bars.values()))
     if 4 in bars and not is_dotted:
-        gain_NxM[:, list(bars).index(4)] += _HALVES * _weaker_middle(odds_N)
-    position_N = _positions(gain_NxM, list(bars), config.meter_cost)
+        gain_NxM[:, lengths.index(4)] += _HALVES * _weaker_middle(odds_N)
+    cost_MxM = config.meter_cost * ~np.eye(len(bars), dtype=bool)
+    if chosen is None:
+        # Among bars of four, one that is half a bar shorter or longer.
+        four, num = lengths.index(4), len(bars)
+        lengths += [2, 6]
+        gain_NxM = np.column_stack([gain_NxM, odds_N, gain_NxM[:, four]])
+        cost_MxM = np.pad(cost_MxM, (0, 2), constant_values=_NEVER)
+        cost_MxM[num:, four], cost_MxM[four, num:] = config.half_bar_cost, 0.0
+    position_N = _positions(gain_NxM, lengths, cost_MxM)
     if chosen is None:
         chosen = most_common_bar(position_N), 8 if is_dotted else 4, is_dotted
     return Beats(beat_s, position_N, *chosen)
@@ -175,9 +248,12 @@ def _near(p_T: np.ndarray) -> np.ndarray:
 
 
 def _beat_frames(
-    odds_T: np.ndarray, first: int, last: int, config: BeatDecodingConfig
-) -> np.ndarray:
-    """Return the frames of the beats of the best path, two at least.
+    odds_T: np.ndarray,
+    first: int,
+    last: int,
+    config: BeatDecodingConfig,
+) -> tuple[np.ndarray, float]:
+    """Return the frames of the beats of the best path, two at least, and its score.
 
     Its first beat lies at most the longest interval after frame `first`, and its last
     one so near to `last` that the next would come after it.
@@ -225,14 +301,14 @@ def _beat_frames(
         leaving_RxI[t_B % rows] = np.maximum(leaving_BxI, opening_B)
     if best == -np.inf:  # all is over before two beats have come
         typical = round(config.typical_s * BEAT_RATE_HZ)
-        return np.array([first, max(first + typical, last)])
+        return np.array([first, max(first + typical, last)]), -np.inf
     (t, i), frames = end, []
     while True:
         frames.append(t)
         t -= int(interval_I[i])
         i = int(before_TxI[t, i])
         if i == _FIRST:
-            return np.array([t, *frames[::-1]])
+            return np.array([t, *frames[::-1]]), float(best)
 
 
 def _refined(p_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
@@ -255,28 +331,27 @@ def _refined(p_T: np.ndarray, frame_N: np.ndarray) -> np.ndarray:
 
 
 def _positions(
-    gain_NxM: np.ndarray, bars: Sequence[int], meter_cost: float
+    gain_NxM: np.ndarray, bars: Sequence[int], cost_MxM: np.ndarray
 ) -> np.ndarray:
     """Return the positions of N beats in bars.
 
     Args:
       gain_NxM: what is gained where each kind of bar begins on each beat.
       bars: the beats that each of M kinds has.
-      meter_cost: of another kind in the next bar.
+      cost_MxM: of a bar of one kind (rows) after one of another kind (columns).
     """
-    states = [(length, at) for length in bars for at in range(1, length + 1)]
-    number = {state: i for i, state in enumerate(states)}
-    ends = np.array([number[length, length] for length in bars])
-    starts = np.array([number[length, 1] for length in bars])
-    cost = meter_cost * ~np.eye(len(bars), dtype=bool)  # to, from
+    ends = np.cumsum(bars) - 1
+    starts = ends - np.array(bars) + 1
+    at_S = np.concatenate([np.arange(1, length + 1) for length in bars])
     # Within a bar a state follows the one before it.
-    follows = np.array([number[length, max(at - 1, 1)] for length, at in states])
-    score_S = np.zeros(len(states))
+    follows = np.maximum(np.arange(len(at_S)) - 1, 0)
+    follows[starts] = starts
+    score_S = np.zeros(len(at_S))
     score_S[starts] = gain_NxM[0]
-    before_NxS = np.zeros((len(gain_NxM), len(states)), int)
+    before_NxS = np.zeros((len(gain_NxM), len(at_S)), int)
     for n in range(1, len(gain_NxM)):
         before_NxS[n] = follows
-        entering = score_S[ends] - cost
+        entering = score_S[ends] - cost_MxM
         best = entering.argmax(axis=1)
         before_NxS[n, starts] = ends[best]
         score_S = score_S[follows]
@@ -284,7 +359,7 @@ def _positions(
     state = int(score_S.argmax())
     position_N = np.zeros(len(gain_NxM), int)
     for n in range(len(gain_NxM) - 1, -1, -1):
-        position_N[n] = states[state][1]
+        position_N[n] = at_S[state]
         state = before_NxS[n, state]
     return position_N
 

@@ -12,6 +12,7 @@ __all__ = [
     "CLIP_BEATS",
     "NUM_INPUTS",
     "NUM_SLOTS",
+    "NUM_SLOT_INPUTS",
     "beat_targets",
     "loudness",
     "notes_to_frames",
@@ -24,12 +25,16 @@ _NUM_SUMMARIES = 3
 _MIDDLE = 72  # pitch: what is lower is bass, the more the lower
 NUM_SLOTS = 4
 """Parts of a beat."""
-CLIP_BEATS = 96
+CLIP_BEATS = 128
 """Beats of a training clip; those of a quicker one are cut off."""
 NUM_INPUTS = 2 * NUM_PITCHES + _NUM_DRUMS + _NUM_SUMMARIES
 """Onsets of 88 keys, weighted by loudness; by length; drums; and three summaries."""
+_HARMONY_LAGS, _BASS_LAGS = (1, 2, 3, 4, 8), (1, 2, 4)
+NUM_SLOT_INPUTS = NUM_INPUTS + len(_HARMONY_LAGS) + len(_BASS_LAGS) + 1
+"""Besides, at beats: likeness of harmony and bass to beats before, and the tempo."""
 
 _LENGTH_S = 0.1
+_TYPICAL_S = 0.6  # between beats
 _LEAST_DEVIATION = 8.0  # of velocities: a piece with less is played evenly
 
 
@@ -62,7 +67,7 @@ def notes_to_frames(
 def notes_to_slots(
     notes: Notes, beat_s: np.ndarray, loudness_N: np.ndarray
 ) -> np.ndarray:
-    """Return what a beat model sees at each of K beats: K x `NUM_SLOTS` x `NUM_INPUTS`.
+    """Return what a beat model sees at K beats: K x `NUM_SLOTS` x `NUM_SLOT_INPUTS`.
 
     Slots are quarters of a beat; the first one is centred on the beat.
 
@@ -70,8 +75,11 @@ def notes_to_slots(
       notes, loudness_N: as for `notes_to_frames`.
       beat_s: K >= 2 beats.
     """
-    slots_KxSxF = np.zeros((len(beat_s), NUM_SLOTS, NUM_INPUTS), np.float32)
+    slots_KxSxF = np.zeros((len(beat_s), NUM_SLOTS, NUM_SLOT_INPUTS), np.float32)
     beats = Beats(beat_s, np.ones(len(beat_s), int), 1)
+    slots_KxSxF[..., NUM_INPUTS:-1] = _likeness(notes, beats)
+    interval_s = np.diff(beat_s, append=2 * beat_s[-1] - beat_s[-2])
+    slots_KxSxF[..., -1] = np.log2(interval_s / _TYPICAL_S)[:, None]
     slot_N = np.floor(NUM_SLOTS * beats.beat_at(notes.onset_s) + 0.5).astype(int)
     inside_N = (slot_N >= 0) & (slot_N < NUM_SLOTS * len(beat_s))
     beat_N, slot_N = np.divmod(slot_N[inside_N], NUM_SLOTS)
@@ -79,6 +87,40 @@ def notes_to_slots(
         at = (beat_N[used_N], slot_N[used_N], column_N[used_N])
         np.add.at(slots_KxSxF, at, value_N[used_N])
     return slots_KxSxF
+
+
+def _likeness(notes: Notes, beats: Beats) -> np.ndarray:
+    """Return how alike slots are to those some beats before: K x `NUM_SLOTS` x lags.
+
+    Of what sounds, the cosine of pitch classes, and whether the lowest key is the same.
+    """
+    num = len(beats) * NUM_SLOTS
+    notes = notes[~notes.is_drum]
+    ends = [
+        np.floor(NUM_SLOTS * beats.beat_at(time_s) + 0.5).astype(int)
+        for time_s in (notes.onset_s, notes.offset_s)
+    ]
+    first_N, last_N = ends[0], np.maximum(ends[1], ends[0] + 1)
+    change_IxP = np.zeros((num + 1, 128), np.int32)
+    np.add.at(change_IxP, (np.clip(first_N, 0, num), notes.pitch), 1)
+    np.add.at(change_IxP, (np.clip(last_N, 0, num), notes.pitch), -1)
+    sounds_IxP = np.cumsum(change_IxP[:-1], axis=0) > 0
+    classes_IxC = np.pad(sounds_IxP, ((0, 0), (0, 4))).reshape(num, 11, 12).sum(axis=1)
+    size_I = np.sqrt(np.square(classes_IxC).sum(axis=1))
+    classes_IxC = classes_IxC / np.maximum(size_I, 1)[:, None]
+    lowest_I = np.where(size_I > 0, sounds_IxP.argmax(axis=1), -1)
+    found_IxL = np.zeros((num, len(_HARMONY_LAGS) + len(_BASS_LAGS)), np.float32)
+    for column, lag in enumerate(_HARMONY_LAGS):
+        then = classes_IxC[: max(num - lag * NUM_SLOTS, 0)]
+        found_IxL[lag * NUM_SLOTS :, column] = (
+            classes_IxC[lag * NUM_SLOTS :] * then
+        ).sum(axis=1)
+    for column, lag in enumerate(_BASS_LAGS, start=len(_HARMONY_LAGS)):
+        then = lowest_I[: max(num - lag * NUM_SLOTS, 0)]
+        found_IxL[lag * NUM_SLOTS :, column] = (lowest_I[lag * NUM_SLOTS :] == then) & (
+            then >= 0
+        )
+    return found_IxL.reshape(len(beats), NUM_SLOTS, -1)
 
 
 def _columns(

@@ -66,6 +66,24 @@ def test_quick_beats_keep_their_order(tmp_path):
         assert batches.batch(step)["downbeats"][..., 1].any()
 
 
+def test_half_of_all_beats_are_the_right_ones_and_levels_vary(file):
+    batches = config(file, drums_prob=0.0).make_batches()
+    found = [batches.batch(step) for step in range(40)]
+    bars_NxKx4 = np.concatenate([one["downbeats"] for one in found])
+    down, known, right, exists = np.moveaxis(bars_NxKx4, -1, 0)
+    assert 0.35 < right.max(axis=1).mean() < 0.65
+    assert not np.any((known > exists) | (down > exists) | (right > known))
+
+    # Downbeats come every four beats where these are right, and else, where they are
+    # known, every two or eight.
+    def gaps(down_NxK):
+        rows = [row for row in down_NxK if row.sum() > 1]
+        return {int(np.diff(np.flatnonzero(row)).min()) for row in rows}
+
+    assert gaps(down * right) == {4}
+    assert {2, 8} <= gaps(down * known * (1 - right))
+
+
 def test_processes_share_a_batch(file):
     whole = config(file).make_batches().batch(0)["frames"]
     parts = [

@@ -9,7 +9,7 @@ import pytest
 
 from mt3x.models.beat_objective import BeatConfig, BeatNetConfig, BeatObjective
 from mt3x.models.objectives import config_from_dict
-from mt3x.music.beat_frames import NUM_INPUTS, NUM_SLOTS
+from mt3x.music.beat_frames import NUM_INPUTS, NUM_SLOT_INPUTS, NUM_SLOTS
 
 SMALL = BeatConfig(BeatNetConfig(stem_width=4, width=6, num_blocks=2, kernel=3))
 
@@ -29,9 +29,9 @@ def batch(num_frames=32):
     frames = rng.random((2, num_frames, NUM_INPUTS), np.float32)
     targets = rng.choice([0, 0.5, 1], (2, num_frames, 3)).astype(np.float32)
     targets[..., 2] = 1
-    downbeats = rng.choice([0, 1], (2, 5, 2)).astype(np.float32)
+    downbeats = rng.choice([0, 1], (2, 5, 4)).astype(np.float32)
     downbeats[..., 0, :] = 1
-    slots = rng.random((2, 5, NUM_SLOTS, NUM_INPUTS), np.float32)
+    slots = rng.random((2, 5, NUM_SLOTS, NUM_SLOT_INPUTS), np.float32)
     arrays = {
         "frames": frames,
         "targets": targets,
@@ -63,7 +63,7 @@ def test_probabilities_have_one_row_a_frame(objective, params):
 
 def test_beats_have_a_probability_each(objective, params):
     found = objective.predict_bars(params, batch()["slots"])
-    assert found.shape == (2, 5)
+    assert found.shape == (2, 5, 2)
     assert ((found > 0) & (found < 1)).all()
 
 
@@ -76,19 +76,23 @@ def test_perfect_predictions_cost_nothing(params):
 
     certain = BeatObjective(SMALL)
     certain.model = answering(given["targets"][..., :2])
-    certain.bar_model = answering(given["downbeats"][..., 0])
+    certain.bar_model = answering(given["downbeats"][..., :1])
+    certain.level_model = answering(given["downbeats"][..., :3:2])
     total, weight, parts, _ = certain.loss(params, given)
     assert float(total / weight) == pytest.approx(0, abs=1e-3)
-    assert set(parts) == {"beat", "downbeat", "bar", "beat_f1", "bar_f1"}
+    assert set(parts) == {"beat", "downbeat", "bar", "level", "beat_f1", "bar_f1"}
     right, all_downbeats = parts["bar_f1"]
     assert float(right / all_downbeats) == 1
 
 
-@pytest.mark.parametrize("name", ["targets", "downbeats"])
-def test_what_is_not_known_does_not_count(objective, params, name):
+@pytest.mark.parametrize(
+    ("name", "known", "values"),
+    [("targets", 2, (0, 1)), ("downbeats", 1, (0,)), ("downbeats", 3, (2,))],
+)
+def test_what_is_not_known_does_not_count(objective, params, name, known, values):
     given = batch()
-    unknown = given[name].at[:, 2:, -1].set(0)
-    changed = unknown.at[:, 2:, :-1].set(1)
+    unknown = given[name].at[:, 2:, known].set(0)
+    changed = unknown.at[:, 2:, jnp.array(values)].set(1)
     first, second = (
         objective.loss(params, given | {name: array}).total
         for array in (unknown, changed)

@@ -5,6 +5,8 @@ import pytest
 
 from mt3x.music.beat_decoder import (
     BeatDecodingConfig,
+    beat_candidates,
+    candidate_score,
     find_bars,
     find_beats,
     find_even_beats,
@@ -61,6 +63,31 @@ def test_false_beats_between_are_left_out():
     assert len(find_beats(p_T, on_beats(beats))) == len(beats)
 
 
+def test_a_tempo_that_jumps_has_candidates_that_stay_near_each():
+    interval_s = np.repeat([0.6, 0.3], [40, 80])
+    beats = Beats(1.0 + np.cumsum(interval_s), np.ones(120), 1)
+    found = [beat_s for beat_s, _ in beat_candidates(seen(beats), on_beats(beats))]
+    medians_s = [float(np.median(np.diff(beat_s))) for beat_s in found]
+    assert [len(beat_s) for beat_s in found[:1]] == [120]
+    assert sorted(medians_s[1:]) == pytest.approx([0.3, 0.6], abs=0.01)
+    for beat_s, median_s in zip(found[1:], medians_s[1:], strict=True):
+        assert np.diff(beat_s).max() < 1.6 * median_s
+        assert np.diff(beat_s).min() > median_s / 1.6
+
+
+def test_an_even_tempo_has_one_candidate():
+    beats = rubato()
+    assert len(list(beat_candidates(seen(beats), on_beats(beats)))) == 1
+
+
+def test_what_are_likely_the_beats_wins_over_a_little_score():
+    beat_s = np.arange(0.0, 60.0, 0.5)
+    free = candidate_score(beat_s, 3.2 * 60, np.full(120, 0.5))
+    steady = candidate_score(beat_s, 3.0 * 60, np.full(120, 0.95))
+    assert steady > free
+    assert candidate_score(beat_s, 0.0, np.full(120, 0.95)) < free
+
+
 @pytest.mark.parametrize("onset_s", [[0.0, 0.1], [5.0, 5.01], [0.0, 3.0], [0.0, 100.0]])
 def test_without_any_sign_of_a_beat_there_are_beats_all_the_same(onset_s):
     notes = Notes(onset_s, np.add(onset_s, 0.1), [60, 60])
@@ -112,6 +139,16 @@ def test_meters_may_change():
     np.testing.assert_array_equal(bars(beats, 0.95).position, position)
 
 
+@pytest.mark.parametrize("length", [2, 6])
+def test_a_bar_of_four_may_be_half_a_bar_shorter_or_longer(length):
+    bars_of_four = [1, 2, 3, 4] * 4
+    position = np.array([*bars_of_four, *range(1, length + 1), *bars_of_four])
+    beats = Beats(1 + 0.5 * np.arange(len(position)), position, 4)
+    found = bars(beats, 0.7)
+    np.testing.assert_array_equal(found.position, position)
+    assert found.meter == "4/4"
+
+
 def test_one_false_downbeat_makes_no_bar():
     beats = rubato()
     p_N = np.where(beats.position == 1, 0.8, 0.2)
@@ -121,7 +158,13 @@ def test_one_false_downbeat_makes_no_bar():
 
 
 @pytest.mark.parametrize(
-    "options", [{"shortest_s": 0.01}, {"tempo_cost": -1.0}, {"least_odds": 1.0}]
+    "options",
+    [
+        {"shortest_s": 0.01},
+        {"shortest_s": 2.5},
+        {"tempo_cost": -1.0},
+        {"least_odds": 1.0},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

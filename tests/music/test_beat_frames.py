@@ -73,3 +73,18 @@ def test_slots_are_quarters_of_beats():
         (4, 1, 3),
         (5, 2, 3),
     ]
+
+
+def test_slots_know_harmony_and_bass_of_beats_before():
+    """Each pair of beats has a chord; after four beats chords come back."""
+    chords = [[48, 64, 67], [53, 65, 69]]
+    keys = [key for beat in range(16) for key in chords[beat // 2 % 2]]
+    onset_s = np.repeat(0.5 * np.arange(16), 3)
+    notes = Notes(onset_s, onset_s + 0.4, keys)
+    found_KxS = notes_to_slots(notes, 0.5 * np.arange(16), np.ones(48))[:, 0]
+    harmony_KxL, bass_KxL = found_KxS[8:, -9:-4], found_KxS[8:, -4:-1]
+    # 1, 2, 3, 4 and 8 beats before; of the bass 1, 2 and 4.
+    np.testing.assert_allclose(harmony_KxL[0], [0, 0, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(harmony_KxL[1], [1, 0, 0, 1, 1], atol=1e-6)
+    assert bass_KxL[:2].tolist() == [[0, 0, 1], [1, 0, 1]]
+    assert found_KxS[:, -1] == pytest.approx(np.log2(0.5 / 0.6))
