@@ -111,7 +111,7 @@ def test_the_versions_have_a_date():
     assert all(re.fullmatch(r"[a-z_-]+==[\d.]+", pin) for pin in pins)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_train(tmp_path, monkeypatch):
     piano = tmp_path / "piano.sfz"
     for key in (48, 72):
@@ -128,7 +128,7 @@ def test_train(tmp_path, monkeypatch):
     assert "text/html" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_t5x_cloud_tpu(tmp_path, monkeypatch):
     """T5X trains where it is installed; nothing reaches for the cloud."""
     text, _ = run("t5x_cloud_tpu", tmp_path, monkeypatch)

@@ -98,7 +98,7 @@ def mt3x(folder, *arguments):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_tiny_model_learns_songs_by_heart(folder):
     """Random chunks through the SeqIO task, then transcription by the commands."""
     # Learned after 400 updates with most seeds; some need more.
