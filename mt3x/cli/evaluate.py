@@ -121,6 +121,13 @@ if TYPE_CHECKING:
     help="With --moods: how much the mood counts, as for mt3x generate.",
 )
 @click.option(
+    "--top-p",
+    type=float,
+    default=Wish.top_p,
+    show_default=True,
+    help="With --moods: how daring the music is, as for mt3x generate.",
+)
+@click.option(
     "--key",
     help="With --moods: any, to leave the key to the model; by default it is drawn as "
     "by mt3x generate.",
@@ -150,6 +157,7 @@ def command(
     trained_on: tuple[Path, ...],
     num_seeds: int,
     guidance: float,
+    top_p: float,
     key: str | None,
     overwrite: bool,
     workers: int | None,
@@ -194,7 +202,7 @@ def command(
         from mt3x.evaluation.mood_evaluation import MoodEvaluationConfig
 
         config = MoodEvaluationConfig(
-            num_seeds, sampling=Wish(guidance=guidance, key=key)
+            num_seeds, sampling=Wish(guidance=guidance, top_p=top_p, key=key)
         )
         _evaluate_moods(ref, est, judge_clips, trained_on, config, json_path, overwrite)
         return

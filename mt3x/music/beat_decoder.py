@@ -23,7 +23,6 @@ __all__ = [
     "beat_candidates",
     "candidate_score",
     "find_bars",
-    "find_beats",
     "find_even_beats",
 ]
 
@@ -99,28 +98,18 @@ _NEVER = 1e6
 _WEAK_ODDS = -1.0  # what is weaker is no beginning of a bar at all
 
 
-def find_beats(
-    p_T: np.ndarray, notes: Notes, config: BeatDecodingConfig | None = None
-) -> np.ndarray:
-    """Return the seconds of the beats of a piece, from its first onset to its last.
-
-    Time grows with the length of a piece, and so does memory, by 100 bytes a frame.
-
-    Args:
-      p_T: probabilities of beats, 50 frames a second from time 0.
-      notes: what was played; at least one.
-      config: how to decode.
-    """
-    return next(beat_candidates(p_T, notes, config))[0]
-
-
 def beat_candidates(
     p_T: np.ndarray, notes: Notes, config: BeatDecodingConfig | None = None
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield what may be the beats of a piece with their scores, log odds.
+    """Yield what may be the beats of a piece, in seconds, with their scores, log odds.
 
-    First those of the highest score, as `find_beats`. Where their tempo changes much,
-    then those that stay near one of their tempi.
+    First those of the highest score. Where their tempo changes much, then those that
+    stay near one of their tempi.
+
+    Args:
+      p_T: probabilities of beats, 50 frames a second from time 0.
+      notes: what was played, at least one. Beats go from its first onset to its last.
+      config: how to decode.
     """
     config = config or BeatDecodingConfig()
     odds_T = _odds(_near(p_T))
@@ -163,7 +152,7 @@ def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:
     """Return the seconds of even beats, where they fit the probabilities best.
 
     Args:
-      p_T, notes: as for `find_beats`.
+      p_T, notes: as for `beat_candidates`.
       bpm: beats a minute, 1 to 1000.
 
     Raises:

@@ -190,9 +190,7 @@ def decode(
 
 def find_pedal(transcriber: Transcriber, rolls: Iterable[AnyRolls]) -> np.ndarray:
     """Return when the pedal of a whole recording goes down and up, K x 2 seconds."""
-    hands: list[tuple[np.ndarray, np.ndarray]] = []
-    for _ in _without_hands(rolls, hands):
-        pass
+    hands = [(x.key_TxP, x.pedal_Tx3) for x in rolls if isinstance(x, PedalRolls)]
     return _performance(Notes.empty(), hands, transcriber).pedal_s
 
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import mido
@@ -106,9 +105,11 @@ def test_extend_is_the_default(served, models, performance):
             midi = client.get(f"/api/jobs/{id}/result.mid").content
             assert not [m for m in mido.MidiFile(file=io.BytesIO(midi)) if m.is_cc(64)]
         assert found[0].equals(found[1])
-        keys = replace(found[0], offset_s=performance.keys.offset_s)
-        assert keys.equals(performance.keys)
-        assert (found[0].offset_s > keys.offset_s).any()
+        keys = performance.keys
+        # The networks are compiled apart, so that they round differently.
+        np.testing.assert_allclose(found[0].onset_s, keys.onset_s, atol=1e-6)
+        np.testing.assert_array_equal(found[0].pitch, keys.pitch)
+        assert (found[0].offset_s > keys.offset_s + 0.1).any()
 
 
 def test_events_choose_the_piano_model(models):
