@@ -9,7 +9,6 @@ and dtype alone; the report says of every array what became of it.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -142,7 +141,8 @@ def load(
     """Return the parameters of a file, checkpoint or run for a model to start from.
 
     Args:
-      source: as for `weights_file.load`; `piano` and `band` are the package's.
+      source: as for `weights_file.load`; names of `weights_file.WEIGHTS` are the
+        package's, wherever a run starts: a folder of that name is `./band`.
       init: the objective's, to know its parameters; nothing is drawn.
       partial: take those that fit; else all must, but for heads of the pedal that the
         model has not.
@@ -155,7 +155,7 @@ def load(
       ValueError: they do not fit (where `partial`: none does), or are damaged.
       OSError: there is nothing at `source`.
     """
-    if source in weights_file.WEIGHTS and not Path(source).exists():
+    if source in weights_file.WEIGHTS:
         source = weights_file.packaged(str(source))
     given = weights_file.load(source).params
     for name in reversed(under.split("/") if under else []):

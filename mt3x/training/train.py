@@ -53,7 +53,7 @@ class TrainConfig(StepConfig):
     # Devices as data x model, and how parameters lie on them.
     mesh: MeshConfig = field(default_factory=MeshConfig)
     # Weights file or run folder to start from instead of random parameters; "piano" and
-    # "band" are the package's.
+    # "band" are the package's ("./band" is a folder).
     init_weights: str | None = None
     # Take of them what fits by name, shape and dtype, and draw the rest; the run folder
     # gets a report (init_report.txt). Without it, all must fit.
