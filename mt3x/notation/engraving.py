@@ -69,7 +69,7 @@ def to_svg(musicxml: bytes) -> bytes:
     top = 0.0
     for number, (page, (_, height)) in enumerate(zip(pages, sizes, strict=True)):
         page.set("y", f"{top:g}")
-        _rename_glyphs(page, f"p{number}-")
+        _rename(page, f"p{number}-")
         whole.append(page)
         top += height
     return ET.tostring(whole, encoding="utf-8", xml_declaration=True)
@@ -113,11 +113,16 @@ def _pixels(page: ET.Element, name: str) -> float:
     return float(found[1])
 
 
-def _rename_glyphs(page: ET.Element, prefix: str) -> None:
-    """Make the names of a page's glyphs its own: a file's names must differ."""
-    link = "{http://www.w3.org/1999/xlink}href"
+def _rename(page: ET.Element, prefix: str) -> None:
+    """Make the names of a page its own: a file's names must differ.
+
+    The page's style sheet goes by the page's name.
+    """
+    link, own = "{http://www.w3.org/1999/xlink}href", f"#{page.get('id')}"
     for element in page.iter():
         if element.get("id"):
             element.set("id", prefix + element.get("id", ""))
         if element.get(link, "").startswith("#"):
             element.set(link, "#" + prefix + element.get(link, "")[1:])
+        if element.tag == f"{{{_SVG}}}style" and element.text:
+            element.text = element.text.replace(own, f"#{prefix}{own[1:]}")

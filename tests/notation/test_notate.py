@@ -296,6 +296,9 @@ def test_long_scores_have_pages_below_each_other():
     assert len(pages) > 1 and pages == sorted(set(pages))
     names = [element.get("id") for element in root.iter() if element.get("id")]
     assert len(names) == len(set(names))
+    for page in root:  # staff lines and stems are drawn by the style of their page
+        styles = [style.text for style in page.iter() if style.tag.endswith("style")]
+        assert set(re.findall(r"#([\w-]+) path", "".join(styles))) == {page.get("id")}
 
 
 def test_files_that_exist_are_kept(tmp_path):
