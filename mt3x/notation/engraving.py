@@ -30,10 +30,11 @@ _OPTIONS = {
     "svgViewBox": False,
     "xmlIdSeed": 1,  # the same file each time
 }
+# Systems that are spread over a page would reach below one that is no higher than them.
+_FITTED = {"adjustPageHeight": True, "justifyVertically": False}
 # As high as a few systems, and as wide as is asked for.
 _SCREEN = {
-    "adjustPageHeight": True,
-    "justifyVertically": False,
+    **_FITTED,
     "pageHeight": 2400,
     "smuflTextFont": "none",
     **{f"pageMargin{side}": 30 for side in ("Left", "Right", "Top", "Bottom")},
@@ -77,7 +78,7 @@ def to_svg(musicxml: bytes) -> bytes:
 
 def draw_pages(musicxml: bytes, fit: bool) -> Iterator[str]:
     """Yield each page as SVG: of A4, or as high as its music where it has to fit."""
-    yield from _drawn(musicxml, {"adjustPageHeight": True} if fit else {})
+    yield from _drawn(musicxml, _FITTED if fit else {})
 
 
 def draw_screens(musicxml: bytes, width_px: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from mt3x.notation.quantize import Grid
 from mt3x.notation.voices import Chord
 
-__all__ = ["set_durations"]
+__all__ = ["set_durations", "set_hits"]
 
 _VALUES = np.array([3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 72, 96, 144, 192, 288, 384])
 _HELD = 1.05  # of its value is what a note is held, in the middle
@@ -15,6 +15,9 @@ _FILL = 0.55  # octaves that a length may be off so that no rest is needed
 _FILL_LAST = 1.6  # the same of a piece's last notes, which nothing follows
 _SYNCOPATED = 0.8  # octaves that it costs to be held over a beat and end beside one
 _OFF_BEAT = 0.3  # octaves that an end on a beat is worth, against one beside
+
+# One symbol each; in triplets and else.
+_TRIPLE_VALUES, _PLAIN_VALUES = (16, 8, 4), (36, 24, 18, 12, 9, 6, 3)
 
 
 def set_durations(chords: Sequence[Chord], grid: Grid, end_tick: int) -> None:
@@ -29,6 +32,16 @@ def set_durations(chords: Sequence[Chord], grid: Grid, end_tick: int) -> None:
     for chord, then in zip(chords, next_ticks, strict=True):
         slack = _FILL_LAST if chord is chords[-1] else _FILL
         chord.duration = _duration(chord, then, grid, slack)
+
+
+def set_hits(chords: Sequence[Chord], grid: Grid, end_tick: int) -> None:
+    """Set the durations of drums: one value within the beat, as hits are never tied."""
+    next_ticks = [*(chord.tick for chord in chords[1:]), end_tick]
+    for chord, then in zip(chords, next_ticks, strict=True):
+        in_beat = grid.pulse_ticks - chord.tick % grid.pulse_ticks
+        room = min(then - chord.tick, in_beat)
+        values = _TRIPLE_VALUES if room % 3 else _PLAIN_VALUES
+        chord.duration = next((value for value in values if value <= room), room)
 
 
 def _duration(chord: Chord, then: int, grid: Grid, slack: float) -> int:

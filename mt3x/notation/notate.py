@@ -15,7 +15,7 @@ from mt3x.music.key import estimate_key
 from mt3x.music.notes import Notes
 from mt3x.notation.expression import find_dynamics, pedal_ticks
 from mt3x.notation.hands import left_hand
-from mt3x.notation.lengths import set_durations
+from mt3x.notation.lengths import set_durations, set_hits
 from mt3x.notation.meter import Bar, find_bars
 from mt3x.notation.ornaments import Ornaments, find_graces, fold_trills
 from mt3x.notation.percussion import drum_of
@@ -29,7 +29,11 @@ __all__ = ["notate"]
 
 TWO_STAVES = frozenset([*range(22), 46])
 """Programs that are written on two staves: keyboards, mallets with both, the harp."""
-_MIDDLE_C = 60
+# Medians of pitch that treble clefs begin at: of any part, and of those that read one
+# clef or the other by custom.
+_TREBLE_FROM, _HIGH_FROM, _LOW_FROM = 60, 53, 67
+_HIGH = frozenset([40, 56, 59, 64, 65, 68, 69, 71, *range(72, 80)])
+_LOW = frozenset([42, 57, 58, 70])
 
 
 def notate(
@@ -183,7 +187,9 @@ def _staves(
         return [main], ["bass8"]
     if program == 41:
         return [main], ["alto"]
-    return [main], ["treble" if middle >= _MIDDLE_C else "bass"]
+    lowest = _HIGH_FROM if program in _HIGH else _TREBLE_FROM
+    lowest = _LOW_FROM if program in _LOW else lowest
+    return [main], ["treble" if middle >= lowest else "bass"]
 
 
 def _voices(
@@ -204,8 +210,9 @@ def _voices(
         for chord in (chord for voice in voices for chord in voice):
             chord.notes = group[chord.notes].tolist()
         voices = [voice for voice in voices if voice] or [[]]
+    set_lengths = set_hits if is_drum else set_durations
     for voice in voices:
-        set_durations(voice, grid, bars[-1].end)
+        set_lengths(voice, grid, bars[-1].end)
     written = [_write(voice, bars) for voice in voices]
     for number, bar in enumerate(bars):
         _simplify([voice[number] for voice in written], bar)

@@ -172,6 +172,33 @@ def test_a_band_has_a_part_for_each_instrument():
     assert data.count(b"<unpitched>") == 8 == data.count(b"<stem>up")
 
 
+def test_hits_of_drums_are_one_value_each():
+    tick = np.array([0, 21, 24, 60, 64, 68, 96, 150, 192, 205, 222])
+    onset_s = tick / 24 * 0.5
+    pitch = np.full(len(tick), 38)
+    notes = Notes(onset_s, onset_s + 0.1, pitch, is_drum=[True] * len(tick))
+    (part,) = notate(notes, BEATS).parts
+    hits = [
+        symbol
+        for bar in part.staves[0].voices[0]
+        for symbol in bar
+        if symbol.chord is not None
+    ]
+    assert len(hits) == len(tick)
+    assert not any(symbol.continues or symbol.is_continued for symbol in hits)
+
+
+@pytest.mark.parametrize(
+    ("program", "pitch", "clef"),
+    [(65, 56, "treble"), (71, 55, "treble"), (70, 62, "bass"), (70, 70, "treble")],
+)
+def test_winds_have_their_usual_clefs(program, pitch, clef):
+    onset_s = np.arange(8) * 0.5
+    notes = Notes(onset_s, onset_s + 0.5, np.full(8, pitch), program=[program] * 8)
+    (part,) = notate(notes, BEATS).parts
+    assert [staff.clef for staff in part.staves] == [clef]
+
+
 @pytest.mark.parametrize("drum", [False, True])
 def test_one_note_is_a_bar(drum):
     score = notate(Notes([1.0], [1.5], [60], is_drum=[drum]), BEATS)
@@ -299,6 +326,21 @@ def test_long_scores_have_pages_below_each_other():
     for page in root:  # staff lines and stems are drawn by the style of their page
         styles = [style.text for style in page.iter() if style.tag.endswith("style")]
         assert set(re.findall(r"#([\w-]+) path", "".join(styles))) == {page.get("id")}
+
+
+def test_pages_that_fit_hold_all_their_staves():
+    onset_s = np.arange(140) * 0.25
+    parts = [
+        Notes(onset_s, onset_s + 0.2, 60 + np.arange(140) % 12, program=[program] * 140)
+        for program in (0, 25, 32, 40, 65, 70)
+    ]
+    svg = notate(Notes.concatenate(parts), Beats.from_bpm(120, 0, 40)).to_svg().decode()
+    pages = svg.split("<svg ")[1:]
+    assert len(pages) > 2
+    for page in pages:
+        if found := re.search(r'viewBox="0 0 \d+ (\d+)"', page):
+            lines = re.findall(r'd="M\d+ (\d+) L\d+ \1"', page)
+            assert len(lines) >= 25 and max(map(int, lines)) < int(found[1])
 
 
 def test_files_that_exist_are_kept(tmp_path):
