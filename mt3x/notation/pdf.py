@@ -130,6 +130,8 @@ class _PageWriter:
                     self._write_line(line)
             elif tag in _OUTLINES:
                 self._put(_painted(element, _OUTLINES[tag](element)))
+            elif tag not in _UNSEEN:
+                raise ValueError(f"verovio's SVG has the element {tag}: update mt3x")
 
     def _write_line(self, line: _Line) -> None:
         """Write a line of text, each run in its font and at its place."""
@@ -155,6 +157,7 @@ class _PageWriter:
 _OUTLINES = {
     "path": lambda element: path_to_pdf(element.get("d", "")),
     "polygon": lambda element: polygon_to_pdf(element.get("points", "")),
+    "polyline": lambda element: path_to_pdf(f"M{element.get('points', '')}"),
     "ellipse": lambda element: ellipse_to_pdf(
         *(_number(element, name) for name in ("cx", "cy", "rx", "ry"))
     ),
@@ -165,6 +168,8 @@ _OUTLINES = {
         + " re"
     ),
 }
+
+_UNSEEN = ("defs", "desc", "style", "title")
 
 
 def _painted(element: ET.Element, outline: str) -> str:

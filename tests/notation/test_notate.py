@@ -294,8 +294,9 @@ def test_pictures_and_pages(tmp_path):
     assert pdf.startswith(b"%PDF") and pdf == score.to_pdf()
 
 
-def test_all_that_is_drawn_is_in_the_pdf():
-    notes, beats = prelude()
+@pytest.mark.parametrize("music", ["prelude", "busy"])
+def test_all_that_is_drawn_is_in_the_pdf(music):
+    notes, beats = prelude() if music == "prelude" else (busy()[:60], BEATS)
     score = notate(notes, beats, title="Prelude")
     svg, data = score.to_svg().decode(), score.to_pdf()
     streams = re.findall(rb"stream\r?\n(.*?)endstream", data, re.DOTALL)
@@ -308,10 +309,10 @@ def test_all_that_is_drawn_is_in_the_pdf():
     # Lines, beams and symbols, but for what is not shown, and the tempo mark's note.
     root = ET.fromstring(svg)
     hidden = [g for g in root.iter() if "placeholder" in g.get("class", "")]
-    outlines = {
-        e for e in root.iter() if e.tag.endswith(("path", "polygon", "ellipse"))
-    }
+    shapes = ("path", "polygon", "polyline", "ellipse", "rect")
+    outlines = {e for e in root.iter() if e.tag.endswith(shapes)}
     outlines -= {element for group in hidden for element in group.iter()}
+    assert any(e.tag.endswith("polyline") for e in outlines) == (music == "busy")
     assert len(re.findall(r"\s[fBS](?=\s)", drawn)) == len(outlines) + 1
 
 
