@@ -29,6 +29,15 @@ __all__ = ["notate"]
 
 TWO_STAVES = frozenset([*range(22), 46])
 """Programs that are written on two staves: keyboards, mallets with both, the harp."""
+# From the top of a page down: woodwinds, brass, voices, guitars, mallets, keyboards,
+# harp, strings, others, the bass; drums come last.
+# fmt: off
+_ORDER = [
+    *range(72, 80), 68, 69, 71, *range(64, 68), 70, 60, 56, 59, 57, 58, *range(61, 64),
+    *range(52, 55), *range(24, 32), *range(8, 16), *range(8), *range(16, 24), 46,
+    *range(40, 46), *range(47, 52), 55, *range(80, 128), *range(32, 40),
+]
+# fmt: on
 # Medians of pitch that treble clefs begin at: of any part, and of those that read one
 # clef or the other by custom.
 _TREBLE_FROM, _HIGH_FROM, _LOW_FROM = 60, 53, 67
@@ -99,18 +108,12 @@ def _last_tick(grid: Grid, end: np.ndarray) -> int:
 
 
 def _instruments(notes: Notes) -> list[np.ndarray]:
-    """Return the notes of each instrument: by program, drums at the end."""
-    kinds = sorted(
-        set(zip(notes.is_drum.tolist(), notes.program.tolist(), strict=True))
-    )
-    if any(is_drum for is_drum, _ in kinds):
-        kinds = [kind for kind in kinds if not kind[0]] + [(True, -1)]
-    return [
-        np.flatnonzero(
-            notes.is_drum if is_drum else ~notes.is_drum & (notes.program == program)
-        )
-        for is_drum, program in kinds
-    ]
+    """Return the notes of each instrument, in the order of parts."""
+    programs = sorted(set(notes.program[~notes.is_drum].tolist()), key=_ORDER.index)
+    parts = [~notes.is_drum & (notes.program == program) for program in programs]
+    if notes.is_drum.any():
+        parts.append(notes.is_drum)
+    return [np.flatnonzero(part) for part in parts]
 
 
 def _part(

@@ -164,8 +164,8 @@ def test_a_band_has_a_part_for_each_instrument():
     names = [(part.name, [s.clef for s in part.staves]) for part in score.parts]
     assert names == [
         ("Acoustic Grand Piano", ["treble", "bass"]),
-        ("Bass", ["bass8"]),
         ("Viola", ["alto"]),
+        ("Bass", ["bass8"]),
         ("Drums", ["percussion"]),
     ]
     data = score.to_musicxml()
@@ -197,6 +197,16 @@ def test_winds_have_their_usual_clefs(program, pitch, clef):
     notes = Notes(onset_s, onset_s + 0.5, np.full(8, pitch), program=[program] * 8)
     (part,) = notate(notes, BEATS).parts
     assert [staff.clef for staff in part.staves] == [clef]
+
+
+def test_parts_are_in_the_order_of_scores():
+    program = np.array([0, 32, 40, 65, 70, 71, 73, 127, 0])
+    onset_s = np.arange(9) * 0.5
+    is_drum = np.arange(9) == 8
+    notes = Notes(onset_s, onset_s + 0.5, [60] * 9, program=program, is_drum=is_drum)
+    parts = notate(notes, BEATS).parts
+    assert [part.program for part in parts] == [73, 71, 65, 70, 0, 40, 127, 32, 0]
+    assert [part.is_drum for part in parts] == [False] * 8 + [True]
 
 
 @pytest.mark.parametrize("drum", [False, True])
