@@ -10,7 +10,8 @@ Lieder: the piano parts of OpenScore's songs; quartets: OpenScore's, on one pian
 as playing goes; POP909: songs on a grid of sixteenths, in which three tracks are the
 voices. Of the sorted files every 22nd is for tests, those between for validation; of
 each piece its first 32 bars in one meter, which mt3x.data.synthesis.humanize performs
-in a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes.
+in a drawn tempo: with rubato, unequal hands and a pedal that prolongs the notes. Songs'
+annotated bars differ in length: the longest run of even ones is taken, up to 32.
 With --piano the performance is rendered on it, and what is notated is the transcription
 of that sound.
 
@@ -195,6 +196,19 @@ def openscore(
             yield perform(path.stem, *found)
 
 
+def even_bars(position: np.ndarray, per_bar: int, most: int) -> tuple[int, int]:
+    """The first of the longest runs of whole bars: its first beat, and how many.
+
+    More than `most` bars count as so many.
+    """
+    down = np.flatnonzero(position == 1)
+    breaks = np.flatnonzero(np.diff(down) != per_bar)
+    starts = np.append(0, breaks + 1)
+    lengths = np.minimum(np.append(breaks, len(down) - 1) - starts, most)
+    best = int(lengths.argmax())
+    return int(down[starts[best]]), int(lengths[best])
+
+
 def pop909(folder: Path, part: str, limit: int, num_bars: int) -> Iterator[Task]:
     """Songs, on the grid of sixteenths on which they were made."""
     songs = [folder / f"{number:03}" for number in range(1, 910)]
@@ -211,14 +225,14 @@ def pop909(folder: Path, part: str, limit: int, num_bars: int) -> Iterator[Task]
             np.concatenate([column[i] for column in columns]) for i in range(3)
         )
         voice = np.repeat([c[3] for c in columns], [len(c[0]) for c in columns])
-        first = int(np.flatnonzero(at.position == 1)[0]) - per_bar
-        inside = (onset >= first) & (onset < first + num_bars * per_bar)
+        first, num = even_bars(at.position, per_bar, num_bars)
+        inside = (onset >= first) & (onset < first + num * per_bar)
         place = (onset - first) % per_bar
         # Keys and names are not known.
         printed = Printed(
             onset, duration, pitch, place, voice, voice, np.zeros(len(onset), int), 99
         )[inside]
-        beat = first + np.arange(num_bars * per_bar + 1.0)
+        beat = first + np.arange(num * per_bar + 1.0)
         position = np.arange(len(beat)) % per_bar + 1
         meter = Meter(per_bar, 4, False)
         yield perform(piece.name, printed, beat, position, meter)

@@ -1,5 +1,6 @@
 """Measurements that someone else starts, on another machine, can be started."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -97,3 +98,21 @@ def test_band_table_of_thresholds(recordings, tmp_path):
         assert f"| mt3x {onset} / 0.5 | 0.0 / 0 / 0 | 0.0 / 0 / 0 |" in text
         assert (keep / f"mt3x_{onset}_0.5" / "duet.mid").is_file()
     assert "drums: drums" not in text
+
+
+@pytest.mark.parametrize(
+    ("lengths", "most", "expected"),
+    [
+        ([4, 4, 4], 32, (0, 3)),
+        ([2, 4, 4, 6, 4, 4, 4, 5], 32, (16, 3)),
+        ([4, 4, 4, 3, 4, 4, 4, 4], 2, (0, 2)),
+        ([4, 2], 32, (0, 1)),
+    ],
+)
+def test_scores_are_of_the_longest_run_of_even_bars(
+    lengths, most, expected, monkeypatch
+):
+    monkeypatch.syspath_prepend(BENCH)
+    position = np.concatenate([np.arange(1, n + 1) for n in [*lengths, 1]])
+    even_bars = importlib.import_module("score").even_bars
+    assert even_bars(position, 4, most) == expected

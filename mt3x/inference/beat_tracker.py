@@ -93,24 +93,17 @@ class BeatTracker:
             bpm = DEFAULT_BPM if bpm is None else bpm
             return Beats.from_bpm(bpm, start_s, end_s, *of_meter)
         p_T = self.probabilities(notes)[:, 0]
-        if bpm is None:
-            beat_s, down_N = self._likeliest(p_T, notes)
-        else:
+        if bpm is not None:
             beat_s = find_even_beats(p_T, notes, bpm)
             down_N, _ = self.bar_probabilities(notes, beat_s)
-        return find_bars(beat_s, down_N, notes, self._decoding, meter)
-
-    def _likeliest(
-        self, p_T: np.ndarray, notes: Notes
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best candidate, and the probabilities of its downbeats."""
-        best = -np.inf, np.zeros(0), np.zeros(0)
+            return find_bars(beat_s, down_N, notes, self._decoding, meter)
+        scored = []
         for beat_s, score in beat_candidates(p_T, notes, self._decoding):
             down_N, right_N = self.bar_probabilities(notes, beat_s)
-            score = candidate_score(beat_s, score, right_N, self._decoding)
-            if score > best[0] or not len(best[1]):
-                best = score, beat_s, down_N
-        return best[1], best[2]
+            found = find_bars(beat_s, down_N, notes, self._decoding, meter)
+            score = candidate_score(found, score, down_N, right_N, self._decoding)
+            scored.append((score, found))
+        return max(scored, key=lambda pair: pair[0])[1]
 
     def probabilities(self, notes: Notes) -> np.ndarray:
         """Return the probabilities of beats and downbeats: T x 2, 50 frames a second.

@@ -31,6 +31,8 @@ _SEEN = 0.1  # probability of a beat that is not a guess
 _TEMPO_QUANTILES = (0.5, 0.2, 0.8)  # of the times between beats: tempi to stay near
 _TEMPO_RANGE = 1.5  # the most by which the tempo is quicker or slower then
 _SAME_TEMPO = 0.2  # logarithm of the ratio
+_STEADY_COST = 30.0  # instead of the tempo cost: of steady playing
+_STEADY_RANGE = 1.35
 _FIRST = 255  # instead of an interval: no beat came before
 
 
@@ -58,8 +60,11 @@ class BeatDecodingConfig:
     meter_cost: float = 6.0
     half_bar_cost: float = 4.0
     # What candidates for the beats gain with each unit of log odds that they are them,
-    # on average over beats.
-    level_gain: float = 0.5
+    # on average over beats; and with each by which downbeats are likelier than others.
+    level_gain: float = 0.8
+    bar_gain: float = 0.8
+    # Cost of their tempo, as `typical_cost`.
+    level_cost: float = 2.0
 
     def __post_init__(self) -> None:
         check_fields(
@@ -76,6 +81,8 @@ class BeatDecodingConfig:
             meter_cost=(0.0, 1e4),
             half_bar_cost=(0.0, 1e4),
             level_gain=(0.0, 1e4),
+            bar_gain=(0.0, 1e4),
+            level_cost=(0.0, 1e4),
         )
         if self.shortest_s > self.longest_s:
             raise ValueError(
@@ -103,8 +110,8 @@ def beat_candidates(
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Yield what may be the beats of a piece, in seconds, with their scores, log odds.
 
-    First those of the highest score. Where their tempo changes much, then those that
-    stay near one of their tempi.
+    First those of the highest score. Then those of steady playing, and those that stay
+    near one of the first ones' tempi, freely and steadily.
 
     Args:
       p_T: probabilities of beats, 50 frames a second from time 0.
@@ -115,37 +122,61 @@ def beat_candidates(
     odds_T = _odds(_near(p_T))
     first = max(int(notes.onset_s[0] * BEAT_RATE_HZ), 0)
     last = max(int(np.ceil(notes.onset_s[-1] * BEAT_RATE_HZ)), first)
-    frame_N, score = _beat_frames(odds_T, first, last, config)
-    yield _refined(p_T, frame_N) / BEAT_RATE_HZ, score
-    interval_s = np.diff(frame_N) / BEAT_RATE_HZ
+    best_N, score = _beat_frames(odds_T, first, last, config)
+    yield _refined(p_T, best_N) / BEAT_RATE_HZ, score
+    seen = [best_N]
+    for other in _other_searches(np.diff(best_N) / BEAT_RATE_HZ, config):
+        frame_N, score = _beat_frames(odds_T, first, last, other)
+        if not any(np.array_equal(frame_N, seen_N) for seen_N in seen):
+            seen.append(frame_N)
+            yield _refined(p_T, frame_N) / BEAT_RATE_HZ, score
+
+
+def _other_searches(
+    interval_s: np.ndarray, config: BeatDecodingConfig
+) -> Iterator[BeatDecodingConfig]:
+    """Yield how to decode again, where times between beats were found first."""
+    steady = replace(config, tempo_cost=max(config.tempo_cost, _STEADY_COST))
+    yield steady
     before: list[float] = []
     for typical_s in np.quantile(interval_s, _TEMPO_QUANTILES).tolist():
         if any(abs(np.log(typical_s / other_s)) < _SAME_TEMPO for other_s in before):
             continue
         before.append(typical_s)
-        shortest_s = max(typical_s / _TEMPO_RANGE, config.shortest_s)
-        longest_s = min(typical_s * _TEMPO_RANGE, config.longest_s)
-        if interval_s.min() < shortest_s or interval_s.max() > longest_s:
-            near = replace(config, shortest_s=shortest_s, longest_s=longest_s)
-            frame_N, score = _beat_frames(odds_T, first, last, near)
-            yield _refined(p_T, frame_N) / BEAT_RATE_HZ, score
+        for search, ratio in ((config, _TEMPO_RANGE), (steady, _STEADY_RANGE)):
+            shortest_s = max(typical_s / ratio, config.shortest_s)
+            longest_s = min(typical_s * ratio, config.longest_s)
+            is_near = shortest_s <= interval_s.min() and interval_s.max() <= longest_s
+            if search is steady or not is_near:
+                yield replace(search, shortest_s=shortest_s, longest_s=longest_s)
 
 
 def candidate_score(
-    beat_s: np.ndarray,
+    beats: Beats,
     score: float,
+    down_N: np.ndarray,
     right_N: np.ndarray,
     config: BeatDecodingConfig | None = None,
 ) -> float:
     """Return how good a candidate is: the highest is best.
 
     Args:
-      beat_s, score: of `beat_candidates`.
+      beats, score: of `beat_candidates` and, with their bars, of `find_bars`.
+      down_N: probabilities of downbeats.
       right_N: probabilities that these are the beats, rather than others.
       config: how to decode.
     """
-    gain = (config or BeatDecodingConfig()).level_gain
-    return score / (beat_s[-1] - beat_s[0]) + gain * float(_odds(right_N).mean())
+    config = config or BeatDecodingConfig()
+    odds_N, is_down = _odds(down_N), beats.position == 1
+    contrast = float(odds_N[is_down].mean()) if is_down.any() else 0.0
+    contrast -= float(odds_N[~is_down].mean()) if not is_down.all() else 0.0
+    tempo = np.log(np.median(np.diff(beats.time_s)) / config.typical_s)
+    return (
+        score / (beats.time_s[-1] - beats.time_s[0])
+        + config.level_gain * float(_odds(right_N).mean())
+        + config.bar_gain * contrast
+        - config.level_cost * float(tempo**2)
+    )
 
 
 def find_even_beats(p_T: np.ndarray, notes: Notes, bpm: float) -> np.ndarray:

@@ -79,16 +79,44 @@ def test_a_tempo_that_jumps_has_candidates_that_stay_near_each():
 
 
 def test_an_even_tempo_has_one_candidate():
-    beats = rubato()
+    beats = rubato(depth=0.0)
     assert len(list(beat_candidates(seen(beats), on_beats(beats)))) == 1
 
 
-def test_what_are_likely_the_beats_wins_over_a_little_score():
-    beat_s = np.arange(0.0, 60.0, 0.5)
-    free = candidate_score(beat_s, 3.2 * 60, np.full(120, 0.5))
-    steady = candidate_score(beat_s, 3.0 * 60, np.full(120, 0.95))
-    assert steady > free
-    assert candidate_score(beat_s, 0.0, np.full(120, 0.95)) < free
+def test_an_uneven_tempo_has_steadier_candidates():
+    beats = rubato(depth=0.3)
+    found = [beat_s for beat_s, _ in beat_candidates(seen(beats, 0.3), on_beats(beats))]
+    uneven = [np.std(np.diff(np.log(np.diff(beat_s)))) for beat_s in found]
+    assert min(uneven[1:]) < 0.7 * uneven[0]
+
+
+def score_of(score_per_s=3.0, right=0.5, down=0.6, interval_s=0.5):
+    num = int(60 / interval_s)
+    position = np.arange(num) % 4 + 1
+    beats = Beats(interval_s * np.arange(num), position, 4)
+    down_N = np.where(position == 1, down, 1 - down)
+    score = score_per_s * float(np.ptp(beats.time_s))
+    return candidate_score(beats, score, down_N, np.full(num, right))
+
+
+def test_the_score_of_a_candidate_counts():
+    assert score_of(3.2) > score_of()
+    assert score_of(1.0) < score_of()
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"right": 0.95}, {}),
+        ({"down": 0.9}, {}),
+        ({}, {"interval_s": 0.25}),
+        ({"interval_s": 1.0}, {"interval_s": 2.0}),
+    ],
+)
+def test_likely_beats_clear_bars_and_a_common_tempo_win_over_a_little_score(
+    better, worse
+):
+    assert score_of(3.0, **better) > score_of(3.2, **worse)
 
 
 @pytest.mark.parametrize("onset_s", [[0.0, 0.1], [5.0, 5.01], [0.0, 3.0], [0.0, 100.0]])
@@ -167,6 +195,8 @@ def test_one_false_downbeat_makes_no_bar():
         {"shortest_s": 2.5},
         {"tempo_cost": -1.0},
         {"least_odds": 1.0},
+        {"bar_gain": -1.0},
+        {"level_cost": -1.0},
     ],
 )
 def test_options_out_of_range_are_refused(options):
