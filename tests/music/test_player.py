@@ -95,7 +95,8 @@ def test_a_minute_is_small():
 
 def test_plays_in_a_browser(launch_chromium, tmp_path):
     """Both sounds, in step with each other, and a roll that follows."""
-    samples_S = np.zeros(2 * SAMPLE_RATE_HZ, np.float32)
+    # Long, so that it has not ended before a slow machine looks.
+    samples_S = np.zeros(120 * SAMPLE_RATE_HZ, np.float32)
     page = tmp_path / "page.html"
     page.write_text("<!doctype html>" + player_html(NOTES, samples_S, SAMPLE_RATE_HZ))
     flags = ["--no-sandbox", "--disable-gpu"]
@@ -107,7 +108,7 @@ def test_plays_in_a_browser(launch_chromium, tmp_path):
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.goto(page.as_uri())
         frame = tab.frames[1]
-        frame.wait_for_function("sounds.length == 2 && sounds[0].duration > 1.9")
+        frame.wait_for_function("sounds.length == 2 && sounds[0].duration > 119")
         before = frame.evaluate("canvas.toDataURL()")
         frame.evaluate("sounds[0].currentTime = 0.8; sounds[0].play()")
         frame.wait_for_function("sounds[0].currentTime > 0.9")
