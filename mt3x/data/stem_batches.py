@@ -45,7 +45,7 @@ class MixConfig:
     rolls_only: bool = False
     # Chance of no, one, two, ... pitched stems in a clip; without any there are drums.
     num_stems: tuple[float, ...] = (0.05, 0.28, 0.18, 0.17, 0.17, 0.09, 0.06)
-    drums_prob: float = 0.7
+    drums_prob: float = 0.65
     same_song_prob: float = 0.5  # how often stems are of one song, in time
     # Chance of a class of instruments: its hours of stems to this power, times what is
     # given for it.
@@ -53,9 +53,7 @@ class MixConfig:
     class_weights: Mapping[str, float] = field(
         default_factory=lambda: {"piano": 2.5, "acoustic guitar": 1.5}
     )
-    # Of a stem against the others; drums are often louder than all else.
-    level_db: tuple[float, float] = (-12.0, 6.0)
-    drum_level_db: tuple[float, float] = (-9.0, 12.0)
+    level_db: tuple[float, float] = (-12.0, 6.0)  # of a stem against the others
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(
             strings_prob=0.0,
@@ -93,8 +91,7 @@ class MixConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_stems", tuple(self.num_stems))
-        for name in ("level_db", "drum_level_db"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "level_db", tuple(self.level_db))
         names = {found.name for found in CLASSES}
         if unknown := sorted(set(self.class_weights) - names):
             raise ValueError(f"class_weights: no class is called {unknown[0]!r}")
@@ -303,8 +300,7 @@ class StemBatches:
                 chosen = config.piano_colour if is_piano else config.stem_colour
                 source_S = colour(source_S, rng, chosen, rate_hz)
             level = float(np.sqrt(np.mean(np.square(source_S[num_lead:]))))
-            range_db = config.drum_level_db if stem.is_drum else config.level_db
-            gain_db = rng.uniform(*range_db) if len(stems) > 1 else 0.0
+            gain_db = rng.uniform(*config.level_db) if len(stems) > 1 else 0.0
             gain = 10 ** (gain_db / 20) / max(level, 0.003)
             if speed != 1:
                 source_S = resample(source_S, rate_hz * speed, rate_hz, "MQ")

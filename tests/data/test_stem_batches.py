@@ -142,26 +142,6 @@ def test_drums_are_apart(corpus):
     assert abs(int(loud.argmax()) / 128 - step) <= 2 or loud[0]
 
 
-def test_drums_have_levels_of_their_own(corpus):
-    def loudness(drum_level_db):
-        """Return the loudest drums over the loudest notes of a clip of one song."""
-        batches = StemBatches(
-            [corpus],
-            _config(
-                num_stems=(0, 0, 1),
-                same_song_prob=1.0,
-                drums_prob=1.0,
-                level_db=(0.0, 0.0),
-                drum_level_db=(drum_level_db, drum_level_db),
-            ),
-        )
-        batch = batches.batch(0)
-        return batch["drum_velocity"].max() / batch["velocity"].max()
-
-    assert loudness(0.0) == pytest.approx(1.0)
-    assert loudness(12.0) == pytest.approx(92 / 80)
-
-
 def test_stems_are_coloured_by_themselves(corpus):
     plain = StemBatches([corpus], _config(num_stems=(0, 1), batch_size=1)).batch(0)
     config = _config(num_stems=(0, 1), batch_size=1, colour_prob=1.0)
