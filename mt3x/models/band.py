@@ -5,7 +5,7 @@ convolution strided to the piano's keys, layers that sum harmonics and subharmon
 an LSTM that all keys share (HPPNet's, Wei et al. 2022). It differs in the one LSTM of
 all outputs, in classes of instruments beside the rolls, and in two branches: who plays
 (classes, and vectors that tell timbres apart; Li and Zhu 2026, arXiv:2509.12712), and
-drums. What the latter hears may go into the layers of the notes.
+drums.
 """
 
 from dataclasses import dataclass
@@ -45,9 +45,6 @@ class BandNetConfig:
     drum_pools: tuple[int, ...] = (2, 2, 4)
     drum_width: int = 64
     drum_lstm_units: int = 32
-    # Whether the layers on the keys are told what the branch for drums hears, which
-    # covers notes and sounds like some.
-    hears_drums: bool = False
 
     def __post_init__(self) -> None:
         for name in ("drum_channels", "drum_pools"):  # gin and JSON give lists
@@ -157,12 +154,8 @@ class Notes(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        feats_BxTxF: jax.Array,
-        mask_BxT: jax.Array | None,
-        heard_BxTxH: jax.Array | None = None,
+        self, feats_BxTxF: jax.Array, mask_BxT: jax.Array | None
     ) -> dict[str, jax.Array]:
-        """Return them; `heard_BxTxH` is what the drums' branch says of each frame."""
         config, width = self.config, self.config.width
         x = instance_norm(feats_BxTxF[..., None], mask_BxT)
         for n in range(3):
@@ -172,14 +165,6 @@ class Notes(nn.Module):
         x = x.reshape(*x.shape[:2], NUM_PITCHES, -1)
         x = Layer(width, (1, 3), name="keys")(x, mask_BxT)
         keys = x
-        if heard_BxTxH is not None:
-            # It begins at zero: a model that has learnt without it begins as it was.
-            zeros, dtype = nn.initializers.zeros, x.dtype
-            told = nn.Dense(width, dtype=dtype, kernel_init=zeros, name="drums")
-            told_BxTxC = told(heard_BxTxH.astype(dtype))
-            if mask_BxT is not None:
-                told_BxTxC *= mask_BxT[..., None].astype(dtype)
-            x += told_BxTxC[:, :, None]
         for n in range(config.num_layers):
             x = HarmonicLayer(config.num_harmonics, name=f"harmonic_{n}")(x, mask_BxT)
             x = Layer(width, (3, 3), residual=True, name=f"local_{n}")(x, mask_BxT)
@@ -228,10 +213,7 @@ class Players(nn.Module):
 
 
 class Drums(nn.Module):
-    """Onsets and velocities of the classes of drums, from log-mel bands.
-
-    Besides `features` BxUxH, which these are read from, with the onsets themselves.
-    """
+    """Onsets and velocities of the classes of drums, from log-mel bands."""
 
     config: BandNetConfig
 
@@ -250,11 +232,9 @@ class Drums(nn.Module):
         begin = (_BEGIN_DRUM_LOGIT,) * num
         recurrent = Recurrent(config.drum_lstm_units, 2 * num, begin, name="heads")
         both_BxUx2D = _probabilities(recurrent(x[:, :, None], mask_BxU)[:, :, 0])
-        drums_BxUxD = both_BxUx2D[..., :num]
         return {
-            "drums": drums_BxUxD,
+            "drums": both_BxUx2D[..., :num],
             "drum_velocity": both_BxUx2D[..., num:],
-            "features": jnp.concatenate([x, drums_BxUxD.astype(x.dtype)], axis=-1),
         }
 
 
@@ -291,11 +271,7 @@ class BandNet(nn.Module):
         if mask_BxT is not None:
             steps = mel_BxUxM.shape[1] // feats_BxTxF.shape[1]
             mask_BxU = jnp.repeat(mask_BxT, steps, axis=1)
-        drums = Drums(self.config, name="drums")(mel_BxUxM, mask_BxU)
-        heard_BxUxH, heard_BxTxH = drums.pop("features"), None
-        if self.config.hears_drums:
-            # Notes do not change what is heard of drums.
-            heard_BxTxH = jax.lax.stop_gradient(heard_BxUxH)
-            heard_BxTxH = heard_BxTxH.reshape(*feats_BxTxF.shape[:2], -1)
-        notes = Notes(self.config, name="notes")(feats_BxTxF, mask_BxT, heard_BxTxH)
-        return {**notes, **drums}
+        return {
+            **Notes(self.config, name="notes")(feats_BxTxF, mask_BxT),
+            **Drums(self.config, name="drums")(mel_BxUxM, mask_BxU),
+        }
