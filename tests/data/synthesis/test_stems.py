@@ -84,17 +84,6 @@ def test_each_kind_of_music_gives_stems(folder, kind):
     )
 
 
-def test_a_singer_sings_parts_of_voices_and_needs_no_file(folder):
-    sounds = {"gm": {"path": "gm.sf2"}, "alto": {"path": "singer", "program": 53}}
-    entry = {"name": "solo", "kind": "melody"}
-    recipe = _recipe(folder, entry, sounds=sounds)
-    units = [render_stems(recipe, recipe.music[0], unit) for unit in range(60)]
-    stems = [piece for unit in units for piece in unit]
-    sung = [piece for piece in stems if piece.info["sound"] == "alto"]
-    assert sung and {piece.info["program"] for piece in sung} == {53}
-    assert len(sung) < len(stems) / 3
-
-
 def test_a_unit_is_a_function_of_seed_name_and_number(folder):
     recipe = _recipe(folder, {"name": "v", "kind": "voices"})
     one, again = (render_stems(recipe, recipe.music[0], 4) for _ in range(2))
