@@ -245,6 +245,7 @@ def test_prediction_is_zero_in_padding():
         assert not np.any(array[0, frames:]), name
 
 
+@pytest.mark.by_hand
 def test_a_tiny_model_learns_one_clip():
     objective = BandObjective(SMALL_BAND)
     config = StepConfig(

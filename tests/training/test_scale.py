@@ -53,7 +53,7 @@ def test_update_is_that_of_one_device(measured, case):
     check_update(measured[case], case)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize("case", STEMS)
 def test_update_of_stems_is_that_of_one_device(measured_stems, case):
     check_update(measured_stems[case], case)
@@ -71,7 +71,7 @@ def check_update(found, case):
     assert max(found["statistics"], default=0) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 @pytest.mark.parametrize("case", STEMS)
 def test_stems_send_no_activations_over_data(measured_stems, case):
     """Batch norm sums a mean, a mean square and their gradients; of each channel."""
