@@ -208,10 +208,10 @@ class Jobs:
                 work,
                 *(job.task, self._models, self._config, tell, job.cancelled),
             )
-        except (Cancelled, TaskError) as error:
-            # Of a job that was removed, whoever removed it has told.
-            if isinstance(error, TaskError):
-                job.tell("error", {"message": str(error)})
+        except Cancelled:
+            pass  # whoever removed it has told of it
+        except TaskError as error:
+            job.tell("error", {"message": str(error)})
         if job.state == "removed":
             _remove(job.task.folder)
             return
