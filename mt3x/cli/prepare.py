@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from mt3x.cli.progress import counted
+from mt3x.files import check_local
 
 
 def _check_name(context: click.Context, _: click.Parameter, name: str) -> str:
@@ -51,6 +53,12 @@ def _check_name(context: click.Context, _: click.Parameter, name: str) -> str:
     show_default=True,
     help="Slakh: notes have the program of their stem's class, or of its MIDI file.",
 )
+@click.option(
+    "--band-rolls",
+    is_flag=True,
+    help="Also write what the package's band model hears in each piece, for token "
+    "models that read it (experiments/acoustic/band_rolls.gin); 10 MB a minute.",
+)
 @click.option("--pieces-per-shard", default=16, show_default=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes on this machine.")
 @click.option(
@@ -66,6 +74,7 @@ def command(
     audio: str,
     submixes: int,
     programs: str,
+    band_rolls: bool,
     pieces_per_shard: int,
     jobs: int,
     strict: bool,
@@ -90,6 +99,8 @@ def command(
         form=audio.upper(),
         num_submixes=submixes,
     )
+    if band_rolls:
+        check_local(out)
     sources = find_sources(name, raw)
     arguments = list(beam_arguments)
     if jobs > 1:
@@ -114,10 +125,28 @@ def command(
             report=report,
         )
     _report(manifest, time.monotonic() - begin_s)
+    if band_rolls:
+        _write_band_rolls(Path(out) / name)
     if not any(split["pieces"] for split in manifest["splits"].values()):
         raise ValueError(f"no piece can be used: {manifest['problems'][0]['what']}")
     if strict and num_left_out(manifest):
         sys.exit(1)
+
+
+def _write_band_rolls(folder: Path) -> None:
+    from mt3x.data.pipeline.band_columns import write_columns
+    from mt3x.inference.transcriber import Transcriber
+
+    model = Transcriber(model="band")
+
+    def hear(samples_S: np.ndarray) -> np.ndarray:
+        parts = model.stream_rolls(samples_S, model.sample_rate_hz)
+        return np.concatenate([rolls.columns() for rolls in parts])
+
+    with counted("pieces") as progress:
+        bar = progress.add_task("band rolls", total=None)
+        for finished, total in write_columns(folder, model.sample_rate_hz, hear):
+            progress.update(bar, completed=finished, total=total)
 
 
 def _report(manifest: dict, elapsed_s: float) -> None:

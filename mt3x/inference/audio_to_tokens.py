@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mt3x.inference.audio_to_band import AudioToBand
 from mt3x.inference.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.models.objectives import TokensConfig, TokensObjective
+from mt3x.models.tokens_objective import BAND
 from mt3x.music.rolls import ROLL_NAMES, Rolls
 from mt3x.music.tokens import Decoded, Tokenizer
 
@@ -25,7 +27,9 @@ NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
 
 
 Cut = tuple[np.ndarray, int]
-"""A segment's frames_TxW, and how many of them are audio."""
+"""A segment's frames_TxW, and how many of them are audio.
+
+Of a model that reads a band model's rolls their columns follow the samples."""
 
 Item = dict[str, np.ndarray]
 """What decoding starts from: frames and their number, or what is encoded of them."""
@@ -68,6 +72,9 @@ class AudioToTokens:
         self._constraint = constraint
         self._num_slots = num_slots or NUM_SLOTS[device.platform]
         self._device = device
+        self._band = None
+        if config.band is not None:
+            self._band = AudioToBand(config.band, params[BAND], device, precision)
         self._params = jax.device_put(params, device)
         start, step, self._predict_rolls = _functions(config, precision)
         self._start = jax.tree_util.Partial(start, self._params)
@@ -153,7 +160,12 @@ class AudioToTokens:
 
     def _cut(self, blocks: Iterable[np.ndarray]) -> Iterator[Cut]:
         hop_samples = self.config.features.hop_samples
-        return cut_segments(blocks, hop_samples, self.config.num_frames)
+        if self._band is None:
+            return cut_segments(blocks, hop_samples, self.config.num_frames)
+        blocks, heard = itertools.tee(blocks)
+        columns = (rolls.columns() for rolls in self._band(heard))
+        cuts = cut_segments(blocks, hop_samples, self.config.num_frames)
+        return with_columns(cuts, columns)
 
     def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[np.ndarray, Rolls]]:
         """Yield encoded_TxD of segments with their rolls, computed in batches."""
@@ -210,6 +222,22 @@ def cut_segments(
     last_S = np.zeros(size, np.float32)
     last_S[: len(rest_S)] = rest_S
     yield last_S.reshape(num_frames, hop_samples), len(rest_S) // hop_samples + 1
+
+
+def with_columns(cuts: Iterable[Cut], columns: Iterable[np.ndarray]) -> Iterator[Cut]:
+    """Let each frame of segments be followed by its row of consecutive columns_TxH.
+
+    Frames after the last row get zeros.
+    """
+    stream = iter(columns)
+    rest_TxH = next(stream)
+    for frames_TxW, num_frames in cuts:
+        length = len(frames_TxW)
+        while len(rest_TxH) < length and (block_TxH := next(stream, None)) is not None:
+            rest_TxH = np.concatenate([rest_TxH, block_TxH])
+        rows_TxH, rest_TxH = rest_TxH[:length], rest_TxH[length:]
+        rows_TxH = np.pad(rows_TxH, ((0, length - len(rows_TxH)), (0, 0)))
+        yield np.concatenate([frames_TxW, rows_TxH], axis=1), num_frames
 
 
 @functools.lru_cache(maxsize=8)

@@ -95,7 +95,8 @@ class Seq2SeqConfig:
             dropout_rate=(0, 0.99),
             input_depth=(1, 4096),
         )
-        if self.stem.has_network and not self.stem.reads_cqt and self.input_depth % 4:
+        reads_mel = self.stem.has_network and self.stem.network == "cnn"
+        if reads_mel and self.input_depth % 4:
             raise ValueError(
                 f"input_depth={self.input_depth} must be a multiple of 4, as the stem "
                 "pools bins by 2 twice"
@@ -282,14 +283,13 @@ class Encoder(nn.Module):
 
     def _project(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
         stem = self.config.stem
-        mel_BxTxF, cqt_BxTxF = jnp.split(
+        mel_BxTxF, rest_BxTxF = jnp.split(
             feats_BxTxF, [self.config.input_depth], axis=-1
         )
         if not stem.has_network:
             return self.continuous_inputs_projection(mel_BxTxF)
-        stem_BxTxF = self.stem(
-            cqt_BxTxF if stem.reads_cqt else mel_BxTxF, deterministic
-        )
+        reads_mel = stem.network == "cnn"
+        stem_BxTxF = self.stem(mel_BxTxF if reads_mel else rest_BxTxF, deterministic)
         if stem.mode == "before":
             return self.continuous_inputs_projection(stem_BxTxF)
         x_BxTxD = self.continuous_inputs_projection(mel_BxTxF)
@@ -379,7 +379,8 @@ class Seq2Seq(nn.Module):
 
         Args:
           feats_BxTxF: features, config.input_depth bins of log-mel, and after them
-            those of the constant-Q transform where the stem reads one.
+            what the stem reads: a constant-Q transform's bins, or a band model's
+            columns.
           decoder_inputs_BxL: int32 tokens, one later than the targets: 0 in front.
           deterministic: without dropout; with it, the rng "dropout" is needed.
 

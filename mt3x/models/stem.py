@@ -19,11 +19,12 @@ from mt3x.models.band import BandNetConfig, Notes
 from mt3x.models.hppnet import HPPNetConfig, Trunk
 from mt3x.models.layers import conv2d, depthwise_conv, max_pool
 from mt3x.models.transformer import RMSNorm, dense
+from mt3x.music.band_rolls import NUM_KEY_COLUMNS
 from mt3x.music.options import check_fields
-from mt3x.music.rolls import ROLL_NAMES
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
 
 MODES = ("none", "before", "parallel", "conformer")
-NETWORKS = ("cnn", "harmonic", "band")
+NETWORKS = ("cnn", "harmonic", "band", "band_rolls")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class StemConfig:
     # a convolution module in each layer of the encoder.
     mode: str = "none"
     # Of "before" and "parallel": "cnn" on log-mel frames; or on a constant-Q transform
-    # "harmonic", HPPNet's trunk, or "band", the band model's notes and players.
+    # "harmonic", HPPNet's trunk, or "band", the band model's notes and players; or
+    # "band_rolls", on what a band model says that has heard the whole recording.
     network: str = "cnn"
     # Of the cnn's three convolutions.
     channels: tuple[int, ...] = (32, 32, 64)
@@ -73,7 +75,12 @@ class StemConfig:
     @property
     def reads_cqt(self) -> bool:
         """Whether the network reads a constant-Q transform."""
-        return self.has_network and self.network != "cnn"
+        return self.has_network and self.network in ("harmonic", "band")
+
+    @property
+    def reads_band_rolls(self) -> bool:
+        """Whether the network reads what a band model says."""
+        return self.has_network and self.network == "band_rolls"
 
 
 class ConvBlock(nn.Module):
@@ -157,10 +164,33 @@ class Band(nn.Module):
         x = jnp.concatenate([part.astype(self.dtype) for part in said], axis=-1)
         if self.config.frozen:
             x = jax.lax.stop_gradient(x)
-        init = nn.initializers.lecun_normal()
-        channels, dtype = self.config.band_channels, self.dtype
-        x = nn.Dense(channels, dtype=dtype, kernel_init=init, name="keys")(x)
-        return _project(nn.relu(x), self.width, dtype)
+        x = _on_keys(x, self.config.band_channels, self.dtype)
+        return _project(x, self.width, self.dtype)
+
+
+class OnBandRolls(nn.Module):
+    """Dense layers on the columns of a band model's rolls: BxTxH -> BxTxD."""
+
+    config: StemConfig
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, columns_BxTxH: jax.Array, deterministic: bool) -> jax.Array:
+        del deterministic
+        columns_BxTxH = columns_BxTxH.astype(self.dtype)
+        keys, steps = jnp.split(columns_BxTxH, [NUM_PITCHES * NUM_KEY_COLUMNS], axis=-1)
+        keys_BxTxPxC = keys.reshape(*keys.shape[:2], NUM_PITCHES, NUM_KEY_COLUMNS)
+        x = _on_keys(keys_BxTxPxC, self.config.band_channels, self.dtype)
+        x = jnp.concatenate([x.reshape(*x.shape[:2], -1), steps], axis=-1)
+        return _project(x[..., None], self.width, self.dtype)
+
+
+def _on_keys(x_BxTxPxC: jax.Array, channels: int, dtype: Any) -> jax.Array:
+    """Apply a dense layer `keys` to each key by itself, and a ReLU."""
+    init = nn.initializers.lecun_normal()
+    x = nn.Dense(channels, dtype=dtype, kernel_init=init, name="keys")(x_BxTxPxC)
+    return nn.relu(x)
 
 
 def _project(x_BxTxFxC: jax.Array, width: int, dtype: Any) -> jax.Array:
@@ -176,6 +206,8 @@ def make_network(config: StemConfig, width: int, dtype: Any) -> nn.Module:
         return Harmonic(config.harmonic, width, dtype)
     if config.network == "band":
         return Band(config, width, dtype)
+    if config.network == "band_rolls":
+        return OnBandRolls(config, width, dtype)
     return CNN(config.channels, width, dtype)
 
 

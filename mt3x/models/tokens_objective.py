@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models import batch_norm, losses
+from mt3x.models.band_objective import BandConfig, BandObjective
 from mt3x.models.features import (
     CQTConfig,
     LogMelConfig,
@@ -21,12 +22,16 @@ from mt3x.models.losses import LossSums
 from mt3x.models.model_config import read_config
 from mt3x.models.piano_objective import Batch, Params, roll_losses, roll_spec
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from mt3x.music import band_rolls
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig, upgraded_decoding
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
 from mt3x.music.tokens import Tokenizer
 from mt3x.music.vocabulary import Codec, TokenizerConfig
+
+BAND = "band"
+"""The parameters of the band model that hears a recording before, among the others."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class TokensConfig:
     label_smoothing: float = 0.0
     # What a stem on a constant-Q transform reads beside the log-mel features.
     stem_features: CQTConfig | None = None
+    # The band model that hears a recording before, whole, for a stem that reads its
+    # rolls. It does not learn; its parameters are `band` in those of the model.
+    band: BandConfig | None = None
     # Heads for rolls on the encoder, as an auxiliary task; None: tokens alone.
     rolls: RollsConfig | None = None
 
@@ -107,21 +115,39 @@ class TokensConfig:
                 "TokensConfig.stem_features and a stem that reads them (harmonic, "
                 "band) go together: set both or neither"
             )
-        cqt, mel = self.stem_features, self.features
-        if cqt is not None and (cqt.sample_rate_hz, cqt.hop_samples) != (
-            mel.sample_rate_hz,
-            mel.hop_samples,
-        ):
+        if self.model.stem.reads_band_rolls != (self.band is not None):
             raise ValueError(
-                f"stem_features have a rate of {cqt.sample_rate_hz} Hz and a hop of "
-                f"{cqt.hop_samples}, features {mel.sample_rate_hz} and "
-                f"{mel.hop_samples}: they must be equal"
+                "TokensConfig.band and a stem that reads its rolls (band_rolls) go "
+                "together: set both or neither"
             )
+        mel = self.features
+        others = {"stem_features": self.stem_features}
+        others["features of the band model"] = self.band and self.band.features
+        for name, cqt in others.items():
+            if cqt is not None and (cqt.sample_rate_hz, cqt.hop_samples) != (
+                mel.sample_rate_hz,
+                mel.hop_samples,
+            ):
+                raise ValueError(
+                    f"{name} have a rate of {cqt.sample_rate_hz} Hz and a hop of "
+                    f"{cqt.hop_samples}, features {mel.sample_rate_hz} and "
+                    f"{mel.hop_samples}: they must be equal"
+                )
         if self.rolls and self.rolls.labels.frame_rate_hz != mel.frame_rate_hz:
             raise ValueError(
                 f"features have {mel.frame_rate_hz} frames per second and the labels "
                 f"of rolls {self.rolls.labels.frame_rate_hz}: they must be equal"
             )
+
+    @property
+    def band_columns(self) -> int | None:
+        """Numbers of the band model that follow the samples of a frame, if any."""
+        return self.band and band_rolls.num_columns(self.band.drum_steps)
+
+    @property
+    def frame_width(self) -> int:
+        """Numbers in a frame: samples, and what a band model says of it."""
+        return self.features.hop_samples + (self.band_columns or 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -148,7 +174,7 @@ class TokensConfig:
     ) -> dict[str, jax.ShapeDtypeStruct]:
         """Return the shapes of a training batch; segments have frames of their own."""
         del num_frames
-        frames_BxTxW = (batch_size, self.num_frames, self.features.hop_samples)
+        frames_BxTxW = (batch_size, self.num_frames, self.frame_width)
         tokens_BxL = (batch_size, self.max_tokens)
         shape = jax.ShapeDtypeStruct
         return {
@@ -171,6 +197,7 @@ class TokensConfig:
             "max_examples_per_mix": max_examples_per_mix,
             "program_granularity": self.tokens.program_granularity,
             "labels": self.rolls.labels if self.rolls else None,
+            "band_columns": self.band_columns,
         }
 
     def converter_options(self) -> dict[str, Any]:
@@ -205,23 +232,35 @@ class TokensObjective:
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters; batch norm's statistics are among them."""
-        cqt = self.config.stem_features
-        num_bins = self.config.features.num_bins + (cqt.num_bins if cqt else 0)
+        config, cqt = self.config, self.config.stem_features
+        num_bins = config.features.num_bins + (cqt.num_bins if cqt else 0)
+        num_bins += config.band_columns or 0
         inputs = jnp.zeros((1, 2, num_bins)), jnp.zeros((1, 2), jnp.int32)
-        return batch_norm.join(self.model.init(rng, *inputs, method="with_rolls"))
+        params = batch_norm.join(self.model.init(rng, *inputs, method="with_rolls"))
+        if config.band is not None:
+            params[BAND] = BandObjective(config.band).init(rng)
+        return params
 
     def features(self, frames_BxTxW: jax.Array, num_frames_B: jax.Array) -> jax.Array:
         """Turn audio frames, float or int16, into feats_BxTxF.
+
+        Of a model that reads a band model's rolls the frames are float, and columns
+        follow the samples; they follow the features as well.
 
         Frames from `num_frames_B` on are padding: their features are 0, as in MT3,
         which pads features and not audio. Those of a constant-Q transform follow the
         log-mel ones; they are of windows around a frame's first sample, log-mel
         of windows that begin there.
         """
-        samples_BxS = to_float(frames_BxTxW).reshape(len(frames_BxTxW), -1)
+        hop_samples = self.config.features.hop_samples
+        columns_BxTxH = frames_BxTxW[..., hop_samples:]
+        samples_BxS = to_float(frames_BxTxW[..., :hop_samples])
+        samples_BxS = samples_BxS.reshape(len(frames_BxTxW), -1)
         feats_BxTxF = log_mel(samples_BxS, self.config.features)
         is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
         feats_BxTxF = jnp.where(is_audio_BxT[..., None], feats_BxTxF, 0.0)
+        if self.config.band is not None:
+            return jnp.concatenate([feats_BxTxF, columns_BxTxH], axis=-1)
         if self.config.stem_features is None:
             return feats_BxTxF
         # Frame S // hop is centred on the segment's end: it belongs to the next one.
@@ -237,7 +276,7 @@ class TokensObjective:
 
         Args:
           params: as from `init`.
-          batch: `encoder_input_tokens` BxTxW (audio frames), `encoder_num_frames` B,
+          batch: `encoder_input_tokens` BxTxW (frames), `encoder_num_frames` B,
             `decoder_input_tokens`, `decoder_target_tokens` and `decoder_loss_weights`
             BxL: T5X's names. For the heads the target rolls `onset`, `frame`, `offset`
             and `velocity` BxTxP.
@@ -254,7 +293,7 @@ class TokensObjective:
         )
         is_audio_BxT = _is_audio(num_frames_B, feats_BxTxF.shape[1])
         out: Any = self.model.apply(
-            batch_norm.variables(params),
+            _variables(params),
             feats_BxTxF,
             batch["decoder_input_tokens"],
             is_audio_BxT,
@@ -318,7 +357,7 @@ class TokensObjective:
         """
         feats_BxTxF = self.features(frames_BxTxW, num_frames_B)
         encoded: Any = self.model.apply(
-            batch_norm.variables(params), feats_BxTxF, method="encode"
+            _variables(params), feats_BxTxF, method="encode"
         )
         return encoded
 
@@ -338,7 +377,7 @@ class TokensObjective:
         num_frames = encoded_BxTxD.shape[1] - self.config.model.end_marker
         is_audio_BxT = _is_audio(num_frames_B, num_frames)
         rolls: Any = self.model.apply(
-            batch_norm.variables(params), encoded_BxTxD, is_audio_BxT, method="rolls"
+            _variables(params), encoded_BxTxD, is_audio_BxT, method="rolls"
         )
         keep = is_audio_BxT[..., None]
         return {name: jnp.where(keep, roll, 0.0) for name, roll in rolls.items()}
@@ -365,7 +404,7 @@ class TokensObjective:
           encoded_BxTxD: as from `encode`.
         """
         return self.model.apply(
-            batch_norm.variables(params),
+            _variables(params),
             encoded_BxTxD,
             self.config.max_tokens,
             method="start",
@@ -392,7 +431,7 @@ class TokensObjective:
           logits_BxV in float32, and the cache that holds the token.
         """
         out: Any = self.model.apply(
-            batch_norm.variables(params),
+            _variables(params),
             cache,
             tokens_B,
             positions_B,
@@ -400,6 +439,12 @@ class TokensObjective:
             method="step",
         )
         return out
+
+
+def _variables(params: Params) -> dict[str, Any]:
+    """Return Flax's collections of the network, without the band model before it."""
+    own = {name: tree for name, tree in params.items() if name != BAND}
+    return batch_norm.variables(own)
 
 
 def _is_audio(num_frames_B: jax.Array, num_frames: int) -> jax.Array:

@@ -10,6 +10,13 @@ from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES, Rolls
 
 BAND_NAMES = (*ROLL_NAMES, "classes", "timbre", "drums", "drum_velocity")
 """The arrays by their names in a model's prediction and in files."""
+NUM_KEY_COLUMNS = len(ROLL_NAMES) + len(CLASSES)
+NUM_STEP_COLUMNS = 2 * len(DRUM_CLASSES)
+
+
+def num_columns(drum_steps: int) -> int:
+    """Return the numbers in a row of `BandRolls.columns`."""
+    return NUM_PITCHES * NUM_KEY_COLUMNS + drum_steps * NUM_STEP_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,20 @@ class BandRolls:
     def drum_steps(self) -> int:
         """Steps of drums in a frame."""
         return round(self.drum_rate_hz / self.frame_rate_hz)
+
+    def columns(self) -> np.ndarray:
+        """Return all but the timbres in a row for each frame: TxH, float16.
+
+        `NUM_KEY_COLUMNS` for each key, the rolls' and the classes' probabilities, then
+        `NUM_STEP_COLUMNS` for each of the drums' steps, probabilities and velocities.
+        """
+        rolls = [roll_TxP[..., None] for roll_TxP in self.rolls.by_name().values()]
+        keys_TxPxC = np.concatenate([*rolls, np.exp(self.classes_TxPxK)], axis=-1)
+        steps_UxC = np.concatenate([self.drums_UxD, self.drum_velocity_UxD], axis=-1)
+        parts = (
+            array.reshape(self.num_frames, -1) for array in (keys_TxPxC, steps_UxC)
+        )
+        return np.concatenate([*parts], axis=-1).astype(np.float16)
 
     def __getitem__(self, frames: slice) -> "BandRolls":
         """Return some consecutive frames."""

@@ -8,8 +8,9 @@ import toy_data_sets as toys
 from click.testing import CliRunner
 
 from mt3x.cli.prepare import command
-from mt3x.data.pipeline import TaskBatches
+from mt3x.data.pipeline import TaskBatches, TrainOptions
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.music.band_rolls import num_columns
 
 
 def run(*arguments):
@@ -42,6 +43,45 @@ def test_prepared_records_train_and_problems_are_strict(tmp_path, monkeypatch):
     assert "broken stem: 1" in done.output
     done = run(*arguments, "--out", tmp_path / "other", "--strict")
     assert done.exit_code == 1
+
+
+def test_what_the_band_model_hears_lies_beside_the_records(tmp_path, monkeypatch):
+    """Training reads the rows of a segment's own frames, and says where none are."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    toys.slakh_track(raw / "train" / "Track00001", 1)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(out))
+    arguments = ["slakh", "--raw", raw, "--out", out]
+    assert run(*arguments).exit_code == 0
+    width = num_columns(drum_steps=4)
+
+    def batch():
+        return TaskBatches(
+            "slakh_notes_ties_hw512_vb1_train",
+            4,
+            16,
+            256,
+            options=TrainOptions(band_columns=width),
+            shuffle_buffer=1,
+        ).batch(0)["encoder_input_tokens"]
+
+    with pytest.raises(ValueError, match=r"band_rolls/Track00001.npy.*--band-rolls"):
+        batch()
+    done = run(*arguments, "--band-rolls")
+    assert done.exit_code == 0, done.output
+    columns_TxH = np.load(out / "slakh" / "band_rolls" / "Track00001.npy")
+    assert columns_TxH.shape[1] == width
+    padded = np.concatenate([columns_TxH, np.zeros((16, width), np.float16)])
+    frames_BxTxW = batch()
+    assert frames_BxTxW.shape == (4, 16, 512 + width)
+    for frames_TxW in frames_BxTxW:
+        rows_TxH = frames_TxW[frames_TxW[:, 512:].any(axis=1), 512:]
+        first = int(np.argmin(np.abs(padded - rows_TxH[0]).sum(axis=1)))
+        np.testing.assert_array_equal(rows_TxH, padded[first : first + len(rows_TxH)])
+        assert len(rows_TxH)
+
+    np.save(out / "slakh" / "band_rolls" / "Track00001.npy", columns_TxH[:, 1:])
+    with pytest.raises(ValueError, match=f"reads {width} columns"):
+        batch()
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import SMALL_TOKENS, random_params, save_small_weights
+from tiny_models import (
+    SMALL_BAND,
+    SMALL_HEARING,
+    SMALL_TOKENS,
+    random_params,
+    save_small_weights,
+)
 
-from mt3x.inference.audio_to_tokens import AudioToTokens, cut_segments
+from mt3x.inference.audio_to_band import AudioToBand
+from mt3x.inference.audio_to_tokens import AudioToTokens, cut_segments, with_columns
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
+from mt3x.models.objectives import TokensObjective
 from mt3x.music.instruments import parse_instruments
 
 RATE = 16000
@@ -65,6 +73,42 @@ def test_segments_come_in_order_whatever_runs_beside_them():
     for mine, theirs in zip(one, beside(blocks), strict=True):
         assert mine.start_s == theirs.start_s
         np.testing.assert_array_equal(mine.tokens_L, theirs.tokens_L)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 5))
+def test_columns_follow_their_frames(lengths, num_frames):
+    """Whatever blocks they come in; after the last there are zeros."""
+    total = sum(lengths)
+    columns_TxH = np.arange(1.0, total + 1)[:, None] * [1.0, 10.0]
+    blocks = np.split(columns_TxH, np.cumsum(lengths)[:-1])
+    count = -(-(total + 2) // num_frames)
+    frames = np.arange(count * num_frames, dtype=float).reshape(count, num_frames, 1)
+    cuts = list(with_columns([(cut, num_frames) for cut in frames], blocks))
+    found = np.concatenate([frames_TxW for frames_TxW, _ in cuts])
+    np.testing.assert_array_equal(found[:, 0], frames.ravel())
+    np.testing.assert_array_equal(found[:total, 1:], columns_TxH)
+    assert not found[total:, 1:].any()
+    assert {length for _, length in cuts} == {num_frames}
+
+
+def test_a_band_model_hears_the_whole_recording_before_the_tokens():
+    """Its rolls are those of the band model itself, and the tokens depend on them."""
+    params = random_params(SMALL_HEARING)
+    samples_S = noise(3.0)
+    model = AudioToTokens(SMALL_HEARING, params, CPU)
+    cuts = list(model._cut([samples_S[:20_000], samples_S[20_000:]]))
+    band = AudioToBand(SMALL_BAND, params["band"], CPU)
+    columns_TxH = np.concatenate([rolls.columns() for rolls in band([samples_S])])
+    found = np.concatenate([frames_TxW[:, 512:] for frames_TxW, _ in cuts])
+    np.testing.assert_array_equal(found[: len(columns_TxH)], columns_TxH)
+    assert len({*np.abs(columns_TxH[:80, 0])}) > 10
+
+    assert len(list(model([samples_S]))) == len(cuts)
+    objective, frames_TxW = TokensObjective(SMALL_HEARING), cuts[0][0]
+    without_TxW = frames_TxW * (np.arange(frames_TxW.shape[1]) < 512)
+    both = np.stack([frames_TxW, without_TxW]).astype(np.float32)
+    encoded = np.asarray(objective.encode(params, both, np.array([16, 16])))
+    assert np.abs(encoded[0] - encoded[1]).max() > 0.1
 
 
 def test_transcriber_reads_token_models(weights):

@@ -16,10 +16,11 @@ from mt3x.models.band import BandNetConfig
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.layers import depthwise_conv
-from mt3x.models.objectives import TokensConfig, TokensObjective
+from mt3x.models.objectives import BandConfig, TokensConfig, TokensObjective
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from mt3x.models.stem import CNN, ConvModule, StemConfig
+from mt3x.models.stem import CNN, ConvModule, OnBandRolls, StemConfig
 from mt3x.models.weights_file import flatten
+from mt3x.music.band_rolls import NUM_KEY_COLUMNS, num_columns
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "stem.npz"
 MT3 = Seq2SeqConfig(
@@ -49,7 +50,14 @@ STEMS = {
         band_channels=2,
         frozen=True,
     ),
+    "band_rolls": StemConfig("before", "band_rolls", band_channels=2),
 }
+
+
+def stem_bins(config):
+    """Numbers that the stem reads after the mel bins."""
+    columns = num_columns(drum_steps=4) * config.stem.reads_band_rolls
+    return CQT_BINS * config.stem.reads_cqt + columns
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +73,7 @@ def with_stem(name, **changes):
 
 
 def shapes(config):
-    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
+    depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     init = partial(Seq2Seq(config).init, jax.random.key(0))
     return flatten(batch_norm.join(jax.eval_shape(init, *data)))
@@ -74,7 +82,7 @@ def shapes(config):
 def drawn(config, seed=0):
     """Random parameters as a nested dict; what starts at zero is zero."""
     model, rng = Seq2Seq(config), np.random.default_rng(seed)
-    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
+    depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     tree = batch_norm.join(jax.eval_shape(model.init, jax.random.key(0), *data))
 
@@ -89,7 +97,7 @@ def drawn(config, seed=0):
 
 
 def feats(config, batch=2, frames=9):
-    depth = config.input_depth + CQT_BINS * config.stem.reads_cqt
+    depth = config.input_depth + stem_bins(config)
     rng = np.random.default_rng(1)
     return rng.normal(size=(batch, frames, depth)).astype(np.float32)
 
@@ -371,11 +379,42 @@ def test_stems_that_do_not_fit():
                 model=Seq2SeqConfig(stem=STEMS[name]),
                 stem_features=cqt,
             )
+    for name, band in (("band_rolls", None), ("before", BandConfig())):
+        with pytest.raises(ValueError, match=r"band_rolls\) go together"):
+            TokensConfig(model=Seq2SeqConfig(stem=STEMS[name]), band=band)
     with pytest.raises(ValueError, match=r"a hop of 320.*must be equal"):
         TokensConfig(
             model=Seq2SeqConfig(stem=STEMS["harmonic"]),
             stem_features=CQTConfig(),
         )
+    with pytest.raises(ValueError, match=r"band model have .* a hop of 512.*equal"):
+        TokensConfig(
+            model=Seq2SeqConfig(stem=STEMS["band_rolls"]),
+            band=BandConfig(),
+        )
+
+
+def test_each_key_of_band_rolls_is_read_by_itself():
+    """A change of one key's columns moves that key's features alone, drums no key's."""
+    config = with_stem("band_rolls")
+    params = drawn(config)["encoder"]["stem"]
+    columns_BxTxH = feats(config)[..., config.input_depth :]
+    with_key, with_drums = columns_BxTxH.copy(), columns_BxTxH.copy()
+    with_key[0, 2, 7 * NUM_KEY_COLUMNS + 3] += 1.0
+    with_drums[0, 2, -1] += 1.0
+    # The last layer hands on the number of each feature that changes.
+    size = len(params["out"]["kernel"])
+    params["out"] = {
+        "kernel": np.eye(size, dtype=np.float32),
+        "bias": np.zeros(size, np.float32),
+    }
+    net = OnBandRolls(config.stem, size, jnp.float32)
+    before = net.apply({"params": params}, columns_BxTxH, True)
+    for changed, features in ((with_key, {14, 15}), (with_drums, {size - 1})):
+        after = net.apply({"params": params}, changed, True)
+        rows, frames, found = np.nonzero(np.asarray(before != after))
+        assert {*rows} == {0} and {*frames} == {2} and {*found} <= features
+        assert len(found)
 
 
 def test_modes_are_all_under_test():

@@ -47,6 +47,16 @@ class TrainOptions:
     program_granularity: str | None = None  # instead of the task's
     # Of rolls: instead of the roll task's; of tokens: give what rolls are drawn from.
     labels: RollLabelConfig | None = None
+    # Of tokens: what a band model says of each frame follows its samples, so many
+    # numbers (`mt3x.data.pipeline.band_columns`).
+    band_columns: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.band_columns is not None and self.max_examples_per_mix is not None:
+            raise ValueError(
+                "max_examples_per_mix must be None where the model reads what a band "
+                "model heard: it has not heard the mixes"
+            )
 
 
 @dataclass(frozen=True)

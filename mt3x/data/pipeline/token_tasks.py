@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mt3x.data import task_names
 from mt3x.data.pipeline import registry, steps
+from mt3x.data.pipeline.band_columns import add_columns
 from mt3x.data.pipeline.data_set import DataSet
 from mt3x.data.pipeline.outputs import (
     EventVocabulary,
@@ -56,6 +57,7 @@ class WriteTokens(WritingStep):
         if options.labels is not None:
             registry.check_rates(self.frames, options.labels)
         dataset = add_roll_notes(dataset, self.sequence_length, options.labels)
+        dataset = add_columns(dataset, self.data_set, options.band_columns)
         config = self.tokens
         if options.program_granularity is not None:
             config = replace(config, program_granularity=options.program_granularity)
