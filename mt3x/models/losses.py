@@ -14,8 +14,8 @@ class LossSums(NamedTuple):
     total: jax.Array
     weight: jax.Array  # what the caller divides the total by
     parts: Mapping[str, tuple[jax.Array, jax.Array]]  # name -> (sum, weight)
-    # Leaves that take the place of the parameters' after the update: the running
-    # statistics of batch norm, as a nested dict.
+    # Leaves that take the place of the parameters' after the update, as a nested dict:
+    # the running statistics of batch norm, and parameters that do not learn.
     statistics: Mapping[str, Any] = {}
 
 

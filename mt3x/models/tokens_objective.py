@@ -285,7 +285,7 @@ class TokensObjective:
 
         Returns:
           The sum with its weight (target tokens), all parts, and in training the new
-          running statistics.
+          running statistics and what does not learn.
         """
         num_frames_B = batch["encoder_num_frames"]
         feats_BxTxF = by_rows(
@@ -326,7 +326,20 @@ class TokensObjective:
                 part, part_weight = roll_parts[name]
                 total += factor * part * weight / part_weight
             parts |= roll_parts
-        return LossSums(total, weight, parts, new.get("batch_stats", {}))
+        statistics = new.get("batch_stats", {})
+        if rng is not None:
+            statistics = batch_norm.updated(statistics, self._fixed(params))
+        return LossSums(total, weight, parts, statistics)
+
+    def _fixed(self, params: Params) -> Params:
+        """Return the parameters that do not learn: weight decay must not move them."""
+        fixed = {}
+        if self.config.band is not None:
+            fixed[BAND] = params[BAND]
+        if self.config.model.stem.frozen:
+            notes = params["encoder"]["stem"]["notes"]
+            fixed["encoder"] = {"stem": {"notes": notes}}
+        return fixed
 
     def _roll_losses(
         self, rolls: Mapping[str, jax.Array], is_audio_BxT: jax.Array, batch: Batch

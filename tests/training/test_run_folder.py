@@ -31,7 +31,7 @@ def older(tmp_path):
     del config["data"]["validation"]["loss_batches"]
     for name in ("stem", "end_marker"):
         del config["objective"]["model"][name]
-    for name in ("rolls", "stem_features"):
+    for name in ("rolls", "stem_features", "band"):
         del config["objective"][name]
     (tmp_path / "config.json").write_text(json.dumps(config))
     return tmp_path

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import SMALL_PEDAL, random_params
+from tiny_models import SMALL_HEARING, SMALL_PEDAL, random_params
 from toy_objective import ToyBatches, ToyObjective
 
 from mt3x.models.objectives import make_objective
@@ -79,6 +79,34 @@ def test_the_pedals_heads_are_trained_alone():
         for name, array in flatten(state["weights"][kind]).items():
             is_same = np.array_equal(array, before[name])
             assert is_same == ("pedal_heads" not in name), name
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_a_band_model_before_the_tokens_does_not_learn(microbatches):
+    """Nor does weight decay move it, in the average as well."""
+    config = SMALL_HEARING
+    rng = np.random.default_rng(0)
+    batch = {
+        name: rng.integers(1, 9, spec.shape)
+        if np.issubdtype(spec.dtype, np.integer)
+        else rng.random(spec.shape, np.float32)
+        for name, spec in config.batch_spec(2).items()
+    }
+    optimizer = OptimizerConfig("adamw", weight_decay=0.1, schedule="constant")
+    train = StepConfig(
+        steps=4, optimizer=optimizer, ema_decay=0.9, microbatches=microbatches
+    )
+    start = init_state(train, make_objective(config), random_params(config))
+    state, _ = jax.jit(
+        lambda state: train_step(train, make_objective(config), state, batch)
+    )(start)
+    before = flatten(start["weights"]["params"])
+    for kind in ("params", "ema"):
+        for name, array in flatten(state["weights"][kind]).items():
+            if name.startswith("band/"):
+                np.testing.assert_array_equal(array, before[name], err_msg=name)
+            elif name.endswith("kernel"):
+                assert np.any(array != before[name]), name
 
 
 class Dropping(ToyObjective):
