@@ -136,12 +136,14 @@ def command(
 def _write_band_rolls(folder: Path) -> None:
     from mt3x.data.pipeline.band_columns import write_columns
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.music.band_rolls import BandRolls
 
     model = Transcriber(model="band")
 
     def hear(samples_S: np.ndarray) -> np.ndarray:
-        parts = model.stream_rolls(samples_S, model.sample_rate_hz)
-        return np.concatenate([rolls.columns() for rolls in parts])
+        rolls = model.rolls(samples_S, model.sample_rate_hz)
+        assert isinstance(rolls, BandRolls)
+        return rolls.columns()
 
     with counted("pieces") as progress:
         bar = progress.add_task("band rolls", total=None)

@@ -31,6 +31,7 @@ from mt3x.cli.settings import take_settings
 from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import FORMATS
 from mt3x.music.note_filter import NoteFilter
+from mt3x.music.performance import EXTEND, PEDALS
 
 EXAMPLES = """\b
 Examples:
@@ -90,8 +91,8 @@ machine_option = options_of("Machine and messages")
 @output_option("--overwrite", is_flag=True, help="Replace outputs that exist already.")
 @output_option(
     "--pedal",
-    type=click.Choice(["extend", "events"]),
-    default="extend",
+    type=click.Choice(PEDALS),
+    default=EXTEND,
     show_default=True,
     help="How the sustain pedal is written: extend, notes end where their sound does; "
     "events, where keys are released, and the pedal beside them (CC64 in MIDI). Of the "

@@ -18,7 +18,8 @@ from mt3x.models.adversarial_objective import MusicConfig, MusicObjective
 from mt3x.models.band_objective import BandConfig, BandObjective
 from mt3x.models.beat_objective import BeatConfig, BeatObjective
 from mt3x.models.piano_objective import PianoConfig, PianoObjective
-from mt3x.models.tokens_objective import RollsConfig, TokensConfig, TokensObjective
+from mt3x.models.tokens_config import RollsConfig, TokensConfig
+from mt3x.models.tokens_objective import TokensObjective
 
 __all__ = [
     "BandConfig",

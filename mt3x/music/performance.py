@@ -13,8 +13,10 @@ from mt3x.music.beats import Beats
 from mt3x.music.note_tables import csv_text, json_text, jsonl_text
 from mt3x.music.notes import Notes
 
-__all__ = ["NO_PEDAL", "Performance", "held_until"]
+__all__ = ["EVENTS", "EXTEND", "NO_PEDAL", "PEDALS", "Performance", "held_until"]
 
+EXTEND, EVENTS = PEDALS = "extend", "events"
+"""How the pedal is told: in the notes' lengths, or beside the keys."""
 NO_PEDAL = np.zeros((0, 2))
 
 

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from mt3x.files import one_line
 from mt3x.inference.beat_choice import BeatChoice
 from mt3x.inference.outputs import FORMATS
+from mt3x.music.performance import EVENTS, EXTEND
 from mt3x.serve.bodies import read_body, read_json, sound_type
 from mt3x.serve.composing import Order, about_wishes, wish_from_json
 from mt3x.serve.config import ServerConfig
@@ -29,7 +30,7 @@ from mt3x.serve.decoding import Choice, decode
 from mt3x.serve.guard import Guard, OneLine, refusal
 from mt3x.serve.jobs import Job, Jobs, QueueFull
 from mt3x.serve.live import Microphones
-from mt3x.serve.models import EVENTS, EXTEND, Models
+from mt3x.serve.models import Models
 from mt3x.serve.notes_json import (
     JsonError,
     notes_from_json,

@@ -8,10 +8,9 @@ from mt3x.inference.composer import Composer
 from mt3x.inference.model_choice import choose_model
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models.weights_file import WEIGHTS
+from mt3x.music.performance import EVENTS, EXTEND, PEDALS
 
 AUTO = "auto"
-EXTEND, EVENTS = PEDALS = "extend", "events"
-"""How the pedal is told: in the notes' lengths, or beside the keys."""
 
 
 class Models:

@@ -13,10 +13,10 @@ from mt3x.inference.outputs import ENDINGS, FORMATS, Transcription
 from mt3x.inference.transcriber import Transcriber
 from mt3x.music.audio import audio_info
 from mt3x.music.notes import Notes
-from mt3x.music.performance import Performance
+from mt3x.music.performance import EVENTS, Performance
 from mt3x.serve.config import ServerConfig
 from mt3x.serve.decoding import Choice, KeptRolls, Preview, decode, find_pedal
-from mt3x.serve.models import EVENTS, Models
+from mt3x.serve.models import Models
 from mt3x.serve.notes_json import notes_to_json, pedal_to_json
 from mt3x.serve.tasks import Cancelled, Task, TaskError, Tell, failures_explained
 

@@ -17,7 +17,7 @@ from mt3x.models import batch_norm, weights_file
 from mt3x.models.features import LogMelConfig
 from mt3x.models.objectives import TokensConfig, make_objective
 from mt3x.models.stem import StemConfig
-from mt3x.models.tokens_objective import RollsConfig
+from mt3x.models.tokens_config import RollsConfig
 from mt3x.training import partitioning
 from mt3x.training.optimizers import OptimizerConfig
 from mt3x.training.step import StepConfig, init_state, train_step

@@ -27,7 +27,7 @@ from mt3x.models.features import LogMelConfig
 from mt3x.models.objectives import TokensConfig, config_from_dict
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.models.stem import StemConfig
-from mt3x.models.tokens_objective import RollsConfig
+from mt3x.models.tokens_config import RollsConfig
 from mt3x.music.vocabulary import TokenizerConfig, VocabConfig
 
 TESTS = Path(__file__).parents[1]
