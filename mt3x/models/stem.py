@@ -169,7 +169,10 @@ class Band(nn.Module):
 
 
 class OnBandRolls(nn.Module):
-    """Dense layers on the columns of a band model's rolls: BxTxH -> BxTxD."""
+    """Dense layers and a norm on the columns of a band model's rolls: BxTxH -> BxTxD.
+
+    Most columns are near zero: what is left would be quiet beside log-mel frames.
+    """
 
     config: StemConfig
     width: int
@@ -183,7 +186,8 @@ class OnBandRolls(nn.Module):
         keys_BxTxPxC = keys.reshape(*keys.shape[:2], NUM_PITCHES, NUM_KEY_COLUMNS)
         x = _on_keys(keys_BxTxPxC, self.config.band_channels, self.dtype)
         x = jnp.concatenate([x.reshape(*x.shape[:2], -1), steps], axis=-1)
-        return _project(x[..., None], self.width, self.dtype)
+        x = _project(x[..., None], self.width, self.dtype)
+        return RMSNorm(self.dtype, name="norm")(x)
 
 
 def _on_keys(x_BxTxPxC: jax.Array, channels: int, dtype: Any) -> jax.Array:

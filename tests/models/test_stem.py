@@ -402,18 +402,25 @@ def test_each_key_of_band_rolls_is_read_by_itself():
     with_key, with_drums = columns_BxTxH.copy(), columns_BxTxH.copy()
     with_key[0, 2, 7 * NUM_KEY_COLUMNS + 3] += 1.0
     with_drums[0, 2, -1] += 1.0
-    # The last layer hands on the number of each feature that changes.
+    # Its last dense layer hands on the number of each feature that changes.
     size = len(params["out"]["kernel"])
     params["out"] = {
         "kernel": np.eye(size, dtype=np.float32),
         "bias": np.zeros(size, np.float32),
     }
+    params["norm"]["scale"] = np.ones(size, np.float32)
     net = OnBandRolls(config.stem, size, jnp.float32)
-    before = net.apply({"params": params}, columns_BxTxH, True)
-    for changed, features in ((with_key, {14, 15}), (with_drums, {size - 1})):
-        after = net.apply({"params": params}, changed, True)
-        rows, frames, found = np.nonzero(np.asarray(before != after))
-        assert {*rows} == {0} and {*frames} == {2} and {*found} <= features
+
+    def features(columns_BxTxH):
+        _, seen = net.apply(
+            {"params": params}, columns_BxTxH, True, capture_intermediates=True
+        )
+        return np.asarray(seen["intermediates"]["out"]["__call__"][0])
+
+    before = features(columns_BxTxH)
+    for changed, expected in ((with_key, {14, 15}), (with_drums, {size - 1})):
+        rows, frames, found = np.nonzero(before != features(changed))
+        assert {*rows} == {0} and {*frames} == {2} and {*found} <= expected
         assert len(found)
 
 
