@@ -1,5 +1,6 @@
 """`mt3x prepare`: data sets as published -> TFRecords for training."""
 
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -136,9 +137,12 @@ def command(
 def _write_band_rolls(folder: Path) -> None:
     from mt3x.data.pipeline.band_columns import write_columns
     from mt3x.inference.transcriber import Transcriber
+    from mt3x.models import weights_file
     from mt3x.music.band_rolls import BandRolls
 
-    model = Transcriber(model="band")
+    weights = weights_file.packaged("band")
+    model = Transcriber(weights)
+    name = hashlib.sha256(weights.read_bytes()).hexdigest()
 
     def hear(samples_S: np.ndarray) -> np.ndarray:
         rolls = model.rolls(samples_S, model.sample_rate_hz)
@@ -147,7 +151,8 @@ def _write_band_rolls(folder: Path) -> None:
 
     with counted("pieces") as progress:
         bar = progress.add_task("band rolls", total=None)
-        for finished, total in write_columns(folder, model.sample_rate_hz, hear):
+        columns = write_columns(folder, name, model.sample_rate_hz, hear)
+        for finished, total in columns:
             progress.update(bar, completed=finished, total=total)
 
 

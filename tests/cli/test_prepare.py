@@ -79,6 +79,9 @@ def test_what_the_band_model_hears_lies_beside_the_records(tmp_path, monkeypatch
         np.testing.assert_array_equal(rows_TxH, padded[first : first + len(rows_TxH)])
         assert len(rows_TxH)
 
+    (out / "slakh" / "band_rolls" / "model.txt").write_text("an older one")
+    done = run(*arguments, "--band-rolls")
+    assert "holds what other weights heard" in str(done.exception)
     np.save(out / "slakh" / "band_rolls" / "Track00001.npy", columns_TxH[:, 1:])
     with pytest.raises(ValueError, match=f"reads {width} columns"):
         batch()

@@ -20,10 +20,13 @@ from mt3x.files import write_whole
 from mt3x.music.audio import decode_audio
 
 BAND_FOLDER = "band_rolls"
+MODEL_NAME = "model.txt"
+"""In that folder, says which weights heard the pieces."""
 
 
 def write_columns(
     folder: Path,
+    model: str,
     sample_rate_hz: int,
     hear: Callable[[np.ndarray], np.ndarray],
 ) -> Iterator[tuple[int, int]]:
@@ -31,13 +34,26 @@ def write_columns(
 
     Args:
       folder: as `write_records.prepare` fills it; on a local disk.
+      model: tells the weights from others.
       sample_rate_hz: what `hear` takes.
       hear: samples_S -> columns_TxH of a whole piece.
 
     Yields:
       How many pieces of how many are finished.
+
+    Raises:
+      ValueError: those that are there are another model's.
     """
-    (folder / BAND_FOLDER).mkdir(exist_ok=True)
+    model_path = folder / BAND_FOLDER / MODEL_NAME
+    model_path.parent.mkdir(exist_ok=True)
+    if not model_path.exists():
+        with write_whole(model_path, text=True) as file:
+            file.write(model)
+    elif model_path.read_text(encoding="utf-8") != model:
+        raise ValueError(
+            f"{model_path.parent} holds what other weights heard: remove it, and "
+            "prepare again"
+        )
     files = sorted(map(str, folder.glob("*.tfrecord")))
     total = sum(1 for _ in tf.data.TFRecordDataset(files))
     for number, record in enumerate(_records(files)):
