@@ -34,20 +34,24 @@ def read_pop909(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
     Its third column marks bars of four beats, or else every other bar of three, which
     the second column has.
     """
-    for path in find_files(folder, {".mid"}):
+    songs = [
+        path
+        for path in find_files(folder, {".mid"})
+        if path.stem == path.parent.name and (path.parent / "beat_midi.txt").is_file()
+    ]
+    for number, path in enumerate(songs):
         beat_file = path.parent / "beat_midi.txt"
-        if path.stem != path.parent.name or not beat_file.is_file():
-            continue
         time_s, is_down, is_long = np.loadtxt(beat_file).T
         per_bar = 3 if _most_common_gap(is_down) == 3 else 4
         position = _positions((is_down if per_bar == 3 else is_long) > 0)
         beats = Beats(time_s, position, per_bar)
-        yield BeatPiece(f"pop909/{path.stem}", Notes.from_midi(path), beats, False)
+        notes = Notes.from_midi(path)
+        yield BeatPiece(f"pop909/{path.stem}", number, notes, beats, False)
 
 
 def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[BeatPiece]:
     """Yield the recordings of Groove; their names end with the meter, as _4-4.mid."""
-    for path in find_files(folder, {".mid"}):
+    for number, path in enumerate(find_files(folder, {".mid"})):
         found = re.search(r"_(\d+)-(\d+)$", path.stem)
         notes = Notes.from_midi(path)
         if not found or len(notes) < 8:
@@ -60,19 +64,20 @@ def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
         if num < 2:
             continue
         beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
-        yield BeatPiece(f"groove/{path.stem}", notes, beats, False)
+        yield BeatPiece(f"groove/{path.stem}", number, notes, beats, False)
 
 
 def read_scores(folder: Path, on_error: Callable[[str], object]) -> Iterator[BeatPiece]:
     """Yield the scores of a folder: MusicXML that partitura can read, and MIDI."""
     if importlib.util.find_spec("partitura") is None:
         raise ModuleNotFoundError("scores need partitura: pip install partitura")
-    for path in find_files(folder, {".mxl", ".musicxml", ".mid"}):
+    scores = find_files(folder, {".mxl", ".musicxml", ".mid"})
+    for number, path in enumerate(scores):
         try:
             if path.suffix.lower() == ".mid":
-                yield from _read_midi_score(path)
+                yield from _read_midi_score(path, number)
             else:
-                yield from _read_score(path)
+                yield from _read_score(path, number)
         # partitura raises all kinds of exceptions on scores that it does not know.
         except Exception as error:
             on_error(f"{path}: {type(error).__name__}: {error}")
@@ -100,7 +105,7 @@ def _positions(is_down: np.ndarray) -> np.ndarray:
     return np.where(index >= last, index - last, (index - last) % per_bar) + 1
 
 
-def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
+def _read_midi_score(path: Path, number: int) -> Iterator[BeatPiece]:
     """Yield the sections of a score's MIDI file, each in one meter."""
     import mido
 
@@ -119,17 +124,17 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
     offset = np.interp(notes.offset_s, quarter_s, np.arange(len(quarter_s)))
     signatures = sorted(signatures)
     ends = [start for start, _ in signatures[1:]] + [len(quarter_s) - 1.0]
-    for number, (start, meter) in enumerate(signatures):
+    for index, (start, meter) in enumerate(signatures):
         step = meter.quarters_per_beat
-        num = int((ends[number] - start) / step + 0.01)
+        num = int((ends[index] - start) / step + 0.01)
         if num < _LEAST_BEATS:
             continue
         begin = start
         if (
-            number
-            and start - signatures[number - 1][0] < meter.beats_per_bar * step - 0.01
+            index
+            and start - signatures[index - 1][0] < meter.beats_per_bar * step - 0.01
         ):
-            begin = signatures[number - 1][0]  # a pick-up
+            begin = signatures[index - 1][0]  # a pick-up
         inside = (onset > begin - 0.01) & (onset < start + num * step - 0.01)
         if inside.sum() < _LEAST_BEATS:
             continue
@@ -142,10 +147,10 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
             program=np.full(len(part), _OTHER),
         )
         beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
-        yield BeatPiece(f"{path.stem} {begin:g}", part, beats, True)
+        yield BeatPiece(f"{path.stem} {begin:g}", number, part, beats, True)
 
 
-def _read_score(path: Path) -> Iterator[BeatPiece]:
+def _read_score(path: Path, number: int) -> Iterator[BeatPiece]:
     import partitura
 
     score = partitura.load_score(str(path))
@@ -153,7 +158,7 @@ def _read_score(path: Path) -> Iterator[BeatPiece]:
     beats = _score_beats(score.parts[0])
     if beats is not None:
         name = f"{path.parent.parent.name}/{path.stem}"
-        yield BeatPiece(name, Notes.concatenate(parts), beats, True)
+        yield BeatPiece(name, number, Notes.concatenate(parts), beats, True)
 
 
 def _part_notes(part: Any) -> Notes:
