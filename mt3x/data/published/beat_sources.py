@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +152,18 @@ def _read_midi_score(path: Path, number: int) -> Iterator[BeatPiece]:
 
 
 def _read_score(path: Path, number: int) -> Iterator[BeatPiece]:
+    """Yield the sections of a MusicXML file, each in one meter."""
     import partitura
 
     score = partitura.load_score(str(path))
-    parts = [_part_notes(part) for part in score.parts]
-    beats = _score_beats(score.parts[0])
-    if beats is not None:
-        name = f"{path.parent.parent.name}/{path.stem}"
-        yield BeatPiece(name, number, Notes.concatenate(parts), beats, True)
+    notes = Notes.concatenate([_part_notes(part) for part in score.parts])
+    for begin, end, beats in _sections(score.parts[0]):
+        part = notes[
+            (notes.onset_s > (begin - 0.01) * _QUARTER_S)
+            & (notes.onset_s < (end - 0.01) * _QUARTER_S)
+        ]
+        if len(part) >= _LEAST_BEATS:
+            yield BeatPiece(f"{path.stem} {begin:g}", number, part, beats, True)
 
 
 def _part_notes(part: Any) -> Notes:
@@ -171,34 +176,36 @@ def _part_notes(part: Any) -> Notes:
     return Notes(onset_s, onset_s + length_s, found["pitch"], program=program)
 
 
-def _score_beats(part: Any) -> Beats | None:
-    """Return a score's beats by its bars and time signatures."""
-    times, positions, lengths = [], [], {}
-    quarter = part.quarter_map
+def _sections(part: Any) -> Iterator[tuple[float, float, Beats]]:
+    """Yield runs of whole bars in one meter: where they begin and end, and their beats.
+
+    A shorter bar before them, such as a pick-up, belongs to them. Places are in
+    quarters.
+    """
     signatures = [
         (x.start.t, read_meter(f"{x.beats}/{x.beat_type}")) for x in part.time_sigs
     ]
-    if not signatures:
-        return None
-    for measure in part.measures:
-        start, end = measure.start.t, measure.end.t
-        meter = ([m for at, m in signatures if at <= start] or [signatures[0][1]])[-1]
-        per_bar, step = meter.beats_per_bar, meter.quarters_per_beat
-        begin, stop = float(quarter(start)), float(quarter(end))
-        num = (stop - begin) / step
-        lengths[meter] = lengths.get(meter, 0.0) + num
-        if num < per_bar - 0.01 and not times:
-            # A pick-up: its beats are the last ones of a bar, and it may begin between.
-            offset = num - np.floor(num + 0.01)
-            at = begin + offset + np.arange(int(num + 0.01)) * step
-            times += at.tolist()
-            positions += (per_bar - int(num + 0.01) + 1 + np.arange(len(at))).tolist()
+    bars = []
+    for bar in part.measures if signatures else ():
+        before = [meter for at, meter in signatures if at <= bar.start.t]
+        meter = before[-1] if before else signatures[0][1]
+        ends = [float(part.quarter_map(point.t)) for point in (bar.start, bar.end)]
+        length = (ends[1] - ends[0]) / meter.quarters_per_beat
+        bars.append((*ends, meter, abs(length - meter.beats_per_bar) < 0.01))
+    pick_up = 0.0  # its length
+    for (meter, is_whole), run in groupby(bars, key=lambda bar: bar[2:]):
+        begins, ends, *_ = zip(*run, strict=True)
+        if not is_whole:
+            pick_up = ends[-1] - begins[-1]
             continue
-        at = begin + np.arange(max(round(num), 1)) * step
-        at = at[at < stop - 0.01]
-        times += at.tolist()
-        positions += (np.arange(len(at)) + 1).tolist()
-    if len(times) < _LEAST_BEATS:
-        return None
-    main = max(lengths, key=lambda meter: lengths[meter])
-    return Beats(np.array(times) * _QUARTER_S, np.array(positions), *main)
+        per_bar, step = meter.beats_per_bar, meter.quarters_per_beat
+        begin, end = begins[0], ends[-1]
+        num = round((end - begin) / step)
+        if pick_up > per_bar * step - 0.01:
+            pick_up = 0.0  # a bar that is too long
+        lead = int(pick_up / step + 0.01)
+        if num >= _LEAST_BEATS:
+            at = np.arange(-lead, num)
+            beats = Beats((begin + at * step) * _QUARTER_S, at % per_bar + 1, *meter)
+            yield begin - pick_up, end, beats
+        pick_up = 0.0

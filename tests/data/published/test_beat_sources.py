@@ -82,6 +82,19 @@ def test_musicxml_scores_keep_their_pick_up(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:ignoring direction type")  # by partitura
+def test_musicxml_scores_have_a_piece_for_each_meter(tmp_path):
+    position = np.concatenate([np.arange(18) % 3 + 1, np.arange(33) % 4 + 1])
+    notes = even_notes(50)
+    notes.to_musicxml(tmp_path / "a.musicxml", Beats(np.arange(51) / 2, position, 4))
+    three, four = read_scores(tmp_path, fail)
+    assert (three.name, three.beats.meter, len(three.notes)) == ("a 0", "3/4", 18)
+    assert (four.name, four.beats.meter, len(four.notes)) == ("a 18", "4/4", 32)
+    assert four.beats.position[:5].tolist() == [1, 2, 3, 4, 1]
+    assert three.number == four.number
+    np.testing.assert_allclose(four.beats.time_s, four.notes.onset_s)
+
+
+@pytest.mark.filterwarnings("ignore:ignoring direction type")  # by partitura
 def test_scores_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "bad.musicxml").write_text("<score")
     beats = Beats(np.arange(41) / 2, np.arange(41) % 4 + 1, 4)
