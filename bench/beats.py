@@ -8,8 +8,8 @@
 POP909: the songs 022, 044, ... 880 (tests) or 011, 033, ... 869 (validation), which are
 not trained on. ASAP (evaluation only): of its pieces in the order of their folders, the
 second, fourth, ... are for tests and the others for validation; of each part 50 evenly
-spaced pieces, and of each piece the first performance by name. The rest of those for
-validation have no part in any choice.
+spaced pieces, and of each piece the first performance by name. `rest` is all others
+of those for validation.
 
 F-measure of mir_eval within 70 ms, first 90 s, means over pieces; AMLt allows for other
 metrical levels (mir_eval's `Any Metric Level Total`). References before the first onset

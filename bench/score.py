@@ -172,7 +172,7 @@ def _extrapolated(
 
 
 def every(items: list, part: str, limit: int) -> list:
-    """Items for tests or for validation, as `mt3x.data.beat_batches` holds them out."""
+    """Items for tests or validation: those that `mt3x.data.beat_batches` holds out."""
     first = HELD_OUT - 1 if part == "test" else HELD_OUT // 2 - 1
     return items[first::HELD_OUT][:limit]
 

@@ -27,7 +27,7 @@ from mt3x.music.notes import Notes
 __all__ = ["HELD_OUT", "BeatBatches", "BeatDataConfig", "is_held_out"]
 
 HELD_OUT = 22
-"""Of each file, every 22nd piece is for tests, and one in between for validation."""
+"""Every 22nd song or score of a file is for tests, one in between for validation."""
 
 
 _LEVELS = (
@@ -44,13 +44,13 @@ _LEVELS = (
 _SHARES = (0.5, 0.14, 0.16, 0.03, 0.05, 0.04, 0.05, 0.03)
 
 
-def is_held_out(index: int) -> bool:
-    """Return whether a piece of a file is for tests: the 22nd, the 44th, ..."""
-    return index % HELD_OUT == HELD_OUT - 1
+def is_held_out(number: int) -> bool:
+    """Return whether a song or score is for tests: the 22nd, the 44th, ..."""
+    return number % HELD_OUT == HELD_OUT - 1
 
 
-def _is_validation(index: int) -> bool:
-    return index % HELD_OUT == HELD_OUT // 2 - 1
+def _is_validation(number: int) -> bool:
+    return number % HELD_OUT == HELD_OUT // 2 - 1
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,9 @@ class BeatBatches:
         self._files = [
             [
                 piece
-                for index, piece in enumerate(pieces)
-                if _is_validation(index) == validation and not is_held_out(index)
+                for piece in pieces
+                if _is_validation(piece.number) == validation
+                if not is_held_out(piece.number)
             ]
             for pieces in files
         ]

@@ -19,6 +19,9 @@ class BeatPiece:
     """Notes and beats of a piece."""
 
     name: str
+    # Of its song or score, from 0, in the order of its folder; what cannot be read
+    # counts. Sections of a score share it. What is held out goes by it.
+    number: int
     # Of a score, notes of length 0 are grace notes.
     notes: Notes
     beats: Beats
@@ -39,6 +42,7 @@ def write_pieces(
         np.savez_compressed(
             file,
             name=np.array([piece.name for piece in pieces]),
+            number=np.array([piece.number for piece in pieces], int),
             is_score=np.array([piece.is_score for piece in pieces], bool),
             meter=np.array(
                 [
@@ -69,16 +73,18 @@ def read_pieces(path: str | os.PathLike[str]) -> list[BeatPiece]:
         return [
             BeatPiece(
                 str(name),
+                int(number),
                 notes,
                 Beats(time_s, position, int(per_bar), int(unit), bool(is_dotted)),
                 bool(is_score),
             )
-            for name, is_score, (per_bar, unit, is_dotted), notes, (
+            for name, number, is_score, (per_bar, unit, is_dotted), notes, (
                 time_s,
                 position,
             ) in zip(
                 *(
                     found["name"],
+                    found["number"],
                     found["is_score"],
                     found["meter"],
                     split_notes(found),

@@ -62,9 +62,9 @@ class BeatDecodingConfig:
     # What candidates for the beats gain with each unit of log odds that they are them,
     # on average over beats; and with each by which downbeats are likelier than others.
     level_gain: float = 0.8
-    bar_gain: float = 0.8
+    bar_gain: float = 1.0
     # Cost of their tempo, as `typical_cost`.
-    level_cost: float = 2.0
+    level_cost: float = 2.5
 
     def __post_init__(self) -> None:
         check_fields(

@@ -1,5 +1,7 @@
 """Files of pieces with beats, and batches made from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from mt3x.music.notes import Notes
 def piece(number, meter=(4, 4, False)):
     beats = Beats(0.5 * np.arange(40), np.arange(40) % meter[0] + 1, *meter)
     notes = Notes(beats.time_s, beats.time_s + 0.3, np.full(40, 40 + number))
-    return BeatPiece(f"piece {number}", notes, beats, number % 2 == 0)
+    return BeatPiece(f"piece {number}", number, notes, beats, number % 2 == 0)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,8 @@ def test_files_keep_pieces(tmp_path):
     pieces = [piece(0), piece(1, (2, 8, True))]
     write_pieces(tmp_path / "a.npz", pieces)
     for old, new in zip(pieces, read_pieces(tmp_path / "a.npz"), strict=True):
-        assert (old.name, old.is_score) == (new.name, new.is_score)
+        assert (old.name, old.number) == (new.name, new.number)
+        assert old.is_score == new.is_score
         assert old.beats.meter == new.beats.meter
         assert old.notes.equals(new.notes)
         np.testing.assert_array_equal(old.beats.position, new.beats.position)
@@ -59,7 +62,7 @@ def test_quick_beats_keep_their_order(tmp_path):
     time_s = 0.05 * np.arange(400)
     beats = Beats(time_s, np.arange(400) % 4 + 1, 4)
     notes = Notes(time_s, time_s + 0.04, np.full(400, 60))
-    pieces = [BeatPiece("a", notes, beats, False)] * 44
+    pieces = [BeatPiece("a", n, notes, beats, False) for n in range(44)]
     write_pieces(tmp_path / "quick.npz", pieces)
     batches = config(tmp_path / "quick.npz").make_batches()
     for step in range(10):
@@ -104,6 +107,20 @@ def test_held_out_pieces_are_not_trained_on(file):
     assert validated == {"piece 10", "piece 32"}
     assert not trained & (held_out | validated)
     assert len(trained) > 30
+
+
+def test_sections_of_a_score_are_held_out_together(tmp_path):
+    # Three sections a score; the file lacks a score that could not be read.
+    sections = [
+        replace(piece(number), name=f"{number} {section}")
+        for number in range(44)
+        if number != 3
+        for section in range(3)
+    ]
+    write_pieces(tmp_path / "scores.npz", sections)
+    batches = config(tmp_path / "scores.npz").validation_batches()
+    validated = {name for step in range(30) for name in batches.ids(step)}
+    assert validated == {f"{number} {part}" for number in (10, 32) for part in range(3)}
 
 
 @pytest.mark.parametrize(

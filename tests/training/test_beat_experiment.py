@@ -28,7 +28,7 @@ def experiment(tmp_path):
     notes = Notes(
         beats.time_s, beats.time_s + 0.3, np.where(beats.position > 1, 60, 40)
     )
-    pieces = [BeatPiece(f"piece {n}", notes, beats, True) for n in range(22)]
+    pieces = [BeatPiece(f"piece {n}", n, notes, beats, True) for n in range(22)]
     write_pieces(tmp_path / "pieces.npz", pieces)
     return Experiment(
         objective=OBJECTIVE,

@@ -10,6 +10,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,24 @@ def read_pop909(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
     Its third column marks bars of four beats, or else every other bar of three, which
     the second column has.
     """
-    for path in find_files(folder, {".mid"}):
+    songs = [
+        path
+        for path in find_files(folder, {".mid"})
+        if path.stem == path.parent.name and (path.parent / "beat_midi.txt").is_file()
+    ]
+    for number, path in enumerate(songs):
         beat_file = path.parent / "beat_midi.txt"
-        if path.stem != path.parent.name or not beat_file.is_file():
-            continue
         time_s, is_down, is_long = np.loadtxt(beat_file).T
         per_bar = 3 if _most_common_gap(is_down) == 3 else 4
         position = _positions((is_down if per_bar == 3 else is_long) > 0)
         beats = Beats(time_s, position, per_bar)
-        yield BeatPiece(f"pop909/{path.stem}", Notes.from_midi(path), beats, False)
+        notes = Notes.from_midi(path)
+        yield BeatPiece(f"pop909/{path.stem}", number, notes, beats, False)
 
 
 def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[BeatPiece]:
     """Yield the recordings of Groove; their names end with the meter, as _4-4.mid."""
-    for path in find_files(folder, {".mid"}):
+    for number, path in enumerate(find_files(folder, {".mid"})):
         found = re.search(r"_(\d+)-(\d+)$", path.stem)
         notes = Notes.from_midi(path)
         if not found or len(notes) < 8:
@@ -60,19 +65,20 @@ def read_groove(folder: Path, on_error: Callable[[str], object]) -> Iterator[Bea
         if num < 2:
             continue
         beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
-        yield BeatPiece(f"groove/{path.stem}", notes, beats, False)
+        yield BeatPiece(f"groove/{path.stem}", number, notes, beats, False)
 
 
 def read_scores(folder: Path, on_error: Callable[[str], object]) -> Iterator[BeatPiece]:
     """Yield the scores of a folder: MusicXML that partitura can read, and MIDI."""
     if importlib.util.find_spec("partitura") is None:
         raise ModuleNotFoundError("scores need partitura: pip install partitura")
-    for path in find_files(folder, {".mxl", ".musicxml", ".mid"}):
+    scores = find_files(folder, {".mxl", ".musicxml", ".mid"})
+    for number, path in enumerate(scores):
         try:
             if path.suffix.lower() == ".mid":
-                yield from _read_midi_score(path)
+                yield from _read_midi_score(path, number)
             else:
-                yield from _read_score(path)
+                yield from _read_score(path, number)
         # partitura raises all kinds of exceptions on scores that it does not know.
         except Exception as error:
             on_error(f"{path}: {type(error).__name__}: {error}")
@@ -100,7 +106,7 @@ def _positions(is_down: np.ndarray) -> np.ndarray:
     return np.where(index >= last, index - last, (index - last) % per_bar) + 1
 
 
-def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
+def _read_midi_score(path: Path, number: int) -> Iterator[BeatPiece]:
     """Yield the sections of a score's MIDI file, each in one meter."""
     import mido
 
@@ -119,17 +125,17 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
     offset = np.interp(notes.offset_s, quarter_s, np.arange(len(quarter_s)))
     signatures = sorted(signatures)
     ends = [start for start, _ in signatures[1:]] + [len(quarter_s) - 1.0]
-    for number, (start, meter) in enumerate(signatures):
+    for index, (start, meter) in enumerate(signatures):
         step = meter.quarters_per_beat
-        num = int((ends[number] - start) / step + 0.01)
+        num = int((ends[index] - start) / step + 0.01)
         if num < _LEAST_BEATS:
             continue
         begin = start
         if (
-            number
-            and start - signatures[number - 1][0] < meter.beats_per_bar * step - 0.01
+            index
+            and start - signatures[index - 1][0] < meter.beats_per_bar * step - 0.01
         ):
-            begin = signatures[number - 1][0]  # a pick-up
+            begin = signatures[index - 1][0]  # a pick-up
         inside = (onset > begin - 0.01) & (onset < start + num * step - 0.01)
         if inside.sum() < _LEAST_BEATS:
             continue
@@ -142,18 +148,22 @@ def _read_midi_score(path: Path) -> Iterator[BeatPiece]:
             program=np.full(len(part), _OTHER),
         )
         beats = Beats(time_s, np.arange(num) % meter.beats_per_bar + 1, *meter)
-        yield BeatPiece(f"{path.stem} {begin:g}", part, beats, True)
+        yield BeatPiece(f"{path.stem} {begin:g}", number, part, beats, True)
 
 
-def _read_score(path: Path) -> Iterator[BeatPiece]:
+def _read_score(path: Path, number: int) -> Iterator[BeatPiece]:
+    """Yield the sections of a MusicXML file, each in one meter."""
     import partitura
 
     score = partitura.load_score(str(path))
-    parts = [_part_notes(part) for part in score.parts]
-    beats = _score_beats(score.parts[0])
-    if beats is not None:
-        name = f"{path.parent.parent.name}/{path.stem}"
-        yield BeatPiece(name, Notes.concatenate(parts), beats, True)
+    notes = Notes.concatenate([_part_notes(part) for part in score.parts])
+    for begin, end, beats in _sections(score.parts[0]):
+        part = notes[
+            (notes.onset_s > (begin - 0.01) * _QUARTER_S)
+            & (notes.onset_s < (end - 0.01) * _QUARTER_S)
+        ]
+        if len(part) >= _LEAST_BEATS:
+            yield BeatPiece(f"{path.stem} {begin:g}", number, part, beats, True)
 
 
 def _part_notes(part: Any) -> Notes:
@@ -166,34 +176,36 @@ def _part_notes(part: Any) -> Notes:
     return Notes(onset_s, onset_s + length_s, found["pitch"], program=program)
 
 
-def _score_beats(part: Any) -> Beats | None:
-    """Return a score's beats by its bars and time signatures."""
-    times, positions, lengths = [], [], {}
-    quarter = part.quarter_map
+def _sections(part: Any) -> Iterator[tuple[float, float, Beats]]:
+    """Yield runs of whole bars in one meter: where they begin and end, and their beats.
+
+    A shorter bar before them, such as a pick-up, belongs to them. Places are in
+    quarters.
+    """
     signatures = [
         (x.start.t, read_meter(f"{x.beats}/{x.beat_type}")) for x in part.time_sigs
     ]
-    if not signatures:
-        return None
-    for measure in part.measures:
-        start, end = measure.start.t, measure.end.t
-        meter = ([m for at, m in signatures if at <= start] or [signatures[0][1]])[-1]
-        per_bar, step = meter.beats_per_bar, meter.quarters_per_beat
-        begin, stop = float(quarter(start)), float(quarter(end))
-        num = (stop - begin) / step
-        lengths[meter] = lengths.get(meter, 0.0) + num
-        if num < per_bar - 0.01 and not times:
-            # A pick-up: its beats are the last ones of a bar, and it may begin between.
-            offset = num - np.floor(num + 0.01)
-            at = begin + offset + np.arange(int(num + 0.01)) * step
-            times += at.tolist()
-            positions += (per_bar - int(num + 0.01) + 1 + np.arange(len(at))).tolist()
+    bars = []
+    for bar in part.measures if signatures else ():
+        before = [meter for at, meter in signatures if at <= bar.start.t]
+        meter = before[-1] if before else signatures[0][1]
+        ends = [float(part.quarter_map(point.t)) for point in (bar.start, bar.end)]
+        length = (ends[1] - ends[0]) / meter.quarters_per_beat
+        bars.append((*ends, meter, abs(length - meter.beats_per_bar) < 0.01))
+    pick_up = 0.0  # its length
+    for (meter, is_whole), run in groupby(bars, key=lambda bar: bar[2:]):
+        begins, ends, *_ = zip(*run, strict=True)
+        if not is_whole:
+            pick_up = ends[-1] - begins[-1]
             continue
-        at = begin + np.arange(max(round(num), 1)) * step
-        at = at[at < stop - 0.01]
-        times += at.tolist()
-        positions += (np.arange(len(at)) + 1).tolist()
-    if len(times) < _LEAST_BEATS:
-        return None
-    main = max(lengths, key=lambda meter: lengths[meter])
-    return Beats(np.array(times) * _QUARTER_S, np.array(positions), *main)
+        per_bar, step = meter.beats_per_bar, meter.quarters_per_beat
+        begin, end = begins[0], ends[-1]
+        num = round((end - begin) / step)
+        if pick_up > per_bar * step - 0.01:
+            pick_up = 0.0  # a bar that is too long
+        lead = int(pick_up / step + 0.01)
+        if num >= _LEAST_BEATS:
+            at = np.arange(-lead, num)
+            beats = Beats((begin + at * step) * _QUARTER_S, at % per_bar + 1, *meter)
+            yield begin - pick_up, end, beats
+        pick_up = 0.0

@@ -63,6 +63,7 @@ def test_midi_scores_have_a_piece_for_each_meter(tmp_path):
         ("a 0", "3/4"),
         ("a 24", "6/8"),
     ]
+    assert [p.number for p in pieces] == [0, 0]  # of one score
     assert [len(p.notes) for p in pieces] == [24, 36]
     assert [p.beats.quarters_per_beat for p in pieces] == [1, 1.5]
     assert all(p.is_score for p in pieces)
@@ -80,8 +81,25 @@ def test_musicxml_scores_keep_their_pick_up(tmp_path):
     np.testing.assert_allclose(piece.beats.time_s[:40], piece.notes.onset_s)
 
 
+@pytest.mark.filterwarnings("ignore:ignoring direction type")  # by partitura
+def test_musicxml_scores_have_a_piece_for_each_meter(tmp_path):
+    position = np.concatenate([np.arange(18) % 3 + 1, np.arange(33) % 4 + 1])
+    notes = even_notes(50)
+    notes.to_musicxml(tmp_path / "a.musicxml", Beats(np.arange(51) / 2, position, 4))
+    three, four = read_scores(tmp_path, fail)
+    assert (three.name, three.beats.meter, len(three.notes)) == ("a 0", "3/4", 18)
+    assert (four.name, four.beats.meter, len(four.notes)) == ("a 18", "4/4", 32)
+    assert four.beats.position[:5].tolist() == [1, 2, 3, 4, 1]
+    assert three.number == four.number
+    np.testing.assert_allclose(four.beats.time_s, four.notes.onset_s)
+
+
+@pytest.mark.filterwarnings("ignore:ignoring direction type")  # by partitura
 def test_scores_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "bad.musicxml").write_text("<score")
+    beats = Beats(np.arange(41) / 2, np.arange(41) % 4 + 1, 4)
+    even_notes(40).to_musicxml(tmp_path / "good.musicxml", beats)
     told = []
-    assert not list(read_scores(tmp_path, told.append))
+    (piece,) = read_scores(tmp_path, told.append)
+    assert piece.number == 1  # it has its place among those that are there
     assert "bad.musicxml" in told[0]

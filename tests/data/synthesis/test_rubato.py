@@ -18,14 +18,14 @@ def piece(is_score, num_bars=40, program=0):
         np.tile([48, 60, 64], len(onset_s)),
         program=np.full(3 * len(onset_s), program),
     )
-    return BeatPiece("a", notes, beats, is_score)
+    return BeatPiece("a", 0, notes, beats, is_score)
 
 
 def groove():
     beats = Beats(0.6 * np.arange(16), np.arange(16) % 4 + 1, 4)
     drums = np.full(16, True)
     notes = Notes(beats.time_s, beats.time_s + 0.1, np.full(16, 36), is_drum=drums)
-    return BeatPiece("b", notes, beats, False)
+    return BeatPiece("b", 0, notes, beats, False)
 
 
 @pytest.mark.parametrize("is_score", [True, False])
@@ -74,6 +74,6 @@ def test_short_pieces_are_played_whole(num_bars):
 
 
 def test_no_notes_stay_none():
-    empty = BeatPiece("c", Notes.empty(), piece(True).beats, True)
+    empty = BeatPiece("c", 0, Notes.empty(), piece(True).beats, True)
     notes, _ = perform_clip(empty, np.random.default_rng(0), 10.0)
     assert not len(notes)
