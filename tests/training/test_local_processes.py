@@ -69,14 +69,14 @@ def test_a_signal_reaches_all():
     child = """
 import signal
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-print(os.environ["MT3X_PROCESS_ID"], flush=True)
-time.sleep(600)
+os.write(1, (os.environ["MT3X_PROCESS_ID"] + "\\n").encode())  # at once
+time.sleep(60)
 """
     with start(child) as parent:
         lines = [parent.stdout.readline() for _ in range(2)]
-        assert sorted(lines) == ["0\n", "1\n"]
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(60) == 0
+    assert sorted(lines) == ["0\n", "1\n"]
 
 
 def test_more_processes_than_cores():
