@@ -64,6 +64,7 @@ def make_experiment(corpus, **train):
     )
 
 
+@pytest.mark.by_hand
 def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
     """The whole path: corpus, batches, training, validation, the best checkpoint."""
     # Learned after 100 updates with most seeds; some need more.
