@@ -126,10 +126,10 @@ def command(
             report=report,
         )
     _report(manifest, time.monotonic() - begin_s)
-    if band_rolls:
-        _write_band_rolls(Path(out) / name)
     if not any(split["pieces"] for split in manifest["splits"].values()):
         raise ValueError(f"no piece can be used: {manifest['problems'][0]['what']}")
+    if band_rolls:
+        _write_band_rolls(Path(out) / name)
     if strict and num_left_out(manifest):
         sys.exit(1)
 
@@ -151,8 +151,8 @@ def _write_band_rolls(folder: Path) -> None:
 
     with counted("pieces") as progress:
         bar = progress.add_task("band rolls", total=None)
-        columns = write_columns(folder, name, model.sample_rate_hz, hear)
-        for finished, total in columns:
+        done = write_columns(folder, name, model.sample_rate_hz, hear)
+        for finished, total in done:
             progress.update(bar, completed=finished, total=total)
 
 

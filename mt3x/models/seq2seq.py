@@ -95,8 +95,7 @@ class Seq2SeqConfig:
             dropout_rate=(0, 0.99),
             input_depth=(1, 4096),
         )
-        reads_mel = self.stem.has_network and self.stem.network == "cnn"
-        if reads_mel and self.input_depth % 4:
+        if self.stem.reads_mel and self.input_depth % 4:
             raise ValueError(
                 f"input_depth={self.input_depth} must be a multiple of 4, as the stem "
                 "pools bins by 2 twice"
@@ -288,8 +287,8 @@ class Encoder(nn.Module):
         )
         if not stem.has_network:
             return self.continuous_inputs_projection(mel_BxTxF)
-        reads_mel = stem.network == "cnn"
-        stem_BxTxF = self.stem(mel_BxTxF if reads_mel else rest_BxTxF, deterministic)
+        read_BxTxF = mel_BxTxF if stem.reads_mel else rest_BxTxF
+        stem_BxTxF = self.stem(read_BxTxF, deterministic)
         if stem.mode == "before":
             return self.continuous_inputs_projection(stem_BxTxF)
         x_BxTxD = self.continuous_inputs_projection(mel_BxTxF)

@@ -73,6 +73,11 @@ class StemConfig:
         return self.mode in ("before", "parallel")
 
     @property
+    def reads_mel(self) -> bool:
+        """Whether the network reads log-mel frames."""
+        return self.has_network and self.network == "cnn"
+
+    @property
     def reads_cqt(self) -> bool:
         """Whether the network reads a constant-Q transform."""
         return self.has_network and self.network in ("harmonic", "band")
