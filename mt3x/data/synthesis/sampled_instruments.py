@@ -1,4 +1,4 @@
-"""Recorded instruments of all kinds: SFZ libraries, ready to play parts of a band.
+"""Recorded instruments of all kinds: sample libraries, ready to play parts of a band.
 
 A note's sample is cut at its attack, brought to a common level and to its velocity, and
 faded where the note ends. Where the sample dies away before, the label ends there.
@@ -6,7 +6,7 @@ faded where the note ends. Where the sample dies away before, the label ends the
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import soundfile
 
 from mt3x.data.synthesis.pianos import trim_attack, velocity_gain
 from mt3x.data.synthesis.sfz import key_of_name, read_regions
+from mt3x.data.synthesis.spectmorph import read_samples
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
@@ -26,6 +27,8 @@ _MAX_NOTE_S = 8.0
 _SILENT = 0.02  # of a note's maximum: what is below is not heard as sounding
 _FRAME_S = 0.02
 _REACH = 3  # keys beyond the outer samples of a folder
+_TUNING_SAMPLES = 16384  # of a recording, by which its tuning is measured
+_SHORT_S = 2.0  # recordings that end before are held by their loops
 # Levels of a kit's pieces in dB, by key; others are at -3.
 _KIT_DB = {36: 0, 35: 0, 38: 0, 40: 0, 37: -6, 39: -6, 42: -10, 44: -13, 46: -8}
 _KIT_DB |= {51: -9, 53: -8, 59: -9, 49: -4, 52: -5, 55: -6, 57: -4}
@@ -40,6 +43,8 @@ class Take:
     velocities: tuple[int, int]
     center: float  # MIDI pitch at which it sounds as recorded
     skip_samples: int = 0
+    num_samples: int | None = None  # after these; None: all that there are
+    loop: tuple[int, int] | None = None  # samples that are played to and fro
 
 
 @dataclass(frozen=True)
@@ -157,8 +162,12 @@ class SampledInstrument:
             with soundfile.SoundFile(take.path) as file:
                 file.seek(min(take.skip_samples, file.frames))
                 frames = int((_MAX_NOTE_S + 1) * file.samplerate)
-                samples_SxC = file.read(frames, dtype="float32", always_2d=True)
-                self._decoded[place] = samples_SxC.mean(axis=1), file.samplerate
+                num = frames if take.num_samples is None else take.num_samples
+                samples_SxC = file.read(num, dtype="float32", always_2d=True)
+                samples_S = samples_SxC.mean(axis=1)
+                if take.loop is not None:
+                    samples_S = _held(samples_S, take.loop, frames)
+                self._decoded[place] = samples_S, file.samplerate
         samples_S, rate_hz = self._decoded[place]
         semitones = 0.0 if self.is_kit else key - take.center
         shifted_S = resample(samples_S, rate_hz * 2 ** (semitones / 12), RATE_HZ, "MQ")
@@ -180,14 +189,15 @@ def read_instrument(
     is_kit: bool = False,
     transpose: int = 0,
 ) -> SampledInstrument:
-    """Read an instrument from an SFZ file, or from a folder of samples.
+    """Read an instrument from an SFZ file, SpectMorph's XML, or a folder of samples.
 
     Samples of a folder are named by their pitches, as `As3.mp3` for A#3, and serve the
-    keys around. Of an SFZ file, regions of every controller setting are read; release
-    and legato samples, volumes, envelopes, loops and effects are left out.
+    keys around, as SpectMorph's do, whose tuning is measured. Of an SFZ file, regions
+    of every controller setting are read; release and legato samples, volumes,
+    envelopes, loops and effects are left out.
 
     Args:
-      path: the .sfz file or the folder.
+      path: the .sfz or .xml file, or the folder.
       match: patterns of sample paths, one for each microphone; their sum is heard.
       exclude: a pattern of samples to leave out, such as noises.
       samples: the folder of the samples; by default the file's own.
@@ -202,6 +212,8 @@ def read_instrument(
         return SampledInstrument(path.name, [_named_takes(path, exclude)])
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such instrument; download it first")
+    if path.suffix == ".xml":
+        return SampledInstrument(path.parent.name, [_spectmorph_takes(path)])
     folder = samples or path.parent
     takes: dict[str, list[Take]] = {pattern: [] for pattern in match}
     for opcodes in read_regions(path):
@@ -236,7 +248,7 @@ def audible_s(sound_S: np.ndarray, sample_rate_hz: int = RATE_HZ) -> float:
 
 
 def _named_takes(folder: Path, exclude: str) -> list[Take]:
-    """Return a take for each sample of a folder; the outer ones reach further out."""
+    """Return a take for each sample of a folder."""
     found = {
         key_of_name(path.stem.replace("s", "#")): path
         for path in sorted(folder.iterdir())
@@ -245,14 +257,70 @@ def _named_takes(folder: Path, exclude: str) -> list[Take]:
     }
     if not found:
         raise ValueError(f"{folder}: no samples with names such as As3.mp3")
-    keys = sorted(found)
-    edges = [(a + b) // 2 for a, b in itertools.pairwise(keys)]
-    lows = [keys[0] - _REACH, *(edge + 1 for edge in edges)]
-    highs = [*edges, keys[-1] + _REACH]
-    return [
-        Take(found[key], (low, high), (1, 127), key)
-        for key, low, high in zip(keys, lows, highs, strict=True)
-    ]
+    keys = _keys_around(found)
+    return [Take(found[key], keys[key], (1, 127), key) for key in sorted(found)]
+
+
+def _spectmorph_takes(path: Path) -> list[Take]:
+    """Return the takes of SpectMorph's instrument; short ones are held by loops."""
+    samples = list(read_samples(path))
+    keys = _keys_around({sample.key for sample in samples})
+    takes = []
+    for sample in samples:
+        info = soundfile.info(sample.path)
+        begin, end = (
+            round(min(t, info.duration) * info.samplerate) for t in sample.clip_s
+        )
+        loop = None
+        if sample.loop_s is not None and end - begin < _SHORT_S * info.samplerate:
+            first, last = (round(t * info.samplerate) - begin for t in sample.loop_s)
+            loop = first, last
+        middle_S, _ = soundfile.read(
+            sample.path, _TUNING_SAMPLES, begin + (end - begin) // 4, always_2d=True
+        )
+        center = sounding_pitch(middle_S.mean(axis=1), info.samplerate, sample.key)
+        span, num = keys[sample.key], end - begin
+        takes.append(Take(sample.path, span, (1, 127), center, begin, num, loop))
+    return takes
+
+
+def sounding_pitch(samples_S: np.ndarray, sample_rate_hz: int, key: int) -> float:
+    """Return the pitch of a note, at most 2.5 semitones from its key.
+
+    That of the period at which the sound is most like itself.
+    """
+    window_S = np.hanning(len(samples_S))
+    size = 4 * len(samples_S)
+    alike_L = np.fft.irfft(np.abs(np.fft.rfft(samples_S * window_S, size)) ** 2)
+    alike_L[: len(samples_S)] /= np.maximum(
+        np.fft.irfft(np.abs(np.fft.rfft(window_S, size)) ** 2)[: len(samples_S)], 1e-9
+    )
+    period = sample_rate_hz / (440 * 2 ** ((key - 69) / 12))
+    reach = 2 ** (2.5 / 12)
+    lags = np.arange(int(period / reach), min(int(period * reach) + 2, len(samples_S)))
+    best = lags[alike_L[lags].argmax()]
+    before, here, after = alike_L[best - 1 : best + 2]
+    bend = before - 2 * here + after
+    shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return key - 12 * float(np.log2((best + np.clip(shift, -0.5, 0.5)) / period))
+
+
+def _keys_around(keys: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """Return the keys that each sample serves; the outer ones reach further out."""
+    ordered = sorted(keys)
+    edges = [(a + b) // 2 for a, b in itertools.pairwise(ordered)]
+    lows = [ordered[0] - _REACH, *(edge + 1 for edge in edges)]
+    highs = [*edges, ordered[-1] + _REACH]
+    return dict(zip(ordered, zip(lows, highs, strict=True), strict=True))
+
+
+def _held(samples_S: np.ndarray, loop: tuple[int, int], num: int) -> np.ndarray:
+    """Return `num` samples: up to the loop's end, then the loop to and fro."""
+    first, last = loop
+    there_S = samples_S[first:last]
+    round_S = np.concatenate([there_S[::-1], there_S])
+    times = -(-max(num - last, 0) // max(len(round_S), 1))
+    return np.concatenate([samples_S[:last], np.tile(round_S, times)])[:num]
 
 
 def _take_of(path: Path, opcodes: dict[str, str], transpose: int) -> Take:

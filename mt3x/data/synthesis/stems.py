@@ -47,7 +47,7 @@ DRUMS = "drums"
 _MONO = {
     "violin and viola": 4, "cello and double bass": 2, "trumpet": 2,
     "trombone and tuba": 2, "horn": 2, "saxophone": 3, "oboe and English horn": 2,
-    "clarinet": 3, "bassoon": 2.5, "flutes": 3, "voice": 3, "synth lead": 1.5,
+    "clarinet": 3, "bassoon": 2.5, "flutes": 3, "voice": 5, "synth lead": 1.5,
     "distorted guitar": 1, "clean electric guitar": 1, "accordion and harmonica": 1,
     "acoustic guitar": 1, "mallets": 0.8, "piano": 0.8, "electric piano": 0.7,
     "organ": 0.5, "pizzicato and harp": 0.7, "string ensemble": 0.7,
