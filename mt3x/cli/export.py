@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from mt3x.models.weights_file import Weights
 
 
 @click.command(
@@ -22,6 +25,13 @@ import click
     metavar="WEIGHTS",
     help="Average the parameters with those of another file or run of the same model; "
     "may be repeated.",
+)
+@click.option(
+    "--hppnet",
+    type=click.Path(path_type=Path),
+    metavar="WEIGHTS",
+    help="Of a band model: the file or run of an HPPNet that hears notes too; rolls "
+    "are the means of both. It comes after --average.",
 )
 @click.option(
     "--note",
@@ -53,6 +63,7 @@ def command(
     run_dir: Path,
     out: Path,
     others: tuple[Path, ...],
+    hppnet: Path | None,
     notes: tuple[str, ...],
     changes: tuple[str, ...],
     form: str,
@@ -70,9 +81,9 @@ def command(
     }
     if form != "t5x":
         check_writable(out, overwrite=overwrite)
-    elif notes or changes or others:
+    elif notes or changes or others or hppnet:
         raise ValueError(
-            "--format t5x has no room for --average, --note and --decoding"
+            "--format t5x has no room for --average, --hppnet, --note and --decoding"
         )
     weights = weights_file.load(run_dir)
     if weights.config.get("objective") == "generator":
@@ -93,6 +104,8 @@ def command(
         weights = weights._replace(
             params=_moved(weights.params, other, 1 / (number + 1))
         )
+    if hppnet is not None:
+        weights = _with_hppnet(weights, hppnet, run_dir)
     metadata = weights.metadata | texts
     config = _with_decoding(weights.config, decoding, run_dir)
     if form == "onnx":
@@ -117,6 +130,28 @@ def _moved(params: dict[str, Any], other: Path, share: float) -> dict[str, Any]:
     found = {name: part for name, part in found.items() if name in params}
     weights_file.check_params(found, params, other, "average weights of one model")
     return jax.tree.map(lambda a, b: a + (b - a) * share, params, found)
+
+
+def _with_hppnet(weights: "Weights", hppnet: Path, run_dir: Path) -> "Weights":
+    """Return a band model's weights with those of an HPPNet that hears notes too."""
+    import dataclasses
+
+    from mt3x.models import weights_file
+    from mt3x.models.band_objective import HPPNET
+    from mt3x.models.hppnet import PEDAL_HEADS
+    from mt3x.models.objectives import BandConfig, PianoConfig, config_from_dict
+
+    config = config_from_dict(weights.config)
+    found = weights_file.load(hppnet)
+    other = config_from_dict(found.config)
+    if not isinstance(config, BandConfig):
+        raise ValueError(f"{run_dir} is a {config.kind}: --hppnet is for band models")
+    if not isinstance(other, PianoConfig):
+        raise ValueError(f"--hppnet {hppnet} is a {other.kind}: give an HPPNet")
+    config = dataclasses.replace(config, hppnet=other.without_pedal())
+    heard = weights_file.without(found.params, PEDAL_HEADS)
+    params = weights.params | {HPPNET: heard}
+    return weights._replace(params=params, config=config.to_dict())
 
 
 def _with_decoding(

@@ -10,6 +10,15 @@ import jax.numpy as jnp
 
 from mt3x.models import losses
 from mt3x.models.band import BandNet, BandNetConfig
+from mt3x.models.band_losses import (
+    Batch,
+    Part,
+    cell_f1,
+    class_loss,
+    count_cells,
+    drum_losses,
+    timbre_loss,
+)
 from mt3x.models.features import (
     CQTConfig,
     LogMelConfig,
@@ -20,18 +29,22 @@ from mt3x.models.features import (
 )
 from mt3x.models.losses import LossSums
 from mt3x.models.model_config import WithoutTasks, read_config
-from mt3x.models.piano_objective import roll_losses, roll_spec
+from mt3x.models.piano_objective import (
+    PianoConfig,
+    PianoObjective,
+    roll_losses,
+    roll_spec,
+)
+from mt3x.models.roll_mean import mean_rolls
 from mt3x.music.drum_decoder import DrumDecodingConfig
 from mt3x.music.instrument_assignment import AssignmentConfig
-from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
+from mt3x.music.instrument_classes import DRUM_CLASSES
 from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig
 from mt3x.music.rolls import NUM_PITCHES, RollLabelConfig
 from mt3x.music.vocabulary import TokenizerConfig
 
 Params = Mapping[str, Any]
-Batch = Mapping[str, jax.Array]
-Part = tuple[jax.Array, jax.Array]
 _HOP = 512
 
 _WEIGHTS = (
@@ -45,6 +58,9 @@ _WEIGHTS = (
     "drum_velocity_weight",
     "velocity_mean_weight",
 )
+
+HPPNET = "hppnet"
+"""The parameters of the HPPNet that hears notes too, among the others."""
 
 BAND_LOSSES = ("classes", "timbre", "drums", "drum_velocity")
 """The parts of the loss besides those of rolls."""
@@ -80,6 +96,10 @@ class BandConfig(WithoutTasks):
     decoding: RollDecodingConfig = field(default_factory=RollDecodingConfig)
     drum_decoding: DrumDecodingConfig = field(default_factory=DrumDecodingConfig)
     assignment: AssignmentConfig = field(default_factory=AssignmentConfig)
+    # An HPPNet that hears the notes too: rolls are the means of both networks'. It does
+    # not learn; its parameters are `hppnet` in those of the model. And its share.
+    hppnet: PianoConfig | None = None
+    hppnet_share: float = 0.5
 
     # Weight of onsets against other cells in the cross-entropies of onsets.
     onset_positive_weight: float = 2.0
@@ -111,6 +131,7 @@ class BandConfig(WithoutTasks):
             drum_range_db=(1, 1000),
             timbre_cells=(1, 65_536),
             timbre_temperature=(1e-3, 1e3),
+            hppnet_share=(0, 1),
             **dict.fromkeys(_WEIGHTS, (0.0, 1e6)),
         )
         if features.frame_rate_hz != self.labels.frame_rate_hz:
@@ -135,6 +156,13 @@ class BandConfig(WithoutTasks):
                 f"fft_samples={drums.fft_samples} of drum_features must be a multiple "
                 f"of twice the hop {drums.hop_samples}"
             )
+        if self.hppnet is not None:
+            rate_hz = self.hppnet.features.sample_rate_hz
+            if rate_hz != features.sample_rate_hz:
+                raise ValueError(
+                    f"features are of {features.sample_rate_hz} Hz and those of hppnet "
+                    f"of {rate_hz}: they must be equal"
+                )
         bands = drums.num_bins
         for pool in model.drum_pools:
             if bands % pool:
@@ -192,6 +220,7 @@ class BandObjective:
         self.config = config
         self.dtype = dtype
         self.model = BandNet(config.model)
+        self.hppnet = config.hppnet and PianoObjective(config.hppnet, dtype)
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters."""
@@ -199,7 +228,9 @@ class BandObjective:
         feats_BxTxF = jnp.zeros((1, frames, config.features.num_bins))
         steps = frames * config.drum_steps
         mel_BxUxM = jnp.zeros((1, steps, config.drum_features.num_bins))
-        return self.model.init(rng, feats_BxTxF, mel_BxUxM)["params"]
+        params = self.model.init(rng, feats_BxTxF, mel_BxUxM)["params"]
+        others = {HPPNET: self.hppnet.init(rng)} if self.hppnet else {}
+        return {**params, **others}
 
     def features(self, samples_BxS: jax.Array) -> jax.Array:
         """Turn samples, float or int16, into feats_BxTxF with T = S // hop."""
@@ -226,25 +257,48 @@ class BandObjective:
           num_samples_B: length of each clip where it is padded at the end.
 
         Returns:
-          What `BandNet` does, T = S // hop and U = T * drum_steps; zero in padding.
+          What `BandNet` does, T = S // hop and U = T * drum_steps; zero in padding. Of
+          a model with an HPPNet the rolls are the means of both.
         """
-        feats_BxTxF = by_rows(self.features, samples_BxS)
-        mel_BxUxM = by_rows(self.drum_features, samples_BxS)
-        frames, mask_BxT = feats_BxTxF.shape[1], None
+        outputs = self._heard(params, samples_BxS, num_samples_B)
+        if self.hppnet:
+            config = self.hppnet.config
+            step_frames = self.config.features.hop_samples / config.features.hop_samples
+            others = self.hppnet.predict(params[HPPNET], samples_BxS, num_samples_B)
+            share = self.config.hppnet_share
+            outputs |= mean_rolls(outputs, others, step_frames, share)
         if num_samples_B is not None:
-            num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
-            mask_BxT = jnp.arange(frames) < num_frames_B[:, None]
-        outputs: Any = self.model.apply(
-            {"params": params},
-            feats_BxTxF.astype(self.dtype),
-            mel_BxUxM.astype(self.dtype),
-            mask_BxT,
-        )
-        if mask_BxT is not None:
+            frames = outputs["onset"].shape[1]
+            mask_BxT = self._mask(frames, num_samples_B)
             for name, values in outputs.items():
                 keep = jnp.repeat(mask_BxT, values.shape[1] // frames, axis=1)
                 keep = keep.reshape(*keep.shape, *[1] * (values.ndim - 2))
                 outputs[name] = jnp.where(keep, values, 0.0)
+        return outputs
+
+    def _mask(self, frames: int, num_samples_B: jax.Array) -> jax.Array:
+        """Return which frames are of the clips, and not padding: BxT."""
+        num_frames_B = -(-num_samples_B // self.config.features.hop_samples)
+        return jnp.arange(frames) < num_frames_B[:, None]
+
+    def _heard(
+        self,
+        params: Params,
+        samples_BxS: jax.Array,
+        num_samples_B: jax.Array | None = None,
+    ) -> dict[str, jax.Array]:
+        """Return what the band network alone hears; anything in padding."""
+        feats_BxTxF = by_rows(self.features, samples_BxS)
+        mel_BxUxM = by_rows(self.drum_features, samples_BxS)
+        mask_BxT = None
+        if num_samples_B is not None:
+            mask_BxT = self._mask(feats_BxTxF.shape[1], num_samples_B)
+        outputs: Any = self.model.apply(
+            {"params": {k: part for k, part in params.items() if k != HPPNET}},
+            feats_BxTxF.astype(self.dtype),
+            mel_BxUxM.astype(self.dtype),
+            mask_BxT,
+        )
         return outputs
 
     def loss(
@@ -253,7 +307,7 @@ class BandObjective:
         """Return the loss as a sum with its weight, and its parts.
 
         Classes and timbres count in the cells where a note sounds, velocities at
-        onsets.
+        onsets. An HPPNet does not learn, and is not asked.
 
         Args:
           params: as from `init`.
@@ -271,7 +325,7 @@ class BandObjective:
           note sounds.
         """
         config, whole = self.config, losses.over_devices
-        outputs = self.predict(params, batch["samples"])
+        outputs = self._heard(params, batch["samples"])
         num_cells = jnp.asarray(batch["onset"].size, jnp.float32)
         parts = roll_losses(
             outputs,
@@ -310,7 +364,9 @@ class BandObjective:
                 total += config.timbre_weight * mean * sounding
             else:
                 total += weights.get(name, 1.0) * mean * whole(num_cells)
-        return LossSums(total, num_cells, parts | self._scores(outputs, batch))
+        # Weight decay must not move what does not learn.
+        fixed = {HPPNET: params[HPPNET]} if self.hppnet else {}
+        return LossSums(total, num_cells, parts | self._scores(outputs, batch), fixed)
 
     def _scores(
         self, outputs: Mapping[str, jax.Array], batch: Batch
@@ -327,102 +383,7 @@ class BandObjective:
                 outputs["drums"], batch["drums"], self.config.drum_positive_weight
             ),
             "class_accuracy": (
-                _count(is_right_BxTxP),
-                jnp.maximum(_count(frame_BxTxP), 1.0),
+                count_cells(is_right_BxTxP),
+                jnp.maximum(count_cells(frame_BxTxP), 1.0),
             ),
         }
-
-
-def _count(cells: jax.Array) -> jax.Array:
-    return jnp.sum(cells.astype(jnp.float32))
-
-
-def cell_f1(
-    probabilities: jax.Array, targets: jax.Array, positive_weight: float
-) -> Part:
-    """Return the F1 score of cells with targets above one half, as (sum, weight).
-
-    `positive_weight` is that of the loss: where the target is t and it is w, the best
-    probability is w t / (w t + 1 - t).
-    """
-    est = probabilities > positive_weight / (positive_weight + 1)
-    ref = targets > 0.5
-    return 2 * _count(est & ref), jnp.maximum(_count(est) + _count(ref), 1.0)
-
-
-def class_loss(
-    log_p_BxTxPxK: jax.Array, bits_BxTxP: jax.Array, frame_BxTxP: jax.Array
-) -> Part:
-    """Return the classes' cross-entropy where a note sounds, and its weight.
-
-    The target is the same probability for each class that sounds; its entropy is taken
-    off, so that a perfect prediction costs 0. All classes of a clip weigh the same,
-    however many notes they play: chords would outweigh melodies.
-    """
-    bits_BxTxPxK = ((bits_BxTxP[..., None] >> jnp.arange(len(CLASSES))) & 1) > 0
-    bits_BxTxPxK &= frame_BxTxP[..., None] > 0
-    share_BxTxPxK = bits_BxTxPxK.astype(jnp.float32)
-    count_BxTxP = jnp.sum(share_BxTxPxK, axis=-1)
-    share_BxTxPxK /= jnp.maximum(count_BxTxP, 1.0)[..., None]
-    cells_BxK = jnp.sum(share_BxTxPxK, axis=(1, 2))
-    per_cell_BxK = 1 / jnp.maximum(cells_BxK, 1.0)
-    weight_BxTxP = jnp.einsum("btpk,bk->btp", share_BxTxPxK, per_cell_BxK)
-    chosen_BxTxP = jnp.sum(share_BxTxPxK * log_p_BxTxPxK, axis=-1)
-    entropy_BxTxP = jnp.log(jnp.maximum(count_BxTxP, 1.0))
-    loss = -jnp.sum(weight_BxTxP * (chosen_BxTxP + entropy_BxTxP))
-    return loss, jnp.maximum(jnp.sum(weight_BxTxP), 1e-6)
-
-
-def timbre_loss(
-    timbre_BxTxPxE: jax.Array,
-    parts_BxTxP: jax.Array,
-    rng: jax.Array,
-    num_cells: int,
-    temperature: float,
-) -> Part:
-    """Return InfoNCE among some cells of each clip, and the number of its anchors.
-
-    Cells are drawn among those where one part sounds. One is an anchor where others of
-    its part were drawn: the loss is the mean of their negative log softmax among all
-    other cells (Khosla et al. 2020, arXiv:2004.11362, eq. 2).
-    """
-    batch, size = len(timbre_BxTxPxE), timbre_BxTxPxE.shape[-1]
-    parts_BxN = parts_BxTxP.reshape(batch, -1).astype(jnp.int32)
-    num_cells = min(num_cells, parts_BxN.shape[1])
-    order_N = jax.random.uniform(rng, parts_BxN.shape[1:])
-    _, drawn_BxC = jax.lax.top_k(jnp.where(parts_BxN > 0, order_N, -1.0), num_cells)
-    part_BxC = jnp.take_along_axis(parts_BxN, drawn_BxC, axis=1)
-    timbre_BxNxE = timbre_BxTxPxE.reshape(batch, -1, size)
-    timbre_BxCxE = jnp.take_along_axis(timbre_BxNxE, drawn_BxC[..., None], axis=1)
-
-    logits_BxCxC = jnp.einsum("bce,bde->bcd", timbre_BxCxE, timbre_BxCxE) / temperature
-    is_other_BxCxC = (part_BxC > 0)[:, None] & ~jnp.eye(num_cells, dtype=bool)
-    logits_BxCxC = jnp.where(is_other_BxCxC, logits_BxCxC, -1e9)
-    log_p_BxCxC = jax.nn.log_softmax(logits_BxCxC)
-    same_BxCxC = is_other_BxCxC & (part_BxC[:, :, None] == part_BxC[:, None])
-    count_BxC = jnp.sum(same_BxCxC.astype(jnp.float32), axis=-1)
-    sum_BxC = -jnp.sum(jnp.where(same_BxCxC, log_p_BxCxC, 0.0), axis=-1)
-    anchors = jnp.sum((count_BxC > 0).astype(jnp.float32))
-    total = jnp.sum(sum_BxC / jnp.maximum(count_BxC, 1.0))
-    return total, jnp.maximum(anchors, 1.0)
-
-
-def drum_losses(
-    outputs: Mapping[str, jax.Array],
-    batch: Batch,
-    positive_weight: float,
-    velocity_mean_weight: float,
-) -> dict[str, Part]:
-    """Return the losses of drum onsets and of their velocities."""
-    target_BxUxD = batch["drums"].astype(jnp.float32)
-    onset = losses.binary_cross_entropy(outputs["drums"], target_BxUxD, positive_weight)
-    velocity = losses.masked_squared_error(
-        outputs["drum_velocity"],
-        batch["drum_velocity"].astype(jnp.float32),
-        target_BxUxD,
-        velocity_mean_weight,
-    )
-    return {
-        "drums": (onset, jnp.asarray(target_BxUxD.size, jnp.float32)),
-        "drum_velocity": (velocity, jnp.maximum(jnp.sum(target_BxUxD), 1.0)),
-    }

@@ -322,6 +322,17 @@ def packaged(model: str) -> Path:
     return WEIGHTS[model]
 
 
+def without(params: Mapping[str, Any], *parts: str) -> dict[str, Any]:
+    """Return nested parameters without all that is under names among `parts`."""
+    return unflatten(
+        {
+            name: array
+            for name, array in flatten(params).items()
+            if not {*parts} & {*name.split("/")}
+        }
+    )
+
+
 def check_params(params: Any, expected: Any, source: Source, remedy: str = "") -> None:
     """Compare a parameter tree with a model's by names, shapes and dtypes.
 

@@ -15,12 +15,15 @@ import jax
 import numpy as np
 
 from mt3x.models import weights_file
+from mt3x.models.band_objective import HPPNET
 from mt3x.models.hppnet import PEDAL_HEADS
 
 REPORT_FILE = "init_report.txt"
 """In the run folder, where a run started from a part of a file."""
 GROUPS_SHOWN = 6
 """Groups of arrays that a line of the run log names; the file has all arrays."""
+_SPARE = {PEDAL_HEADS, HPPNET}
+"""Parts of models that nothing else reads."""
 
 
 class Array(NamedTuple):
@@ -144,8 +147,8 @@ def load(
       source: as for `weights_file.load`; names of `weights_file.WEIGHTS` are the
         package's, wherever a run starts: a folder of that name is `./band`.
       init: the objective's, to know its parameters; nothing is drawn.
-      partial: take those that fit; else all must, but for heads of the pedal that the
-        model has not.
+      partial: take those that fit; else all must, but for heads of the pedal or an
+        HPPNet beside a band model that the model has not.
       under: the part of the model that they are of, with `/` between names.
 
     Returns:
@@ -162,24 +165,14 @@ def load(
         given = {name: given}
     expected = jax.eval_shape(init, jax.random.key(0))
     if not partial:
-        given = _without_pedal(given, expected)
+        there = {
+            part for name in weights_file.flatten(expected) for part in name.split("/")
+        }
+        given = weights_file.without(given, *_SPARE - there)
         remedy = "init_partial=True starts from the arrays that fit"
         weights_file.check_params(given, expected, source, remedy)
         return given, None
     return fitting(given, expected, source)
-
-
-def _without_pedal(
-    given: Mapping[str, Any], expected: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Leave out the pedal's heads, which read others, where the model has none."""
-    wanted = weights_file.flatten(expected)
-    kept = {
-        name: array
-        for name, array in weights_file.flatten(given).items()
-        if name in wanted or PEDAL_HEADS not in name.split("/")
-    }
-    return weights_file.unflatten(kept)
 
 
 def _arrays(flat: Mapping[str, Any]) -> dict[str, Array]:

@@ -7,16 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import SMALL_BAND, random_params
+from tiny_models import SMALL, SMALL_BAND, SMALL_PAIR, random_params
 
-from mt3x.models.band_objective import class_loss, timbre_loss
+from mt3x.models.band_losses import class_loss, timbre_loss
+from mt3x.models.band_objective import HPPNET
 from mt3x.models.features import centred_log_mel
 from mt3x.models.objectives import (
     BandConfig,
     BandObjective,
     PianoConfig,
+    PianoObjective,
     config_from_dict,
 )
+from mt3x.models.roll_mean import mean_rolls
 from mt3x.models.weights_file import flatten
 from mt3x.music.notes import Notes
 from mt3x.music.rolls import notes_to_rolls
@@ -90,7 +93,7 @@ def loss():
 
 
 def test_json_is_a_config():
-    for config in (SMALL_BAND, BandConfig()):
+    for config in (SMALL_BAND, SMALL_PAIR, BandConfig()):
         values = json.loads(json.dumps(config.to_dict()))
         assert config_from_dict(values) == config
     with pytest.raises(ValueError, match="'piano' instead of 'band'"):
@@ -243,6 +246,49 @@ def test_prediction_is_zero_in_padding():
         frames = 36 if "drum" in name else 9
         assert np.abs(array[0, :frames]).max() > 0, name
         assert not np.any(array[0, frames:]), name
+
+
+def test_an_hppnet_hears_the_notes_too():
+    params = random_params(SMALL_PAIR)
+    own_params = {name: part for name, part in params.items() if name != HPPNET}
+    arguments = BATCH["samples"], jnp.array([9 * 512], jnp.int32)
+    found = jax.jit(BandObjective(SMALL_PAIR).predict)(params, *arguments)
+    own = jax.jit(BandObjective(SMALL_BAND).predict)(own_params, *arguments)
+    other = jax.jit(PianoObjective(SMALL).predict)(params[HPPNET], *arguments)
+    means = mean_rolls(own, other, step_frames=512 / 320, share=0.5)
+    for name, array in (own | means).items():
+        frames = 36 if "drum" in name else 9
+        np.testing.assert_allclose(
+            found[name][:, :frames], array[:, :frames], atol=2e-5, err_msg=name
+        )
+        assert not np.any(found[name][:, frames:]), name
+    assert np.abs(found["onset"] - own["onset"])[:, :9].max() > 0.01
+
+
+def test_an_hppnet_does_not_learn():
+    params, objective = random_params(SMALL_PAIR), BandObjective(SMALL_PAIR)
+    own_params = {name: part for name, part in params.items() if name != HPPNET}
+    alone = BandObjective(SMALL_BAND).loss(own_params, BATCH).total
+    np.testing.assert_allclose(objective.loss(params, BATCH).total, alone, rtol=1e-6)
+    decay = OptimizerConfig(name="adamw", learning_rate=0.1, weight_decay=0.5)
+    config = StepConfig(steps=2, optimizer=decay)
+    state = init_state(config, objective, params)
+    step = jax.jit(lambda state: train_step(config, objective, state, BATCH))
+    after, _ = step(state)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        after["weights"]["params"][HPPNET],
+        params[HPPNET],
+    )
+
+
+def test_an_hppnet_hears_at_the_same_rate():
+    features = dataclasses.replace(
+        SMALL.features, sample_rate_hz=22050, hop_samples=441
+    )
+    other = dataclasses.replace(SMALL, features=features)
+    with pytest.raises(ValueError, match="16000 Hz and those of hppnet of 22050"):
+        dataclasses.replace(SMALL_BAND, hppnet=other)
 
 
 @pytest.mark.by_hand

@@ -13,6 +13,7 @@ import pytest
 from tiny_models import (
     SMALL,
     SMALL_BAND,
+    SMALL_PAIR,
     SMALL_PEDAL,
     SMALL_TOKENS,
     random_params,
@@ -266,6 +267,14 @@ def test_partial_start_on_a_mesh(in_folder):
             start[name],
             jax.tree.map(np.ndarray.tolist, jax.device_get(tree[name])),
         )
+
+
+def test_an_hppnet_is_left_out_where_the_model_has_none(tmp_path):
+    path = save_small_weights(tmp_path / "w.safetensors", SMALL_PAIR)
+    given, _ = load(path, lambda rng: random_params(SMALL_BAND))
+    assert given.keys() == {"notes", "drums"}
+    whole, _ = load(path, lambda rng: random_params(SMALL_PAIR))
+    assert whole.keys() == {"notes", "drums", "hppnet"}
 
 
 def test_heads_of_the_pedal_are_left_out_where_the_model_has_none(tmp_path):
