@@ -330,7 +330,7 @@ def test_export(tmp_path):
     assert step == 0
     with pytest.raises(FileExistsError, match="exists already"):
         CliRunner().invoke(export.command, args, catch_exceptions=False)
-    with pytest.raises(ValueError, match="no room for --average, --note"):
+    with pytest.raises(ValueError, match="no room for --average, --hppnet, --note"):
         args += ["--note", "licence=CC0"]
         CliRunner().invoke(export.command, args, catch_exceptions=False)
 
