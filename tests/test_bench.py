@@ -15,6 +15,7 @@ from mt3x.music.notes import Notes
 BENCH = Path(__file__).parent.parent / "bench"
 
 
+@pytest.mark.by_hand
 def test_accelerator_measures_what_trains_and_decodes(tmp_path):
     options = ["--small", "--models", "MT3 small", "--dtypes", "float32"]
     options += ["--parts", "device", "training", "decoding"]

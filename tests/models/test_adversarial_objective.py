@@ -95,6 +95,7 @@ def test_fakes_are_what_the_generator_samples(params):
     np.testing.assert_array_equal(np.argmax(logits + noise, axis=-1), tokens)
 
 
+@pytest.mark.by_hand
 def test_each_loss_reaches_its_own_network_alone(params):
     objective, given = MusicObjective(GAN), batch()
     names = ("cross_entropy", "deceit", "discriminator", "penalty")

@@ -94,6 +94,7 @@ def gan(moods, run, steps):
 
 
 @pytest.mark.slow
+@pytest.mark.by_hand
 def test_a_gan_begins_with_likelihood_and_resumes_exactly(moods, run, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     gan(moods, run, 2).run(whole)
