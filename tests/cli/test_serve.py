@@ -101,7 +101,7 @@ def test_the_notes_are_those_of_the_command(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)]
+    "name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.by_hand)]
 )
 def test_it_stops_at_once_and_leaves_nothing(tmp_path, weights, name):
     """While one transcribes, one listens and one sends."""

@@ -146,7 +146,9 @@ def test_checkpoint_folders(tmp_path, as_saved):
     )
 
 
-@pytest.fixture(params=["older", "own", "orbax"])
+@pytest.fixture(
+    params=["older", "own", pytest.param("orbax", marks=pytest.mark.by_hand)]
+)
 def t5x(request, tmp_path):
     """Checkpoints of T5X in each of its forms, with a config beside."""
     folder = tmp_path / "t5x"

@@ -38,6 +38,7 @@ def experiment(tmp_path):
     )
 
 
+@pytest.mark.by_hand
 def test_a_run_trains_validates_and_tracks(experiment, tmp_path):
     outcome = experiment.run(tmp_path / "run")
     assert (outcome.step, outcome.reason, outcome.best_step) == (2, "steps", 2)

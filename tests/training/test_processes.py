@@ -122,7 +122,7 @@ def expected(tmp_path_factory):
     return losses(run_dir)
 
 
-@pytest.mark.slow
+@pytest.mark.by_hand
 def test_job_killed_stopped_and_finished(tmp_path, expected):
     """Two processes, one killed; four, one asked to stop; this one to the end.
 
