@@ -1,6 +1,7 @@
 """All tests run on the CPU, with JAX's strict rules for mixed dtypes."""
 
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -12,11 +13,15 @@ from programs import find_program
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["MT3X_CACHE"] = os.environ["MT3X_CONFIG"] = "off"
-# Tests compile much and compute little: without LLVM's optimization, and with XLA's
-# older and simpler code for fused operations where it still has it, they take a third
-# of the time. Flags that are given win.
+# As of the command: else garbage is looked for after every 700 new objects, and JAX's
+# traces, of many that live on, take a tenth longer.
+gc.set_threshold(50_000)
+# Tests compile much and compute little: without LLVM's optimization, with XLA's older
+# and simpler code for fused operations where it still has it, and with programs in one
+# part, not many for as many threads, they take a third of the time. Flags that are
+# given win.
 FAST = "--xla_backend_optimization_level=0"
-SIMPLE = "--xla_cpu_use_fusion_emitters=false"
+SIMPLE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 if FAST not in (given := os.environ.get("XLA_FLAGS", "")):
     os.environ["XLA_FLAGS"] = f"{FAST} {SIMPLE} {given}".strip()
     # A flag that it does not know ends the process.
