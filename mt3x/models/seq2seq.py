@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.pointer import Clock, Pointer, PointerCache, waves
 from mt3x.models.roll_heads import RollHeads
 from mt3x.models.stem import ConvModule, StemConfig, make_network
 from mt3x.models.transformer import (
@@ -129,7 +130,15 @@ class LayerCache(NamedTuple):
         return sum(piece.keys_BxHxKxC.shape[2] for piece in self.past)
 
 
-Cache = tuple[LayerCache, ...]
+class Cache(NamedTuple):
+    """What the decoder keeps between steps."""
+
+    layers: tuple[LayerCache, ...]
+    pointer: PointerCache | None
+
+    @property
+    def max_tokens(self) -> int:
+        return self.layers[0].max_tokens
 
 
 def _pieces(max_tokens: int) -> list[int]:
@@ -269,16 +278,22 @@ class Encoder(nn.Module):
         self.drop_end = nn.Dropout(config.dropout_rate)
 
     def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        config = self.config
         x_BxTxD = self._project(feats_BxTxF, deterministic).astype(jnp.float32)
-        if self.config.end_marker:
+        if config.end_marker:
             end_Bx1xD = jnp.broadcast_to(self.end, (len(x_BxTxD), 1, len(self.end)))
             x_BxTxD = jnp.concatenate([x_BxTxD, end_Bx1xD], axis=1)
         x_BxTxD += sinusoids(*x_BxTxD.shape[1:])
         x_BxTxD = self.drop(x_BxTxD, deterministic).astype(self.dtype)
-        x_BxTxD = in_turn(
-            self, self.config.scan_layers, self.layers, x_BxTxD, deterministic
-        )
-        return self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
+        x_BxTxD = in_turn(self, config.scan_layers, self.layers, x_BxTxD, deterministic)
+        x_BxTxD = self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
+        if not config.stem.pointer_channels:
+            return x_BxTxD
+        # What the decoder's pointer reads travels with the frames.
+        columns_BxTxH = feats_BxTxF[..., config.input_depth :].astype(self.dtype)
+        after = x_BxTxD.shape[1] - columns_BxTxH.shape[1]
+        columns_BxTxH = jnp.pad(columns_BxTxH, [(0, 0), (0, after), (0, 0)])
+        return jnp.concatenate([x_BxTxD, columns_BxTxH], axis=-1)
 
     def _project(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
         stem = self.config.stem
@@ -298,6 +313,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     config: Seq2SeqConfig
     dtype: Any
+    clock: Clock
 
     def setup(self) -> None:
         config = self.config
@@ -316,13 +332,24 @@ class Decoder(nn.Module):
         self.logits_dense = dense(
             config.vocab_size, jnp.float32, nn.initializers.lecun_normal()
         )
+        if config.stem.pointer_channels:
+            self.pointer = Pointer(
+                config.stem.pointer_channels, config.vocab_size, self.clock, self.dtype
+            )
+            init = nn.initializers.lecun_normal()
+            self.pointer_time = dense(config.emb_dim, jnp.float32, init)
+            self.pointer_settings = dense(config.emb_dim, jnp.float32, init)
         self.drop = dropout(config.dropout_rate)
 
     def __call__(
         self, encoded_BxTxD: jax.Array, tokens_BxL: jax.Array, deterministic: bool
     ) -> jax.Array:
+        encoded_BxTxD, columns_BxTxH = self._split(encoded_BxTxD)
         x_BxLxD = self.token_embedder(tokens_BxL).astype(jnp.float32)
         x_BxLxD += sinusoids(*x_BxLxD.shape[1:])
+        latest_BxLxK = self.clock.latest(tokens_BxL)
+        if self.config.stem.pointer_channels:
+            x_BxLxD += self._holding(latest_BxLxK)
         x_BxLxD = self.drop(x_BxLxD, deterministic).astype(self.dtype)
         x_BxLxD = in_turn(
             self,
@@ -333,22 +360,56 @@ class Decoder(nn.Module):
             deterministic,
         )
         x_BxLxD = self.drop(self.decoder_norm(x_BxLxD), deterministic)
-        return self.logits_dense(x_BxLxD)
+        logits_BxLxV = self.logits_dense(x_BxLxD)
+        if self.config.stem.pointer_channels:
+            memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
+            now_BxL = self.clock.frames(latest_BxLxK)
+            logits_BxLxV += self.pointer(x_BxLxD, now_BxL, memory)
+        return logits_BxLxV
 
     def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
-        return tuple(layer.start(encoded_BxTxD, max_tokens) for layer in self.layers)
+        encoded_BxTxD, columns_BxTxH = self._split(encoded_BxTxD)
+        layers = tuple(layer.start(encoded_BxTxD, max_tokens) for layer in self.layers)
+        pointer = None
+        if self.config.stem.pointer_channels:
+            memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
+            shape = len(encoded_BxTxD), len(self.clock.kinds)
+            pointer = PointerCache(memory, jnp.zeros(shape, jnp.int32))
+        return Cache(layers, pointer)
 
     def step(
         self, cache: Cache, tokens_B: jax.Array, positions_B: jax.Array, length: int
     ) -> tuple[jax.Array, Cache]:
-        table = jnp.asarray(sinusoids(cache[0].max_tokens, self.config.emb_dim))
+        table = jnp.asarray(sinusoids(cache.max_tokens, self.config.emb_dim))
         x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
+        pointer = cache.pointer
+        if pointer is not None:
+            past_BxK = jnp.where(positions_B[:, None] == 0, 0, pointer.latest_BxK)
+            latest_BxK = self.clock.advance(past_BxK, tokens_B)
+            pointer = pointer._replace(latest_BxK=latest_BxK)
+            x_BxD += self._holding(latest_BxK)
         x_BxD = x_BxD.astype(self.dtype)
         after = []
-        for layer, before in zip(self.layers, cache, strict=True):
+        for layer, before in zip(self.layers, cache.layers, strict=True):
             x_BxD, layer_cache = layer.step(x_BxD, before, positions_B, length)
             after.append(layer_cache)
-        return self.logits_dense(self.decoder_norm(x_BxD)), tuple(after)
+        x_BxD = self.decoder_norm(x_BxD)
+        logits_BxV = self.logits_dense(x_BxD)
+        if pointer is not None:
+            now_Bx1 = self.clock.frames(pointer.latest_BxK)[:, None]
+            logits_BxV += self.pointer(x_BxD[:, None], now_Bx1, pointer.frames)[:, 0]
+        return logits_BxV, Cache(tuple(after), pointer)
+
+    def _holding(self, latest: jax.Array) -> jax.Array:
+        """Return what holds at a place, `Clock.latest`, as a vector: KxD -> D."""
+        time = self.pointer_time(waves(self.clock.frames(latest)))
+        settings = self.token_embedder(latest[..., 1:]).astype(jnp.float32)
+        settings = settings.reshape(*time.shape[:-1], -1)
+        return time + self.pointer_settings(settings)
+
+    def _split(self, encoded_BxTxD: jax.Array) -> list[jax.Array]:
+        """Return the encoder's frames, and what the pointer reads: none without one."""
+        return jnp.split(encoded_BxTxD, [self.config.emb_dim], axis=-1)
 
 
 class Seq2Seq(nn.Module):
@@ -361,10 +422,11 @@ class Seq2Seq(nn.Module):
     config: Seq2SeqConfig = Seq2SeqConfig()
     dtype: Any = jnp.float32
     roll_channels: int | None = None
+    clock: Clock = Clock()
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype)
+        self.decoder = Decoder(self.config, self.dtype, self.clock)
         if self.roll_channels is not None:
             self.roll_heads = RollHeads(self.roll_channels, self.dtype)
 
@@ -412,6 +474,7 @@ class Seq2Seq(nn.Module):
           encoded_BxTxD: as from `encode`.
           mask_BxT: True at frames of audio; others are padding and change nothing.
         """
+        encoded_BxTxD = encoded_BxTxD[..., : self.config.emb_dim]
         if self.config.end_marker:
             encoded_BxTxD = encoded_BxTxD[:, :-1]
         return self.roll_heads(encoded_BxTxD, mask_BxT)
@@ -454,5 +517,5 @@ class Seq2Seq(nn.Module):
         Returns:
           logits_BxV in float32, and the cache with the tokens in it.
         """
-        length = length or cache[0].max_tokens
+        length = length or cache.max_tokens
         return self.decoder.step(cache, tokens_B, positions_B, length)

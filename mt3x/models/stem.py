@@ -48,6 +48,9 @@ class StemConfig:
     band: BandNetConfig = field(default_factory=BandNetConfig)
     band_channels: int = 8
     frozen: bool = False
+    # Of "band_rolls": the decoder points at frames and copies from their rolls
+    # (`mt3x.models.pointer`), with so many channels of a key; 0: it does not.
+    pointer_channels: int = 0
     # Frames that a convolution module sees.
     kernel_frames: int = 31
 
@@ -60,10 +63,16 @@ class StemConfig:
         if len(self.channels) != 3 or min(self.channels) < 1:
             raise ValueError(f"channels={self.channels} must be three positive numbers")
         check_fields(
-            self, channels=(1, 4096), band_channels=(1, 4096), kernel_frames=(-1, 4095)
+            self,
+            channels=(1, 4096),
+            band_channels=(1, 4096),
+            pointer_channels=(0, 4096),
+            kernel_frames=(-1, 4095),
         )
         if self.frozen and self.network != "band":
             raise ValueError("frozen=True is for network='band'")
+        if self.pointer_channels and not self.reads_band_rolls:
+            raise ValueError("pointer_channels are for network='band_rolls'")
         if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:
             raise ValueError(f"kernel_frames={self.kernel_frames} must be odd")
 

@@ -12,6 +12,7 @@ from mt3x.models.band_objective import BandConfig
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.model_config import read_config
 from mt3x.models.piano_objective import roll_spec
+from mt3x.models.pointer import Clock
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.music import band_rolls
 from mt3x.music.notes import Notes
@@ -108,6 +109,11 @@ class TokensConfig:
                 "TokensConfig.band and a stem that reads its rolls (band_rolls) go "
                 "together: set both or neither"
             )
+        if self.model.stem.pointer_channels and self.tokens.relative_shifts:
+            raise ValueError(
+                "a pointer (StemConfig.pointer_channels) reads times that count from "
+                "the segment's start: set TokenizerConfig.relative_shifts=False"
+            )
         mel = self.features
         others = {"stem_features": self.stem_features}
         others["features of the band model"] = self.band and self.band.features
@@ -126,6 +132,11 @@ class TokensConfig:
                 f"features have {mel.frame_rate_hz} frames per second and the labels "
                 f"of rolls {self.rolls.labels.frame_rate_hz}: they must be equal"
             )
+
+    @property
+    def clock(self) -> Clock:
+        """What holds at a place in the tokens, for a pointer."""
+        return Clock.of(Codec(self.tokens.vocab), self.features.frame_rate_hz)
 
     @property
     def band_columns(self) -> int | None:

@@ -104,7 +104,7 @@ def test_long_sequences_in_pieces(params, monkeypatch):
     tokens_1xL = jax.random.randint(jax.random.key(4), (1, 20), 1, 24)
     monkeypatch.setattr(seq2seq, "FIRST_PIECE", 8)
     cache = start(params, feats_1xTxF, 20)
-    sizes = [piece.keys_BxHxKxC.shape[2] for piece in cache[0].past]
+    sizes = [piece.keys_BxHxKxC.shape[2] for piece in cache.layers[0].past]
     assert sizes == [8, 8, 4]
 
     @jax.jit
@@ -129,7 +129,7 @@ def test_rows_have_their_own_positions(params, feats_BxTxF, tokens_BxL, logits_B
     for n in range(LENGTH + 2):
         if n == 4:
             other = start(params, feats_BxTxF[:1], LENGTH)
-            cache = [
+            layers = tuple(
                 layer._replace(
                     frames=jax.tree.map(
                         lambda old, new: old.at[2].set(new[0]),
@@ -137,14 +137,15 @@ def test_rows_have_their_own_positions(params, feats_BxTxF, tokens_BxL, logits_B
                         fresh.frames,
                     )
                 )
-                for layer, fresh in zip(cache, other, strict=True)
-            ]
+                for layer, fresh in zip(cache.layers, other.layers, strict=True)
+            )
+            cache = cache._replace(layers=layers)
         row_of = (0, 1, 0 if n >= 4 else 2)
         at = (min(n, LENGTH - 1), max(n - 2, 0), n - 4 if n >= 4 else n)
         tokens_B = jnp.stack(
             [tokens_BxL[r, p] for r, p in zip(row_of, at, strict=True)]
         )
-        logits_BxV, cache = step(params, tuple(cache), tokens_B, positions(*at))
+        logits_BxV, cache = step(params, cache, tokens_B, positions(*at))
         for row, (r, p) in enumerate(zip(row_of, at, strict=True)):
             np.testing.assert_allclose(logits_BxV[row], logits_BxLxV[r, p], atol=1e-5)
 

@@ -1,0 +1,208 @@
+"""A pointer: the decoder copies what a band model says of a frame.
+
+The encoder squeezes 88 keys into one vector a frame, and the decoder would have to
+learn to name each of them. A pointer network (Vinyals et al. 2015, arXiv:1506.03134;
+See et al. 2017, arXiv:1704.04368) looks at the rolls themselves: attention chooses
+frames, and gates choose what of them is added to the logits. A clock tells it the frame
+that the tokens have come to.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mt3x.models.transformer import KeysValues, dense
+from mt3x.music.band_rolls import NUM_KEY_COLUMNS, NUM_STEP_COLUMNS
+from mt3x.music.instrument_classes import DRUM_CLASSES
+from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
+from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Codec
+
+NUM_HEADS = 3
+NUM_WAVES = 16
+SHORTEST_WAVE, LONGEST_WAVE = 2.5, 500.0  # frames
+ONSET, FRAME, OFFSET = map(ROLL_NAMES.index, ("onset", "frame", "offset"))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The ids whose latest one holds until the next: shifts, velocities, programs.
+
+    The defaults are those of MT3's vocabulary, and of its frames.
+    """
+
+    # The first id and the one after the last; shifts count from the segment's start.
+    shifts: tuple[int, int] = (3, 1004)
+    frames_per_step: float = 1.25
+    settings: tuple[tuple[int, int], ...] = ((1132, 1134), (1135, 1263))
+
+    @staticmethod
+    def of(codec: Codec, frame_rate_hz: float) -> "Clock":
+        """Return the clock of a vocabulary's model ids."""
+        ranges = {
+            name: (NUM_SPECIAL_IDS + first, NUM_SPECIAL_IDS + last + 1)
+            for name, (first, last) in codec.ranges.items()
+        }
+        frames_per_step = frame_rate_hz / codec.config.steps_per_second
+        settings = ranges["velocity"], ranges["program"]
+        return Clock(ranges["shift"], frames_per_step, settings)
+
+    @property
+    def kinds(self) -> tuple[tuple[int, int], ...]:
+        """The ranges of shifts and settings."""
+        return (self.shifts, *self.settings)
+
+    def latest(self, tokens_BxL: jax.Array) -> jax.Array:
+        """Return the latest token of each kind, up to each place: BxLxK, 0 for none."""
+        places_L = jnp.arange(1, tokens_BxL.shape[1] + 1)
+        after_0_BxL = jnp.pad(tokens_BxL, [(0, 0), (1, 0)])
+        found = []
+        for first, end in self.kinds:
+            is_kind_BxL = (tokens_BxL >= first) & (tokens_BxL < end)
+            place_BxL = jax.lax.cummax(jnp.where(is_kind_BxL, places_L, 0), axis=1)
+            found.append(jnp.take_along_axis(after_0_BxL, place_BxL, axis=1))
+        return jnp.stack(found, axis=-1)
+
+    def advance(self, latest_BxK: jax.Array, tokens_B: jax.Array) -> jax.Array:
+        """Return `latest` with one token more."""
+        first_K, end_K = np.transpose(self.kinds)
+        is_kind_BxK = (tokens_B[:, None] >= first_K) & (tokens_B[:, None] < end_K)
+        return jnp.where(is_kind_BxK, tokens_B[:, None], latest_BxK)
+
+    def frames(self, latest: jax.Array) -> jax.Array:
+        """Return the frame, a fraction, of the latest shifts: [..., K] -> [...]."""
+        step = jnp.maximum(latest[..., 0] - self.shifts[0], 0)
+        return step.astype(jnp.float32) * np.float32(self.frames_per_step)
+
+
+def waves(frames: Any) -> jax.Array:
+    """Return cosines and sines of times, [...] -> [...] x 32.
+
+    The scalar product of two of them is the larger, the nearer the times are.
+    """
+    lengths = np.geomspace(SHORTEST_WAVE, LONGEST_WAVE, NUM_WAVES, dtype=np.float32)
+    angles = jnp.asarray(frames, jnp.float32)[..., None] * (2 * np.pi) / lengths
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def _hits(steps_BxTxU: jax.Array) -> jax.Array:
+    """Return the `waves` of the drums' steps, weighted by their strongest hit."""
+    shape = (*steps_BxTxU.shape[:2], -1, NUM_STEP_COLUMNS)
+    hit_BxTxS = jnp.max(steps_BxTxU.reshape(shape)[..., : len(DRUM_CLASSES)], axis=-1)
+    _, num_frames, steps = hit_BxTxS.shape
+    times_TxS = np.arange(num_frames)[:, None] + np.arange(steps) / steps
+    waves_TxSxE = waves(times_TxS).astype(steps_BxTxU.dtype)
+    return jnp.einsum("bts,tse->bte", hit_BxTxS, waves_TxSxE)
+
+
+class PointerCache(NamedTuple):
+    """What the pointer keeps between steps."""
+
+    frames: KeysValues
+    latest_BxK: jax.Array  # `Clock.latest` of each row
+
+
+class Pointer(nn.Module):
+    """What frames say of keys, players, drums and time, as logits of the next token.
+
+    Its last maps start at zero: at first nothing is copied.
+    """
+
+    channels: int  # of a key
+    vocab_size: int
+    clock: Clock
+    dtype: Any
+
+    def setup(self) -> None:
+        init, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
+
+        def query_init(*args: Any) -> jax.Array:
+            return init(*args) / np.float32(np.sqrt(2 * NUM_WAVES))
+
+        def same_time(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+            del key
+            return jnp.tile(jnp.eye(shape[0], dtype=dtype), (1, shape[1] // shape[0]))
+
+        joined = NUM_HEADS * 2 * NUM_WAVES
+        self.query = dense(joined, self.dtype, query_init)
+        self.key = dense(joined, self.dtype, init)
+        # At first the frame of now has the highest weight.
+        self.query_time = dense(joined, self.dtype, same_time)
+        self.key_time = dense(joined, self.dtype, same_time)
+        self.key_events = dense(joined, self.dtype, init)
+        self.keyboard = nn.Dense(self.channels, dtype=self.dtype, kernel_init=init)
+        # For each head one gate for each channel of a key, and one for the rest.
+        self.gate = dense(NUM_HEADS * (self.channels + 1), self.dtype, init)
+        self.what = dense(self.vocab_size, jnp.float32, zeros)
+        self.when = dense(2 * NUM_WAVES, jnp.float32, zeros)
+
+    def memory(self, encoded_BxTxD: jax.Array, columns_BxTxH: jax.Array) -> KeysValues:
+        """Return where the pointer may point, and what it finds there.
+
+        Args:
+          encoded_BxTxD: the encoder's frames.
+          columns_BxTxH: `BandRolls.columns` of these.
+        """
+        num_keys = NUM_PITCHES * NUM_KEY_COLUMNS
+        columns_BxTxH = columns_BxTxH.astype(self.dtype)
+        keys, steps_BxTxU = jnp.split(columns_BxTxH, [num_keys], axis=-1)
+        keys_BxTxPxC = keys.reshape(*keys.shape[:2], NUM_PITCHES, NUM_KEY_COLUMNS)
+        classes_BxTxPxK = keys_BxTxPxC[..., len(ROLL_NAMES) :]
+        players = [
+            jnp.max(keys_BxTxPxC[..., roll, None] * classes_BxTxPxK, axis=2)
+            for roll in (ONSET, FRAME, OFFSET)
+        ]
+        events = jnp.concatenate([*players, steps_BxTxU], axis=-1)
+        keys_BxTxPxC = nn.relu(self.keyboard(keys_BxTxPxC))
+        times_TxE = waves(np.arange(keys.shape[1])).astype(self.dtype)
+        found = [
+            keys_BxTxPxC.reshape(*keys.shape[:2], -1),
+            events,
+            _hits(steps_BxTxU),
+            jnp.broadcast_to(times_TxE, (len(keys), *times_TxE.shape)),
+        ]
+        where = self.key(encoded_BxTxD) + self.key_time(times_TxE)
+        where_BxTxHxA = self._heads(where + self.key_events(events))
+        found_BxTxW = jnp.concatenate(found, axis=-1)
+        return KeysValues(where_BxTxHxA.swapaxes(1, 2), found_BxTxW[:, None])
+
+    def __call__(
+        self, x_BxLxD: jax.Array, now_BxL: jax.Array, memory: KeysValues
+    ) -> jax.Array:
+        """Return what is added to the logits: BxLxV in float32.
+
+        Args:
+          x_BxLxD: the decoder's last layer.
+          now_BxL: the frame that the tokens have come to.
+          memory: from `memory`.
+        """
+        query = self.query(x_BxLxD) + self.query_time(waves(now_BxL).astype(self.dtype))
+        logits_BxHxLxT = jnp.einsum(
+            "blha,bhta->bhlt",
+            self._heads(query),
+            memory.keys_BxHxKxC,
+            preferred_element_type=jnp.float32,
+        )
+        weights_BxHxLxT = jax.nn.softmax(logits_BxHxLxT).astype(self.dtype)
+        seen_BxHxLxW = weights_BxHxLxT @ memory.values_BxHxKxC
+        size = NUM_PITCHES * self.channels
+        keys, rest_BxHxLxR = jnp.split(seen_BxHxLxW, [size], axis=-1)
+        keys_BxHxLxPxC = keys.reshape(*keys.shape[:3], NUM_PITCHES, self.channels)
+        gate_BxLxHxG = self._heads(self.gate(x_BxLxD))
+        keys_BxLxP = jnp.einsum(
+            "bhlpc,blhc->blp", keys_BxHxLxPxC, gate_BxLxHxG[..., :-1]
+        )
+        rest_BxLxR = jnp.einsum("bhlr,blh->blr", rest_BxHxLxR, gate_BxLxHxG[..., -1])
+        copied = jnp.concatenate([keys_BxLxP, rest_BxLxR], axis=-1).astype(jnp.float32)
+        logits_BxLxV = self.what(copied)
+        clock = self.clock
+        first, end = clock.shifts
+        shifts_SxE = waves(np.arange(end - first) * clock.frames_per_step)
+        logits_BxLxS = self.when(copied[..., -4 * NUM_WAVES :]) @ shifts_SxE.T
+        return logits_BxLxV.at[..., first:end].add(logits_BxLxS)
+
+    def _heads(self, joined: jax.Array) -> jax.Array:
+        return joined.reshape(*joined.shape[:-1], NUM_HEADS, -1)
