@@ -18,11 +18,14 @@ import numpy as np
 from mt3x.models.transformer import KeysValues, dense
 from mt3x.music.band_rolls import NUM_KEY_COLUMNS, NUM_STEP_COLUMNS
 from mt3x.music.instrument_classes import DRUM_CLASSES
-from mt3x.music.rolls import NUM_PITCHES, ROLL_NAMES
+from mt3x.music.rolls import LOWEST_PITCH, NUM_PITCHES, ROLL_NAMES
 from mt3x.music.vocabulary import NUM_SPECIAL_IDS, Codec
 
 NUM_HEADS = 3
 NUM_WAVES = 16
+NUM_NUMBERS = 128  # of pitches, and of drums
+MEMORY_STEPS = np.float32(8)
+LONG_AGO = np.float32(-1000)
 SHORTEST_WAVE, LONGEST_WAVE = 2.5, 500.0  # frames
 ONSET, FRAME, OFFSET = map(ROLL_NAMES.index, ("onset", "frame", "offset"))
 
@@ -38,6 +41,9 @@ class Clock:
     shifts: tuple[int, int] = (3, 1004)
     frames_per_step: float = 1.25
     settings: tuple[tuple[int, int], ...] = ((1132, 1134), (1135, 1263))
+    # Of pitches and drums; with the first velocity in force, pitches end.
+    pitches: tuple[int, int] = (1004, 1132)
+    drums: tuple[int, int] = (1263, 1391)
 
     @staticmethod
     def of(codec: Codec, frame_rate_hz: float) -> "Clock":
@@ -48,7 +54,8 @@ class Clock:
         }
         frames_per_step = frame_rate_hz / codec.config.steps_per_second
         settings = ranges["velocity"], ranges["program"]
-        return Clock(ranges["shift"], frames_per_step, settings)
+        heads = ranges["pitch"], ranges["drum"]
+        return Clock(ranges["shift"], frames_per_step, settings, *heads)
 
     @property
     def kinds(self) -> tuple[tuple[int, int], ...]:
@@ -77,6 +84,35 @@ class Clock:
         step = jnp.maximum(latest[..., 0] - self.shifts[0], 0)
         return step.astype(jnp.float32) * np.float32(self.frames_per_step)
 
+    def struck(self, tokens: jax.Array, latest: jax.Array) -> jax.Array:
+        """Return the step at which a token begins, ends or strikes a pitch or drum.
+
+        Args:
+          tokens: [...], and what holds there.
+          latest: [..., K]
+
+        Returns:
+          [..., 3, 128]: of pitches that begin, pitches that end, drums; `LONG_AGO`
+          where the token is another.
+        """
+        step = (self.frames(latest) / np.float32(self.frames_per_step))[..., None]
+        numbers = np.arange(NUM_NUMBERS)
+        is_pitch = tokens[..., None] == self.pitches[0] + numbers
+        is_drum = tokens[..., None] == self.drums[0] + numbers
+        ends = (latest[..., 1] == self.settings[0][0])[..., None]
+        which = jnp.stack([is_pitch & ~ends, is_pitch & ends, is_drum], axis=-2)
+        return jnp.where(which, step[..., None], LONG_AGO)
+
+    def recent(self, struck: jax.Array, latest: jax.Array) -> jax.Array:
+        """Return how recent the last strokes are: 1 now, 1 / e after `MEMORY_STEPS`.
+
+        Args:
+          struck: [..., 3, 128], the maximum of `struck` so far.
+          latest: [..., K]
+        """
+        step = self.frames(latest) / np.float32(self.frames_per_step)
+        return jnp.exp((struck - step[..., None, None]) / MEMORY_STEPS)
+
 
 def waves(frames: Any) -> jax.Array:
     """Return cosines and sines of times, [...] -> [...] x 32.
@@ -103,6 +139,18 @@ class PointerCache(NamedTuple):
 
     frames: KeysValues
     latest_BxK: jax.Array  # `Clock.latest` of each row
+    struck_Bx3xN: jax.Array  # the last step of each stroke, `Clock.struck`
+
+    def advance(
+        self, clock: Clock, tokens_B: jax.Array, positions_B: jax.Array
+    ) -> "PointerCache":
+        """Return the same with one token more; those at position 0 begin anew."""
+        begins_B = positions_B == 0
+        latest_BxK = jnp.where(begins_B[:, None], 0, self.latest_BxK)
+        latest_BxK = clock.advance(latest_BxK, tokens_B)
+        before = jnp.where(begins_B[:, None, None], LONG_AGO, self.struck_Bx3xN)
+        struck_Bx3xN = jnp.maximum(before, clock.struck(tokens_B, latest_BxK))
+        return self._replace(latest_BxK=latest_BxK, struck_Bx3xN=struck_Bx3xN)
 
 
 class Pointer(nn.Module):
@@ -136,6 +184,8 @@ class Pointer(nn.Module):
         self.keyboard = nn.Dense(self.channels, dtype=self.dtype, kernel_init=init)
         # For each head one gate for each channel of a key, and one for the rest.
         self.gate = dense(NUM_HEADS * (self.channels + 1), self.dtype, init)
+        # How much recent strokes count against the same, of each kind.
+        self.again = dense(3, jnp.float32, zeros)
         self.what = dense(self.vocab_size, jnp.float32, zeros)
         self.when = dense(2 * NUM_WAVES, jnp.float32, zeros)
 
@@ -170,16 +220,23 @@ class Pointer(nn.Module):
         return KeysValues(where_BxTxHxA.swapaxes(1, 2), found_BxTxW[:, None])
 
     def __call__(
-        self, x_BxLxD: jax.Array, now_BxL: jax.Array, memory: KeysValues
+        self,
+        x_BxLxD: jax.Array,
+        latest_BxLxK: jax.Array,
+        recent_BxLx3xN: jax.Array,
+        memory: KeysValues,
     ) -> jax.Array:
         """Return what is added to the logits: BxLxV in float32.
 
         Args:
           x_BxLxD: the decoder's last layer.
-          now_BxL: the frame that the tokens have come to.
+          latest_BxLxK: what holds there, `Clock.latest`.
+          recent_BxLx3xN: how recent strokes are, `Clock.recent`.
           memory: from `memory`.
         """
-        query = self.query(x_BxLxD) + self.query_time(waves(now_BxL).astype(self.dtype))
+        clock = self.clock
+        time_BxLxE = waves(clock.frames(latest_BxLxK)).astype(self.dtype)
+        query = self.query(x_BxLxD) + self.query_time(time_BxLxE)
         logits_BxHxLxT = jnp.einsum(
             "blha,bhta->bhlt",
             self._heads(query),
@@ -191,18 +248,30 @@ class Pointer(nn.Module):
         size = NUM_PITCHES * self.channels
         keys, rest_BxHxLxR = jnp.split(seen_BxHxLxW, [size], axis=-1)
         keys_BxHxLxPxC = keys.reshape(*keys.shape[:3], NUM_PITCHES, self.channels)
+        # What has just been written is not there any more.
+        last_key = LOWEST_PITCH + NUM_PITCHES
+        silent_BxLxP = 1 - recent_BxLx3xN[:, :, 0, LOWEST_PITCH:last_key]
+        keys_BxHxLxPxC *= silent_BxLxP.astype(self.dtype)[:, None, ..., None]
         gate_BxLxHxG = self._heads(self.gate(x_BxLxD))
         keys_BxLxP = jnp.einsum(
             "bhlpc,blhc->blp", keys_BxHxLxPxC, gate_BxLxHxG[..., :-1]
         )
+        any_BxHxLxC = jnp.max(keys_BxHxLxPxC, axis=3)
+        rest_BxHxLxR = jnp.concatenate([any_BxHxLxC, rest_BxHxLxR], axis=-1)
         rest_BxLxR = jnp.einsum("bhlr,blh->blr", rest_BxHxLxR, gate_BxLxHxG[..., -1])
         copied = jnp.concatenate([keys_BxLxP, rest_BxLxR], axis=-1).astype(jnp.float32)
         logits_BxLxV = self.what(copied)
-        clock = self.clock
-        first, end = clock.shifts
-        shifts_SxE = waves(np.arange(end - first) * clock.frames_per_step)
+        shifts_SxE = waves(np.arange(np.ptp(clock.shifts)) * clock.frames_per_step)
         logits_BxLxS = self.when(copied[..., -4 * NUM_WAVES :]) @ shifts_SxE.T
-        return logits_BxLxV.at[..., first:end].add(logits_BxLxS)
+        again_BxLx3xN = self.again(x_BxLxD)[..., None] * recent_BxLx3xN
+        pitches_BxLxN = again_BxLx3xN[..., 0, :] + again_BxLx3xN[..., 1, :]
+        for ids, logits in (
+            (clock.shifts, logits_BxLxS),
+            (clock.pitches, pitches_BxLxN),
+            (clock.drums, again_BxLx3xN[..., 2, :]),
+        ):
+            logits_BxLxV = logits_BxLxV.at[..., slice(*ids)].add(logits)
+        return logits_BxLxV
 
     def _heads(self, joined: jax.Array) -> jax.Array:
         return joined.reshape(*joined.shape[:-1], NUM_HEADS, -1)

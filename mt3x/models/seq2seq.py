@@ -363,8 +363,10 @@ class Decoder(nn.Module):
         logits_BxLxV = self.logits_dense(x_BxLxD)
         if self.config.stem.pointer_channels:
             memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
-            now_BxL = self.clock.frames(latest_BxLxK)
-            logits_BxLxV += self.pointer(x_BxLxD, now_BxL, memory)
+            struck_BxLx3xN = self.clock.struck(tokens_BxL, latest_BxLxK)
+            struck_BxLx3xN = jax.lax.cummax(struck_BxLx3xN, axis=1)
+            recent_BxLx3xN = self.clock.recent(struck_BxLx3xN, latest_BxLxK)
+            logits_BxLxV += self.pointer(x_BxLxD, latest_BxLxK, recent_BxLx3xN, memory)
         return logits_BxLxV
 
     def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
@@ -374,7 +376,9 @@ class Decoder(nn.Module):
         if self.config.stem.pointer_channels:
             memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
             shape = len(encoded_BxTxD), len(self.clock.kinds)
-            pointer = PointerCache(memory, jnp.zeros(shape, jnp.int32))
+            latest_BxK = jnp.zeros(shape, jnp.int32)
+            struck_Bx3xN = self.clock.struck(latest_BxK[:, 0], latest_BxK)
+            pointer = PointerCache(memory, latest_BxK, struck_Bx3xN)
         return Cache(layers, pointer)
 
     def step(
@@ -384,10 +388,8 @@ class Decoder(nn.Module):
         x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
         pointer = cache.pointer
         if pointer is not None:
-            past_BxK = jnp.where(positions_B[:, None] == 0, 0, pointer.latest_BxK)
-            latest_BxK = self.clock.advance(past_BxK, tokens_B)
-            pointer = pointer._replace(latest_BxK=latest_BxK)
-            x_BxD += self._holding(latest_BxK)
+            pointer = pointer.advance(self.clock, tokens_B, positions_B)
+            x_BxD += self._holding(pointer.latest_BxK)
         x_BxD = x_BxD.astype(self.dtype)
         after = []
         for layer, before in zip(self.layers, cache.layers, strict=True):
@@ -396,8 +398,13 @@ class Decoder(nn.Module):
         x_BxD = self.decoder_norm(x_BxD)
         logits_BxV = self.logits_dense(x_BxD)
         if pointer is not None:
-            now_Bx1 = self.clock.frames(pointer.latest_BxK)[:, None]
-            logits_BxV += self.pointer(x_BxD[:, None], now_Bx1, pointer.frames)[:, 0]
+            recent_Bx3xN = self.clock.recent(pointer.struck_Bx3xN, pointer.latest_BxK)
+            now = x_BxD, pointer.latest_BxK, recent_Bx3xN
+            x_Bx1xD, latest_Bx1xK, recent_Bx1x3xN = (array[:, None] for array in now)
+            copied_Bx1xV = self.pointer(
+                x_Bx1xD, latest_Bx1xK, recent_Bx1x3xN, pointer.frames
+            )
+            logits_BxV += copied_Bx1xV[:, 0]
         return logits_BxV, Cache(tuple(after), pointer)
 
     def _holding(self, latest: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from mt3x.music.band_rolls import NUM_KEY_COLUMNS, num_columns
 
 STEM = StemConfig("parallel", "band_rolls", band_channels=2, pointer_channels=3)
 CONFIG = Seq2SeqConfig(
-    vocab_size=128,
+    vocab_size=320,
     emb_dim=8,
     num_heads=2,
     head_dim=4,
@@ -24,7 +24,7 @@ CONFIG = Seq2SeqConfig(
     input_depth=12,
     stem=STEM,
 )
-CLOCK = Clock((3, 60), 0.25, settings=((60, 70), (80, 100)))
+CLOCK = Clock((3, 40), 0.25, ((40, 44), (44, 50)), (50, 178), (178, 306))
 COLUMNS = num_columns(drum_steps=4)
 
 
@@ -63,8 +63,8 @@ def nn_apply(params, model, steps):
 
 
 def test_what_holds_is_the_latest_of_each_kind():
-    tokens_BxL = np.array([[0, 61, 85, 10, 70, 90, 33, 60]])
-    rows = "0 0 0, 0 61 0, 0 61 85, 10 61 85, 10 61 85, 10 61 90, 33 61 90, 33 60 90"
+    tokens_BxL = np.array([[0, 41, 45, 10, 70, 49, 33, 40]])
+    rows = "0 0 0, 0 41 0, 0 41 45, 10 41 45, 10 41 45, 10 41 49, 33 41 49, 33 40 49"
     want_BxLxK = [[list(map(int, row.split())) for row in rows.split(",")]]
     found_BxLxK = CLOCK.latest(jnp.asarray(tokens_BxL))
     assert found_BxLxK.tolist() == want_BxLxK
@@ -87,11 +87,12 @@ def test_a_key_that_begins_in_the_frame_pointed_at_has_the_highest_logit():
     )
     encoded_BxTxD = np.zeros((1, 3, 2), np.float32)
     encoded_BxTxD[0, 1, 0] = encoded_BxTxD[0, 2, 1] = 1
-    pointer = Pointer(1, 100, Clock((3, 13)), jnp.float32)
+    pointer = Pointer(1, 320, CLOCK, jnp.float32)
 
     def logits(pointer, x_BxLxD):
         memory = pointer.memory(encoded_BxTxD, columns_BxTxH)
-        return pointer(x_BxLxD, np.zeros((1, 2)), memory)
+        latest_BxLxK, recent = np.zeros((1, 2, 3), int), np.zeros((1, 2, 3, 128))
+        return pointer(x_BxLxD, latest_BxLxK, recent.astype(np.float32), memory)
 
     params = pointer.init(jax.random.key(0), np.zeros((1, 2, 2)), method=logits)[
         "params"
