@@ -3,8 +3,8 @@
 The encoder squeezes 88 keys into one vector a frame, and the decoder would have to
 learn to name each of them. A pointer network (Vinyals et al. 2015, arXiv:1506.03134;
 See et al. 2017, arXiv:1704.04368) looks at the rolls themselves: attention chooses
-frames, and gates choose what of them is added to the logits. A clock tells it the frame
-that the tokens have come to.
+frames, and gates choose what of them is added to the logits. The tokens so far tell it
+the time, what holds, and what it has just written.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,11 @@ ONSET, FRAME, OFFSET = map(ROLL_NAMES.index, ("onset", "frame", "offset"))
 
 
 @dataclass(frozen=True)
-class Clock:
-    """The ids whose latest one holds until the next: shifts, velocities, programs.
+class TokenHistory:
+    """What the tokens so far say: the time, what holds, and the last strokes.
 
-    The defaults are those of MT3's vocabulary, and of its frames.
+    The latest shift, velocity and program hold until the next. The defaults are the ids
+    of MT3's vocabulary, and its frames.
     """
 
     # The first id and the one after the last; shifts count from the segment's start.
@@ -46,8 +47,8 @@ class Clock:
     drums: tuple[int, int] = (1263, 1391)
 
     @staticmethod
-    def of(codec: Codec, frame_rate_hz: float) -> "Clock":
-        """Return the clock of a vocabulary's model ids."""
+    def of(codec: Codec, frame_rate_hz: float) -> "TokenHistory":
+        """Return that of a vocabulary's model ids."""
         ranges = {
             name: (NUM_SPECIAL_IDS + first, NUM_SPECIAL_IDS + last + 1)
             for name, (first, last) in codec.ranges.items()
@@ -55,7 +56,7 @@ class Clock:
         frames_per_step = frame_rate_hz / codec.config.steps_per_second
         settings = ranges["velocity"], ranges["program"]
         heads = ranges["pitch"], ranges["drum"]
-        return Clock(ranges["shift"], frames_per_step, settings, *heads)
+        return TokenHistory(ranges["shift"], frames_per_step, settings, *heads)
 
     @property
     def kinds(self) -> tuple[tuple[int, int], ...]:
@@ -79,10 +80,13 @@ class Clock:
         is_kind_BxK = (tokens_B[:, None] >= first_K) & (tokens_B[:, None] < end_K)
         return jnp.where(is_kind_BxK, tokens_B[:, None], latest_BxK)
 
+    def steps(self, latest: jax.Array) -> jax.Array:
+        """Return the step of the latest shifts, float32: [..., K] -> [...]."""
+        return jnp.maximum(latest[..., 0] - self.shifts[0], 0).astype(jnp.float32)
+
     def frames(self, latest: jax.Array) -> jax.Array:
         """Return the frame, a fraction, of the latest shifts: [..., K] -> [...]."""
-        step = jnp.maximum(latest[..., 0] - self.shifts[0], 0)
-        return step.astype(jnp.float32) * np.float32(self.frames_per_step)
+        return self.steps(latest) * np.float32(self.frames_per_step)
 
     def struck(self, tokens: jax.Array, latest: jax.Array) -> jax.Array:
         """Return the step at which a token begins, ends or strikes a pitch or drum.
@@ -95,13 +99,12 @@ class Clock:
           [..., 3, 128]: of pitches that begin, pitches that end, drums; `LONG_AGO`
           where the token is another.
         """
-        step = (self.frames(latest) / np.float32(self.frames_per_step))[..., None]
         numbers = np.arange(NUM_NUMBERS)
         is_pitch = tokens[..., None] == self.pitches[0] + numbers
         is_drum = tokens[..., None] == self.drums[0] + numbers
         ends = (latest[..., 1] == self.settings[0][0])[..., None]
         which = jnp.stack([is_pitch & ~ends, is_pitch & ends, is_drum], axis=-2)
-        return jnp.where(which, step[..., None], LONG_AGO)
+        return jnp.where(which, self.steps(latest)[..., None, None], LONG_AGO)
 
     def recent(self, struck: jax.Array, latest: jax.Array) -> jax.Array:
         """Return how recent the last strokes are: 1 now, 1 / e after `MEMORY_STEPS`.
@@ -110,8 +113,8 @@ class Clock:
           struck: [..., 3, 128], the maximum of `struck` so far.
           latest: [..., K]
         """
-        step = self.frames(latest) / np.float32(self.frames_per_step)
-        return jnp.exp((struck - step[..., None, None]) / MEMORY_STEPS)
+        now = self.steps(latest)[..., None, None]
+        return jnp.exp((struck - now) / MEMORY_STEPS)
 
 
 def waves(frames: Any) -> jax.Array:
@@ -138,18 +141,18 @@ class PointerCache(NamedTuple):
     """What the pointer keeps between steps."""
 
     frames: KeysValues
-    latest_BxK: jax.Array  # `Clock.latest` of each row
-    struck_Bx3xN: jax.Array  # the last step of each stroke, `Clock.struck`
+    latest_BxK: jax.Array  # `TokenHistory.latest` of each row
+    struck_Bx3xN: jax.Array  # the last step of each stroke, `TokenHistory.struck`
 
     def advance(
-        self, clock: Clock, tokens_B: jax.Array, positions_B: jax.Array
+        self, history: TokenHistory, tokens_B: jax.Array, positions_B: jax.Array
     ) -> "PointerCache":
         """Return the same with one token more; those at position 0 begin anew."""
         begins_B = positions_B == 0
         latest_BxK = jnp.where(begins_B[:, None], 0, self.latest_BxK)
-        latest_BxK = clock.advance(latest_BxK, tokens_B)
+        latest_BxK = history.advance(latest_BxK, tokens_B)
         before = jnp.where(begins_B[:, None, None], LONG_AGO, self.struck_Bx3xN)
-        struck_Bx3xN = jnp.maximum(before, clock.struck(tokens_B, latest_BxK))
+        struck_Bx3xN = jnp.maximum(before, history.struck(tokens_B, latest_BxK))
         return self._replace(latest_BxK=latest_BxK, struck_Bx3xN=struck_Bx3xN)
 
 
@@ -161,7 +164,7 @@ class Pointer(nn.Module):
 
     channels: int  # of a key
     vocab_size: int
-    clock: Clock
+    history: TokenHistory
     dtype: Any
 
     def setup(self) -> None:
@@ -230,12 +233,12 @@ class Pointer(nn.Module):
 
         Args:
           x_BxLxD: the decoder's last layer.
-          latest_BxLxK: what holds there, `Clock.latest`.
-          recent_BxLx3xN: how recent strokes are, `Clock.recent`.
+          latest_BxLxK: what holds there, `TokenHistory.latest`.
+          recent_BxLx3xN: how recent strokes are, `TokenHistory.recent`.
           memory: from `memory`.
         """
-        clock = self.clock
-        time_BxLxE = waves(clock.frames(latest_BxLxK)).astype(self.dtype)
+        history = self.history
+        time_BxLxE = waves(history.frames(latest_BxLxK)).astype(self.dtype)
         query = self.query(x_BxLxD) + self.query_time(time_BxLxE)
         logits_BxHxLxT = jnp.einsum(
             "blha,bhta->bhlt",
@@ -261,14 +264,14 @@ class Pointer(nn.Module):
         rest_BxLxR = jnp.einsum("bhlr,blh->blr", rest_BxHxLxR, gate_BxLxHxG[..., -1])
         copied = jnp.concatenate([keys_BxLxP, rest_BxLxR], axis=-1).astype(jnp.float32)
         logits_BxLxV = self.what(copied)
-        shifts_SxE = waves(np.arange(np.ptp(clock.shifts)) * clock.frames_per_step)
+        shifts_SxE = waves(np.arange(np.ptp(history.shifts)) * history.frames_per_step)
         logits_BxLxS = self.when(copied[..., -4 * NUM_WAVES :]) @ shifts_SxE.T
         again_BxLx3xN = self.again(x_BxLxD)[..., None] * recent_BxLx3xN
         pitches_BxLxN = again_BxLx3xN[..., 0, :] + again_BxLx3xN[..., 1, :]
         for ids, logits in (
-            (clock.shifts, logits_BxLxS),
-            (clock.pitches, pitches_BxLxN),
-            (clock.drums, again_BxLx3xN[..., 2, :]),
+            (history.shifts, logits_BxLxS),
+            (history.pitches, pitches_BxLxN),
+            (history.drums, again_BxLx3xN[..., 2, :]),
         ):
             logits_BxLxV = logits_BxLxV.at[..., slice(*ids)].add(logits)
         return logits_BxLxV

@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mt3x.models.pointer import Clock, Pointer, PointerCache, waves
+from mt3x.models.pointer import Pointer, PointerCache, TokenHistory, waves
 from mt3x.models.roll_heads import RollHeads
 from mt3x.models.stem import ConvModule, StemConfig, make_network
 from mt3x.models.transformer import (
@@ -313,7 +313,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     config: Seq2SeqConfig
     dtype: Any
-    clock: Clock
+    history: TokenHistory
 
     def setup(self) -> None:
         config = self.config
@@ -334,7 +334,10 @@ class Decoder(nn.Module):
         )
         if config.stem.pointer_channels:
             self.pointer = Pointer(
-                config.stem.pointer_channels, config.vocab_size, self.clock, self.dtype
+                config.stem.pointer_channels,
+                config.vocab_size,
+                self.history,
+                self.dtype,
             )
             init = nn.initializers.lecun_normal()
             self.pointer_time = dense(config.emb_dim, jnp.float32, init)
@@ -347,7 +350,7 @@ class Decoder(nn.Module):
         encoded_BxTxD, columns_BxTxH = self._split(encoded_BxTxD)
         x_BxLxD = self.token_embedder(tokens_BxL).astype(jnp.float32)
         x_BxLxD += sinusoids(*x_BxLxD.shape[1:])
-        latest_BxLxK = self.clock.latest(tokens_BxL)
+        latest_BxLxK = self.history.latest(tokens_BxL)
         if self.config.stem.pointer_channels:
             x_BxLxD += self._holding(latest_BxLxK)
         x_BxLxD = self.drop(x_BxLxD, deterministic).astype(self.dtype)
@@ -363,9 +366,9 @@ class Decoder(nn.Module):
         logits_BxLxV = self.logits_dense(x_BxLxD)
         if self.config.stem.pointer_channels:
             memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
-            struck_BxLx3xN = self.clock.struck(tokens_BxL, latest_BxLxK)
+            struck_BxLx3xN = self.history.struck(tokens_BxL, latest_BxLxK)
             struck_BxLx3xN = jax.lax.cummax(struck_BxLx3xN, axis=1)
-            recent_BxLx3xN = self.clock.recent(struck_BxLx3xN, latest_BxLxK)
+            recent_BxLx3xN = self.history.recent(struck_BxLx3xN, latest_BxLxK)
             logits_BxLxV += self.pointer(x_BxLxD, latest_BxLxK, recent_BxLx3xN, memory)
         return logits_BxLxV
 
@@ -375,9 +378,9 @@ class Decoder(nn.Module):
         pointer = None
         if self.config.stem.pointer_channels:
             memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
-            shape = len(encoded_BxTxD), len(self.clock.kinds)
+            shape = len(encoded_BxTxD), len(self.history.kinds)
             latest_BxK = jnp.zeros(shape, jnp.int32)
-            struck_Bx3xN = self.clock.struck(latest_BxK[:, 0], latest_BxK)
+            struck_Bx3xN = self.history.struck(latest_BxK[:, 0], latest_BxK)
             pointer = PointerCache(memory, latest_BxK, struck_Bx3xN)
         return Cache(layers, pointer)
 
@@ -388,7 +391,7 @@ class Decoder(nn.Module):
         x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
         pointer = cache.pointer
         if pointer is not None:
-            pointer = pointer.advance(self.clock, tokens_B, positions_B)
+            pointer = pointer.advance(self.history, tokens_B, positions_B)
             x_BxD += self._holding(pointer.latest_BxK)
         x_BxD = x_BxD.astype(self.dtype)
         after = []
@@ -398,7 +401,7 @@ class Decoder(nn.Module):
         x_BxD = self.decoder_norm(x_BxD)
         logits_BxV = self.logits_dense(x_BxD)
         if pointer is not None:
-            recent_Bx3xN = self.clock.recent(pointer.struck_Bx3xN, pointer.latest_BxK)
+            recent_Bx3xN = self.history.recent(pointer.struck_Bx3xN, pointer.latest_BxK)
             now = x_BxD, pointer.latest_BxK, recent_Bx3xN
             x_Bx1xD, latest_Bx1xK, recent_Bx1x3xN = (array[:, None] for array in now)
             copied_Bx1xV = self.pointer(
@@ -408,8 +411,8 @@ class Decoder(nn.Module):
         return logits_BxV, Cache(tuple(after), pointer)
 
     def _holding(self, latest: jax.Array) -> jax.Array:
-        """Return what holds at a place, `Clock.latest`, as a vector: KxD -> D."""
-        time = self.pointer_time(waves(self.clock.frames(latest)))
+        """Return what `TokenHistory.latest` says as a vector: [..., K] -> [..., D]."""
+        time = self.pointer_time(waves(self.history.frames(latest)))
         settings = self.token_embedder(latest[..., 1:]).astype(jnp.float32)
         settings = settings.reshape(*time.shape[:-1], -1)
         return time + self.pointer_settings(settings)
@@ -429,11 +432,11 @@ class Seq2Seq(nn.Module):
     config: Seq2SeqConfig = Seq2SeqConfig()
     dtype: Any = jnp.float32
     roll_channels: int | None = None
-    clock: Clock = Clock()
+    history: TokenHistory = TokenHistory()
 
     def setup(self) -> None:
         self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype, self.clock)
+        self.decoder = Decoder(self.config, self.dtype, self.history)
         if self.roll_channels is not None:
             self.roll_heads = RollHeads(self.roll_channels, self.dtype)
 

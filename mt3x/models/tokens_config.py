@@ -12,7 +12,7 @@ from mt3x.models.band_objective import BandConfig
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.model_config import read_config
 from mt3x.models.piano_objective import roll_spec
-from mt3x.models.pointer import Clock
+from mt3x.models.pointer import TokenHistory
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.music import band_rolls
 from mt3x.music.notes import Notes
@@ -134,9 +134,9 @@ class TokensConfig:
             )
 
     @property
-    def clock(self) -> Clock:
+    def history(self) -> TokenHistory:
         """What holds at a place in the tokens, for a pointer."""
-        return Clock.of(Codec(self.tokens.vocab), self.features.frame_rate_hz)
+        return TokenHistory.of(Codec(self.tokens.vocab), self.features.frame_rate_hz)
 
     @property
     def band_columns(self) -> int | None:

@@ -30,7 +30,7 @@ class TokensObjective:
         self.config = config
         self.dtype = dtype
         channels = config.rolls and config.rolls.channels
-        self.model = Seq2Seq(config.model, jnp.dtype(dtype), channels, config.clock)
+        self.model = Seq2Seq(config.model, jnp.dtype(dtype), channels, config.history)
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters; batch norm's statistics are among them."""

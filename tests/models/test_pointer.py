@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mt3x.models.pointer import Clock, Pointer
+from mt3x.models.pointer import Pointer, TokenHistory
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.models.stem import StemConfig
 from mt3x.music.band_rolls import NUM_KEY_COLUMNS, num_columns
@@ -24,7 +24,7 @@ CONFIG = Seq2SeqConfig(
     input_depth=12,
     stem=STEM,
 )
-CLOCK = Clock((3, 40), 0.25, ((40, 44), (44, 50)), (50, 178), (178, 306))
+HISTORY = TokenHistory((3, 40), 0.25, ((40, 44), (44, 50)), (50, 178), (178, 306))
 COLUMNS = num_columns(drum_steps=4)
 
 
@@ -33,7 +33,7 @@ def example(config, batch=2, frames=5, tokens=4):
     depth = config.input_depth + COLUMNS
     feats_BxTxF = rng.uniform(size=(batch, frames, depth)).astype(np.float32)
     tokens_BxL = rng.integers(config.vocab_size, size=(batch, tokens))
-    params = Seq2Seq(config, clock=CLOCK).init(
+    params = Seq2Seq(config, history=HISTORY).init(
         jax.random.key(0), feats_BxTxF, tokens_BxL
     )
     # The last maps start at zero.
@@ -45,7 +45,7 @@ def example(config, batch=2, frames=5, tokens=4):
 def test_single_steps_give_the_logits_of_a_whole_call(end_marker):
     config = dataclasses.replace(CONFIG, end_marker=end_marker)
     params, feats_BxTxF, tokens_BxL = example(config)
-    model = Seq2Seq(config, clock=CLOCK)
+    model = Seq2Seq(config, history=HISTORY)
     want_BxLxV = model.apply(params, feats_BxTxF, tokens_BxL)
 
     def steps(model):
@@ -66,13 +66,25 @@ def test_what_holds_is_the_latest_of_each_kind():
     tokens_BxL = np.array([[0, 41, 45, 10, 70, 49, 33, 40]])
     rows = "0 0 0, 0 41 0, 0 41 45, 10 41 45, 10 41 45, 10 41 49, 33 41 49, 33 40 49"
     want_BxLxK = [[list(map(int, row.split())) for row in rows.split(",")]]
-    found_BxLxK = CLOCK.latest(jnp.asarray(tokens_BxL))
+    found_BxLxK = HISTORY.latest(jnp.asarray(tokens_BxL))
     assert found_BxLxK.tolist() == want_BxLxK
-    assert CLOCK.frames(found_BxLxK)[0, 2:7].tolist() == [0, 1.75, 1.75, 1.75, 7.5]
+    assert HISTORY.frames(found_BxLxK)[0, 2:7].tolist() == [0, 1.75, 1.75, 1.75, 7.5]
     latest_BxK = jnp.zeros((1, 3), jnp.int32)
     for place, token in enumerate(tokens_BxL[0]):
-        latest_BxK = CLOCK.advance(latest_BxK, jnp.array([token]))
+        latest_BxK = HISTORY.advance(latest_BxK, jnp.array([token]))
         assert latest_BxK.tolist() == [want_BxLxK[0][place]]
+
+
+def test_strokes_are_remembered_for_a_while():
+    # Velocity 1, pitch 60, 8 steps later velocity 0 and the same pitch, then a drum.
+    tokens_BxL = jnp.array([[41, 50 + 60, 3 + 8, 40, 50 + 60, 41, 178 + 38]])
+    latest_BxLxK = HISTORY.latest(tokens_BxL)
+    struck = jax.lax.cummax(HISTORY.struck(tokens_BxL, latest_BxLxK), axis=1)
+    begun, ended, drum = HISTORY.recent(struck, latest_BxLxK)[0, -1]
+    assert float(begun[60]) == pytest.approx(np.exp(-1))
+    assert float(ended[60]) == float(drum[38]) == 1
+    begun, ended, drum = np.asarray([begun, ended, drum])
+    assert np.count_nonzero([begun, ended, drum]) == 3
 
 
 def test_a_key_that_begins_in_the_frame_pointed_at_has_the_highest_logit():
@@ -87,7 +99,7 @@ def test_a_key_that_begins_in_the_frame_pointed_at_has_the_highest_logit():
     )
     encoded_BxTxD = np.zeros((1, 3, 2), np.float32)
     encoded_BxTxD[0, 1, 0] = encoded_BxTxD[0, 2, 1] = 1
-    pointer = Pointer(1, 320, CLOCK, jnp.float32)
+    pointer = Pointer(1, 320, HISTORY, jnp.float32)
 
     def logits(pointer, x_BxLxD):
         memory = pointer.memory(encoded_BxTxD, columns_BxTxH)

@@ -17,7 +17,7 @@ from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.layers import depthwise_conv
 from mt3x.models.objectives import BandConfig, TokensConfig, TokensObjective
-from mt3x.models.pointer import Clock
+from mt3x.models.pointer import TokenHistory
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.models.stem import CNN, ConvModule, OnBandRolls, StemConfig
 from mt3x.models.weights_file import flatten
@@ -36,7 +36,7 @@ MT3 = Seq2SeqConfig(
     input_depth=8,
 )
 CQT_BINS = 352
-CLOCK = Clock((3, 6), 1.0, ((6, 8), (8, 10)), (24, 152), (152, 280))
+HISTORY = TokenHistory((3, 6), 1.0, ((6, 8), (8, 10)), (24, 152), (152, 280))
 STEMS = {
     "before": StemConfig("before", channels=(2, 2, 3)),
     "parallel": StemConfig("parallel", channels=(2, 2, 3)),
@@ -83,13 +83,13 @@ def with_stem(name, **changes):
 def shapes(config):
     depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
-    init = partial(Seq2Seq(config, clock=CLOCK).init, jax.random.key(0))
+    init = partial(Seq2Seq(config, history=HISTORY).init, jax.random.key(0))
     return flatten(batch_norm.join(jax.eval_shape(init, *data)))
 
 
 def drawn(config, seed=0):
     """Random parameters as a nested dict; what starts at zero is zero."""
-    model, rng = Seq2Seq(config, clock=CLOCK), np.random.default_rng(seed)
+    model, rng = Seq2Seq(config, history=HISTORY), np.random.default_rng(seed)
     depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     tree = batch_norm.join(jax.eval_shape(model.init, jax.random.key(0), *data))
@@ -219,7 +219,7 @@ def test_remat_and_scan_change_nothing(name):
 def test_bfloat16_needs_no_promotion(name):
     config = with_stem(name, remat="full", scan_layers=True)
     model, variables = (
-        Seq2Seq(config, jnp.bfloat16, clock=CLOCK),
+        Seq2Seq(config, jnp.bfloat16, history=HISTORY),
         batch_norm.variables(drawn(config)),
     )
     tokens_BxL, rngs = jnp.ones((2, 3), jnp.int32), {"dropout": jax.random.key(0)}
