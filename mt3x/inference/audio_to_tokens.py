@@ -19,6 +19,7 @@ from mt3x.inference.audio_to_band import AudioToBand
 from mt3x.inference.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.models.objectives import TokensConfig, TokensObjective
 from mt3x.models.tokens_objective import BAND
+from mt3x.music.note_filter import without_stutter
 from mt3x.music.rolls import ROLL_NAMES, Rolls
 from mt3x.music.tokens import Decoded, Tokenizer
 
@@ -148,7 +149,9 @@ class AudioToTokens:
                 on_progress(segment.duration_s)
                 yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
 
-        return tokenizer.decode(segments())
+        decoded = tokenizer.decode(segments())
+        notes = without_stutter(decoded.notes, self.config.least_again_s)
+        return decoded._replace(notes=notes)
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
         """Turn consecutive blocks samples_S into consecutive rolls, one each segment.

@@ -15,6 +15,7 @@ from mt3x.models.piano_objective import roll_spec
 from mt3x.models.pointer import TokenHistory
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.music import band_rolls
+from mt3x.music.note_filter import without_stutter
 from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig, upgraded_decoding
@@ -69,6 +70,9 @@ class TokensConfig:
     num_frames: int = 256
     # Tokens of a segment, its end marker included.
     max_tokens: int = 1024
+    # Seconds from a note to the next of its instrument and pitch; what comes sooner
+    # prolongs it (`mt3x.music.note_filter.without_stutter`). 0: as MT3 has it.
+    least_again_s: float = 0.0
     # Of the training loss (see `mt3x.models.losses.cross_entropy`).
     z_loss: float = 1e-4
     label_smoothing: float = 0.0
@@ -85,6 +89,7 @@ class TokensConfig:
             self,
             num_frames=(1, 2048),
             max_tokens=(1, 4096),
+            least_again_s=(0, 1),
             z_loss=(0, 1e3),
             label_smoothing=(0, 0.99),
         )
@@ -213,4 +218,4 @@ class TokensConfig:
         decoded = tokenizer.decode(
             (first / rate_hz, tokenizer.from_model_ids(ids)) for first, ids in segments
         )
-        return decoded.notes
+        return without_stutter(decoded.notes, self.least_again_s)

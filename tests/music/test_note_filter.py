@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mt3x.music.note_filter import NoteFilter
+from mt3x.music.note_filter import NoteFilter, without_stutter
 from mt3x.music.notes import Notes
 
 NOTES = Notes(
@@ -35,3 +35,18 @@ def test_a_range_without_a_pitch_is_refused():
     with pytest.raises(ValueError, match="the lowest pitch, 70, is above the highest"):
         NoteFilter(lowest=70, highest=60)
     assert len(NoteFilter()(Notes.empty())) == 0
+
+
+def test_notes_that_begin_again_too_soon_prolong_the_one_before():
+    notes = Notes(
+        [0, 0.03, 0.06, 1, 1.04, 1.04, 2, 2],
+        [0.01, 0.05, 0.5, 1.5, 1.2, 1.2, 2.01, 2.02],
+        [60, 60, 60, 60, 60, 61, 36, 36],
+        program=[0, 0, 0, 0, 0, 0, 0, 1],
+    )
+    found = without_stutter(notes, 0.05)
+    assert found.onset_s.tolist() == [0, 0.06, 1, 1.04, 2, 2]
+    assert found.offset_s.tolist() == [0.05, 0.5, 1.5, 1.2, 2.01, 2.02]
+    assert found.pitch.tolist() == [60, 60, 60, 61, 36, 36]
+    assert without_stutter(notes, 0) is notes
+    assert len(without_stutter(Notes.empty(), 0.05)) == 0
