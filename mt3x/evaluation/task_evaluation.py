@@ -254,11 +254,13 @@ def _claimed(
 
 
 def _digest(checkpoint: str) -> str:
-    """Return a number for the weights: those of a run change under the same name."""
-    digest = hashlib.sha256()
-    for name, value in sorted(
-        weights_file.flatten(weights_file.load(checkpoint).params).items()
-    ):
+    """Return a number for the weights and their configuration, decoding included.
+
+    Those of a run change under the same name.
+    """
+    weights = weights_file.load(checkpoint)
+    digest = hashlib.sha256(json.dumps(weights.config, sort_keys=True).encode())
+    for name, value in sorted(weights_file.flatten(weights.params).items()):
         digest.update(name.encode())
         digest.update(value.tobytes())
     return digest.hexdigest()[:16]

@@ -171,8 +171,14 @@ def test_other_runs_and_folders_are_left_alone(folder, scores, tmp_path):
     other = random_params(MODEL)
     other["decoder"]["decoder_norm"]["scale"] += 1
     weights_file.save_weights(tmp_path / "b.safetensors", other, MODEL.to_dict())
+    # The same parameters, but other notes of their tokens.
+    config = dataclasses.replace(MODEL, least_again_s=0.1).to_dict()
+    same = weights_file.load(folder / "tokens.safetensors").params
+    weights_file.save_weights(tmp_path / "c.safetensors", same, config)
+    joined = "objectives.TokensConfig.least_again_s=0.1"
     for result in (
         run(folder, scores, checkpoint=tmp_path / "b.safetensors"),
+        run(folder, scores, joined, checkpoint=tmp_path / "c.safetensors"),
         run(folder, scores, "task_evaluation.Evaluation.max_pieces=1"),
         run(folder, scores, infer=True),
     ):

@@ -33,12 +33,13 @@ def example(config, batch=2, frames=5, tokens=4):
     depth = config.input_depth + COLUMNS
     feats_BxTxF = rng.uniform(size=(batch, frames, depth)).astype(np.float32)
     tokens_BxL = rng.integers(config.vocab_size, size=(batch, tokens))
-    params = Seq2Seq(config, history=HISTORY).init(
-        jax.random.key(0), feats_BxTxF, tokens_BxL
-    )
-    # The last maps start at zero.
-    params = jax.tree.map(lambda x: x + rng.uniform(-0.3, 0.3, x.shape), params)
-    return params, feats_BxTxF, tokens_BxL
+    init = Seq2Seq(config, history=HISTORY).init
+    shapes = jax.eval_shape(init, jax.random.key(0), feats_BxTxF, tokens_BxL)
+
+    def draw(leaf):
+        return rng.uniform(-0.4, 0.4, leaf.shape).astype(np.float32)
+
+    return jax.tree.map(draw, shapes), feats_BxTxF, tokens_BxL
 
 
 @pytest.mark.parametrize("end_marker", [False, True])
@@ -46,20 +47,17 @@ def test_single_steps_give_the_logits_of_a_whole_call(end_marker):
     config = dataclasses.replace(CONFIG, end_marker=end_marker)
     params, feats_BxTxF, tokens_BxL = example(config)
     model = Seq2Seq(config, history=HISTORY)
-    want_BxLxV = model.apply(params, feats_BxTxF, tokens_BxL)
 
     def steps(model):
-        cache = model.start(model.encode(feats_BxTxF), 4)
+        cache, logits = model.start(model.encode(feats_BxTxF), 4), []
         for n in range(tokens_BxL.shape[1]):
             logits_BxV, cache = model.step(cache, tokens_BxL[:, n], jnp.full(2, n))
-            yield logits_BxV
+            logits.append(logits_BxV)
+        return jnp.stack(logits, axis=1)
 
-    found_BxLxV = jnp.stack(nn_apply(params, model, steps), axis=1)
+    want_BxLxV = jax.jit(model.apply)(params, feats_BxTxF, tokens_BxL)
+    found_BxLxV = jax.jit(lambda params: model.apply(params, method=steps))(params)
     np.testing.assert_allclose(found_BxLxV, want_BxLxV, rtol=1e-4, atol=1e-5)
-
-
-def nn_apply(params, model, steps):
-    return model.apply(params, method=lambda model: list(steps(model)))
 
 
 def test_what_holds_is_the_latest_of_each_kind():
