@@ -219,6 +219,8 @@ def check_model(described: ModelConfig, found: ModelConfig, checkpoint: str) -> 
     free |= {f"model/{name}" for name in ("dropout_rate", "remat", "scan_layers")}
     if getattr(described, "decoding", None) == RollDecodingConfig():
         free |= {name for name in given if name.startswith("decoding/")}
+    if not getattr(described, "least_again_s", 0.0):
+        free.add("least_again_s")
     differing = [
         f"{name.replace('/', '.')} {there.get(name)!r}, not {value!r}"
         for name, value in given.items()

@@ -30,9 +30,31 @@ SHORTEST_WAVE, LONGEST_WAVE = 2.5, 500.0  # frames
 ONSET, FRAME, OFFSET = map(ROLL_NAMES.index, ("onset", "frame", "offset"))
 
 
+class Past(NamedTuple):
+    """Where the tokens so far have come to, at any number of places."""
+
+    # The latest shift, velocity and program, 0 for none: [..., K].
+    latest: jax.Array
+    # The last step at which a pitch began, a pitch ended, a drum was hit: [..., 3, N].
+    struck: jax.Array
+
+    @property
+    def settings(self) -> jax.Array:
+        """The velocity and program that hold."""
+        return self.latest[..., 1:]
+
+
+class Recall(NamedTuple):
+    """What a pointer knows of a past."""
+
+    frame: jax.Array  # the time, a fraction of frames: [...]
+    # 1 for what was struck now, 1 / e for what was `MEMORY_STEPS` ago: [..., 3, N].
+    recent: jax.Array
+
+
 @dataclass(frozen=True)
 class TokenHistory:
-    """What the tokens so far say: the time, what holds, and the last strokes.
+    """How the tokens so far are read: the time, what holds, and the last strokes.
 
     The latest shift, velocity and program hold until the next. The defaults are the ids
     of MT3's vocabulary, and its frames.
@@ -63,8 +85,8 @@ class TokenHistory:
         """The ranges of shifts and settings."""
         return (self.shifts, *self.settings)
 
-    def latest(self, tokens_BxL: jax.Array) -> jax.Array:
-        """Return the latest token of each kind, up to each place: BxLxK, 0 for none."""
+    def read(self, tokens_BxL: jax.Array) -> Past:
+        """Return the past of each place, its own token included."""
         places_L = jnp.arange(1, tokens_BxL.shape[1] + 1)
         after_0_BxL = jnp.pad(tokens_BxL, [(0, 0), (1, 0)])
         found = []
@@ -72,49 +94,43 @@ class TokenHistory:
             is_kind_BxL = (tokens_BxL >= first) & (tokens_BxL < end)
             place_BxL = jax.lax.cummax(jnp.where(is_kind_BxL, places_L, 0), axis=1)
             found.append(jnp.take_along_axis(after_0_BxL, place_BxL, axis=1))
-        return jnp.stack(found, axis=-1)
+        latest_BxLxK = jnp.stack(found, axis=-1)
+        struck_BxLx3xN = self._struck(tokens_BxL, latest_BxLxK)
+        return Past(latest_BxLxK, jax.lax.cummax(struck_BxLx3xN, axis=1))
 
-    def advance(self, latest_BxK: jax.Array, tokens_B: jax.Array) -> jax.Array:
-        """Return `latest` with one token more."""
+    def start(self, batch: int) -> Past:
+        """Return the past of rows without tokens."""
+        latest_BxK = jnp.zeros((batch, len(self.kinds)), jnp.int32)
+        return Past(latest_BxK, jnp.full((batch, 3, NUM_NUMBERS), LONG_AGO))
+
+    def advance(self, past: Past, tokens_B: jax.Array, positions_B: jax.Array) -> Past:
+        """Return the past with one token more; rows at position 0 begin anew."""
+        begins_B = positions_B == 0
+        latest_BxK = jnp.where(begins_B[:, None], 0, past.latest)
         first_K, end_K = np.transpose(self.kinds)
         is_kind_BxK = (tokens_B[:, None] >= first_K) & (tokens_B[:, None] < end_K)
-        return jnp.where(is_kind_BxK, tokens_B[:, None], latest_BxK)
+        latest_BxK = jnp.where(is_kind_BxK, tokens_B[:, None], latest_BxK)
+        struck_Bx3xN = jnp.where(begins_B[:, None, None], LONG_AGO, past.struck)
+        struck_now = self._struck(tokens_B, latest_BxK)
+        return Past(latest_BxK, jnp.maximum(struck_Bx3xN, struck_now))
 
-    def steps(self, latest: jax.Array) -> jax.Array:
-        """Return the step of the latest shifts, float32: [..., K] -> [...]."""
+    def recall(self, past: Past) -> Recall:
+        """Return what a pointer knows of a past."""
+        step = self._step(past.latest)
+        recent = jnp.exp((past.struck - step[..., None, None]) / MEMORY_STEPS)
+        return Recall(step * np.float32(self.frames_per_step), recent)
+
+    def _step(self, latest: jax.Array) -> jax.Array:
         return jnp.maximum(latest[..., 0] - self.shifts[0], 0).astype(jnp.float32)
 
-    def frames(self, latest: jax.Array) -> jax.Array:
-        """Return the frame, a fraction, of the latest shifts: [..., K] -> [...]."""
-        return self.steps(latest) * np.float32(self.frames_per_step)
-
-    def struck(self, tokens: jax.Array, latest: jax.Array) -> jax.Array:
-        """Return the step at which a token begins, ends or strikes a pitch or drum.
-
-        Args:
-          tokens: [...], and what holds there.
-          latest: [..., K]
-
-        Returns:
-          [..., 3, 128]: of pitches that begin, pitches that end, drums; `LONG_AGO`
-          where the token is another.
-        """
+    def _struck(self, tokens: jax.Array, latest: jax.Array) -> jax.Array:
+        """Return `Past.struck` by these tokens alone, `LONG_AGO` for all others."""
         numbers = np.arange(NUM_NUMBERS)
         is_pitch = tokens[..., None] == self.pitches[0] + numbers
         is_drum = tokens[..., None] == self.drums[0] + numbers
         ends = (latest[..., 1] == self.settings[0][0])[..., None]
         which = jnp.stack([is_pitch & ~ends, is_pitch & ends, is_drum], axis=-2)
-        return jnp.where(which, self.steps(latest)[..., None, None], LONG_AGO)
-
-    def recent(self, struck: jax.Array, latest: jax.Array) -> jax.Array:
-        """Return how recent the last strokes are: 1 now, 1 / e after `MEMORY_STEPS`.
-
-        Args:
-          struck: [..., 3, 128], the maximum of `struck` so far.
-          latest: [..., K]
-        """
-        now = self.steps(latest)[..., None, None]
-        return jnp.exp((struck - now) / MEMORY_STEPS)
+        return jnp.where(which, self._step(latest)[..., None, None], LONG_AGO)
 
 
 def waves(frames: Any) -> jax.Array:
@@ -141,19 +157,7 @@ class PointerCache(NamedTuple):
     """What the pointer keeps between steps."""
 
     frames: KeysValues
-    latest_BxK: jax.Array  # `TokenHistory.latest` of each row
-    struck_Bx3xN: jax.Array  # the last step of each stroke, `TokenHistory.struck`
-
-    def advance(
-        self, history: TokenHistory, tokens_B: jax.Array, positions_B: jax.Array
-    ) -> "PointerCache":
-        """Return the same with one token more; those at position 0 begin anew."""
-        begins_B = positions_B == 0
-        latest_BxK = jnp.where(begins_B[:, None], 0, self.latest_BxK)
-        latest_BxK = history.advance(latest_BxK, tokens_B)
-        before = jnp.where(begins_B[:, None, None], LONG_AGO, self.struck_Bx3xN)
-        struck_Bx3xN = jnp.maximum(before, history.struck(tokens_B, latest_BxK))
-        return self._replace(latest_BxK=latest_BxK, struck_Bx3xN=struck_Bx3xN)
+    past: Past
 
 
 class Pointer(nn.Module):
@@ -163,6 +167,7 @@ class Pointer(nn.Module):
     """
 
     channels: int  # of a key
+    width: int
     vocab_size: int
     history: TokenHistory
     dtype: Any
@@ -178,6 +183,8 @@ class Pointer(nn.Module):
             return jnp.tile(jnp.eye(shape[0], dtype=dtype), (1, shape[1] // shape[0]))
 
         joined = NUM_HEADS * 2 * NUM_WAVES
+        self.time = dense(self.width, jnp.float32, init)
+        self.settings = dense(self.width, jnp.float32, init)
         self.query = dense(joined, self.dtype, query_init)
         self.key = dense(joined, self.dtype, init)
         # At first the frame of now has the highest weight.
@@ -191,6 +198,16 @@ class Pointer(nn.Module):
         self.again = dense(3, jnp.float32, zeros)
         self.what = dense(self.vocab_size, jnp.float32, zeros)
         self.when = dense(2 * NUM_WAVES, jnp.float32, zeros)
+
+    def known(self, recall: Recall, settings: jax.Array) -> jax.Array:
+        """Return what is added to the embedding of a token: [..., D] in float32.
+
+        Args:
+          recall: of the tokens up to it.
+          settings: the embeddings of `Past.settings`, [..., K, D].
+        """
+        joined = settings.reshape(*settings.shape[:-2], -1)
+        return self.time(waves(recall.frame)) + self.settings(joined)
 
     def memory(self, encoded_BxTxD: jax.Array, columns_BxTxH: jax.Array) -> KeysValues:
         """Return where the pointer may point, and what it finds there.
@@ -223,22 +240,17 @@ class Pointer(nn.Module):
         return KeysValues(where_BxTxHxA.swapaxes(1, 2), found_BxTxW[:, None])
 
     def __call__(
-        self,
-        x_BxLxD: jax.Array,
-        latest_BxLxK: jax.Array,
-        recent_BxLx3xN: jax.Array,
-        memory: KeysValues,
+        self, x_BxLxD: jax.Array, recall: Recall, memory: KeysValues
     ) -> jax.Array:
         """Return what is added to the logits: BxLxV in float32.
 
         Args:
           x_BxLxD: the decoder's last layer.
-          latest_BxLxK: what holds there, `TokenHistory.latest`.
-          recent_BxLx3xN: how recent strokes are, `TokenHistory.recent`.
+          recall: of the tokens up to each place, BxL.
           memory: from `memory`.
         """
-        history = self.history
-        time_BxLxE = waves(history.frames(latest_BxLxK)).astype(self.dtype)
+        history, recent_BxLx3xN = self.history, recall.recent
+        time_BxLxE = waves(recall.frame).astype(self.dtype)
         query = self.query(x_BxLxD) + self.query_time(time_BxLxE)
         logits_BxHxLxT = jnp.einsum(
             "blha,bhta->bhlt",

@@ -175,10 +175,9 @@ def test_other_runs_and_folders_are_left_alone(folder, scores, tmp_path):
     config = dataclasses.replace(MODEL, least_again_s=0.1).to_dict()
     same = weights_file.load(folder / "tokens.safetensors").params
     weights_file.save_weights(tmp_path / "c.safetensors", same, config)
-    joined = "objectives.TokensConfig.least_again_s=0.1"
     for result in (
         run(folder, scores, checkpoint=tmp_path / "b.safetensors"),
-        run(folder, scores, joined, checkpoint=tmp_path / "c.safetensors"),
+        run(folder, scores, checkpoint=tmp_path / "c.safetensors"),
         run(folder, scores, "task_evaluation.Evaluation.max_pieces=1"),
         run(folder, scores, infer=True),
     ):
@@ -348,6 +347,9 @@ def test_check_model():
     check_model(change(MODEL, z_loss=0.5, model=trained), MODEL, "a")
     decoding = dataclasses.replace(SMALL.decoding, onset_threshold=0.25)
     check_model(SMALL, change(SMALL, decoding=decoding), "a")
+    check_model(MODEL, change(MODEL, least_again_s=0.1), "a")
+    with pytest.raises(ValueError, match=r"least_again_s 0\.0, not 0\.1"):
+        check_model(change(MODEL, least_again_s=0.1), MODEL, "a")
     with pytest.raises(ValueError, match=r"decoding\.onset_threshold 0\.4, not 0\.25"):
         check_model(change(SMALL, decoding=decoding), SMALL, "a")
     with pytest.raises(ValueError, match="num_frames 32, not 64"):

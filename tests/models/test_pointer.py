@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mt3x.models.pointer import Pointer, TokenHistory
+from mt3x.models.pointer import Pointer, Recall, TokenHistory
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.models.stem import StemConfig
 from mt3x.music.band_rolls import NUM_KEY_COLUMNS, num_columns
@@ -61,28 +61,33 @@ def test_single_steps_give_the_logits_of_a_whole_call(end_marker):
 
 
 def test_what_holds_is_the_latest_of_each_kind():
-    tokens_BxL = np.array([[0, 41, 45, 10, 70, 49, 33, 40]])
+    tokens_BxL = jnp.array([[0, 41, 45, 10, 70, 49, 33, 40]])
     rows = "0 0 0, 0 41 0, 0 41 45, 10 41 45, 10 41 45, 10 41 49, 33 41 49, 33 40 49"
-    want_BxLxK = [[list(map(int, row.split())) for row in rows.split(",")]]
-    found_BxLxK = HISTORY.latest(jnp.asarray(tokens_BxL))
-    assert found_BxLxK.tolist() == want_BxLxK
-    assert HISTORY.frames(found_BxLxK)[0, 2:7].tolist() == [0, 1.75, 1.75, 1.75, 7.5]
-    latest_BxK = jnp.zeros((1, 3), jnp.int32)
-    for place, token in enumerate(tokens_BxL[0]):
-        latest_BxK = HISTORY.advance(latest_BxK, jnp.array([token]))
-        assert latest_BxK.tolist() == [want_BxLxK[0][place]]
+    past = HISTORY.read(tokens_BxL)
+    assert past.latest.tolist() == [[[*map(int, r.split())] for r in rows.split(",")]]
+    frame_BxL = HISTORY.recall(past).frame
+    assert frame_BxL[0, 2:7].tolist() == [0, 1.75, 1.75, 1.75, 7.5]
 
 
 def test_strokes_are_remembered_for_a_while():
     # Velocity 1, pitch 60, 8 steps later velocity 0 and the same pitch, then a drum.
     tokens_BxL = jnp.array([[41, 50 + 60, 3 + 8, 40, 50 + 60, 41, 178 + 38]])
-    latest_BxLxK = HISTORY.latest(tokens_BxL)
-    struck = jax.lax.cummax(HISTORY.struck(tokens_BxL, latest_BxLxK), axis=1)
-    begun, ended, drum = HISTORY.recent(struck, latest_BxLxK)[0, -1]
-    assert float(begun[60]) == pytest.approx(np.exp(-1))
-    assert float(ended[60]) == float(drum[38]) == 1
-    begun, ended, drum = np.asarray([begun, ended, drum])
-    assert np.count_nonzero([begun, ended, drum]) == 3
+    recent_3xN = HISTORY.recall(HISTORY.read(tokens_BxL)).recent[0, -1]
+    begun, ended, drum = np.asarray(recent_3xN)
+    assert begun[60] == pytest.approx(np.exp(-1))
+    assert ended[60] == drum[38] == 1
+    assert np.count_nonzero(recent_3xN) == 3
+
+
+def test_one_token_after_the_other_gives_the_same_past():
+    tokens_BxL = jnp.array(
+        [[41, 45, 110, 11, 40, 110, 41, 216], [0, 60, 3, 4, 5, 90, 200, 0]]
+    )
+    want, past = HISTORY.read(tokens_BxL), HISTORY.start(2)
+    for place in range(tokens_BxL.shape[1]):
+        past = HISTORY.advance(past, tokens_BxL[:, place], jnp.full(2, place))
+        for array, whole in zip(past, want, strict=True):
+            np.testing.assert_array_equal(array, whole[:, place])
 
 
 def test_a_key_that_begins_in_the_frame_pointed_at_has_the_highest_logit():
@@ -97,16 +102,15 @@ def test_a_key_that_begins_in_the_frame_pointed_at_has_the_highest_logit():
     )
     encoded_BxTxD = np.zeros((1, 3, 2), np.float32)
     encoded_BxTxD[0, 1, 0] = encoded_BxTxD[0, 2, 1] = 1
-    pointer = Pointer(1, 320, HISTORY, jnp.float32)
+    pointer = Pointer(1, 2, 320, HISTORY, jnp.float32)
 
     def logits(pointer, x_BxLxD):
         memory = pointer.memory(encoded_BxTxD, columns_BxTxH)
-        latest_BxLxK, recent = np.zeros((1, 2, 3), int), np.zeros((1, 2, 3, 128))
-        return pointer(x_BxLxD, latest_BxLxK, recent.astype(np.float32), memory)
+        recall = Recall(jnp.zeros((1, 2)), jnp.zeros((1, 2, 3, 128)))
+        return pointer(x_BxLxD, recall, memory)
 
-    params = pointer.init(jax.random.key(0), np.zeros((1, 2, 2)), method=logits)[
-        "params"
-    ]
+    drawn = pointer.init(jax.random.key(0), np.zeros((1, 2, 2)), method=logits)
+    params = drawn["params"]
     params = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), params)
     for name in ("query", "key"):  # frames are where the decoder looks for them
         params[name]["kernel"][np.arange(2), np.arange(2)] = 5

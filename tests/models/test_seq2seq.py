@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mt3x.models import seq2seq
+from mt3x.models import decoder
 from mt3x.models.seq2seq import SIZES, Seq2Seq, Seq2SeqConfig
 from mt3x.models.transformer import attend
 from mt3x.models.weights_file import flatten
@@ -102,7 +102,7 @@ def test_long_sequences_in_pieces(params, monkeypatch):
     """Steps up to the first piece's end see no others; those behind cross an end."""
     feats_1xTxF = jax.random.normal(jax.random.key(3), (1, FRAMES, 6))
     tokens_1xL = jax.random.randint(jax.random.key(4), (1, 20), 1, 24)
-    monkeypatch.setattr(seq2seq, "FIRST_PIECE", 8)
+    monkeypatch.setattr(decoder, "FIRST_PIECE", 8)
     cache = start(params, feats_1xTxF, 20)
     sizes = [piece.keys_BxHxKxC.shape[2] for piece in cache.layers[0].past]
     assert sizes == [8, 8, 4]
