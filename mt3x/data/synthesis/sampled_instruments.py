@@ -19,11 +19,13 @@ from mt3x.data.synthesis.spectmorph import read_samples
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
-__all__ = ["PlayConfig", "SampledInstrument", "audible_s", "read_instrument"]
+__all__ = ["END_DB", "PlayConfig", "SampledInstrument", "audible_s", "read_instrument"]
 
 # Played at twice the rate of corpora, since parts may be bent afterwards.
 RATE_HZ = 32000
 _MAX_NOTE_S = 8.0
+END_DB = 10.0  # by which the release of a note has brought it down where it ends
+_FADE_DB = 60.0  # at the end of a release
 _SILENT = 0.02  # of a note's maximum: what is below is not heard as sounding
 _FRAME_S = 0.02
 _REACH = 3  # keys beyond the outer samples of a folder
@@ -51,7 +53,7 @@ class Take:
 class PlayConfig:
     """How a part is played on a sampled instrument."""
 
-    release_s: float = 0.12  # fade by 60 dB after a note's end
+    release_s: float = 0.12  # fade by `_FADE_DB` after a note's end
     gamma: float = 1.5  # exponent of the velocity curve
     note_level_db: float = 1.5  # standard deviation of the levels of notes
     tilt_db: float = 0.0  # level of the highest key over the lowest
@@ -109,7 +111,8 @@ class SampledInstrument:
 
         Returns:
           float32 samples_S at `RATE_HZ`, and the notes as they sound: they end where
-          the release has brought them to a tenth, or where they have died away before.
+          the release has brought them down by `END_DB`, or where they have died away
+          before.
         """
         low, high = self.keys
         notes = notes[(notes.pitch >= low) & (notes.pitch <= high)]
@@ -129,7 +132,8 @@ class SampledInstrument:
             length_s = notes.offset_s[n] - notes.onset_s[n]
             touches = abs(notes.onset_s[n] - before_s[n]) < 0.06
             if not self.is_kit:
-                heard_s = min(length_s + config.release_s / 3, audible_s(sound_S))
+                released_s = length_s + config.release_s * END_DB / _FADE_DB
+                heard_s = min(released_s, audible_s(sound_S))
                 offset_s[n] = notes.onset_s[n] + heard_s
                 if touches and rng.random() < config.legato_prob:
                     sound_S = _slurred(sound_S, rng)
@@ -343,10 +347,11 @@ def _level(sound_S: np.ndarray, is_kit: bool) -> float:
 
 
 def _ended(sound_S: np.ndarray, length_s: float, release_s: float) -> np.ndarray:
-    """Fade a held note by 60 dB from its end on."""
+    """Fade a held note by `_FADE_DB` from its end on."""
     length, fade = int(length_s * RATE_HZ), max(int(release_s * RATE_HZ), 2)
     ended_S = sound_S[: length + fade].copy()
-    tail_S = 10 ** (-3 * np.arange(max(len(ended_S) - length, 0)) / fade)
+    tail_db_S = -_FADE_DB * np.arange(max(len(ended_S) - length, 0)) / fade
+    tail_S = 10 ** (tail_db_S / 20)
     ended_S[length:] *= tail_S.astype(np.float32)
     return ended_S
 

@@ -1,8 +1,10 @@
 """Who plays a stem: recorded instruments and General MIDI soundfonts.
 
 The label follows the sound. A note begins where it reaches a tenth of its level, which
-slow instruments of soundfonts do late, and ends where it has fallen to a tenth after
-its release, or has died away before. Soundfonts are measured once for each instrument.
+slow instruments of soundfonts do late, and ends where its release has brought it to a
+third (`END_DB`), or where it has died away before. At a tenth ends would come 35 ms
+later on average, too late for music in a room. Soundfonts are measured once for each
+instrument.
 """
 
 import functools
@@ -16,6 +18,7 @@ import numpy as np
 from mt3x.data.synthesis.arrange import fit_range, pitch_range
 from mt3x.data.synthesis.expression import ExpressionConfig, bend, pitch_curve
 from mt3x.data.synthesis.sampled_instruments import (
+    END_DB,
     RATE_HZ,
     PlayConfig,
     SampledInstrument,
@@ -35,6 +38,7 @@ from mt3x.music.samples import resample
 STEM_RATE_HZ = 16000
 _RECORDED_PROB = 0.6  # how often a recorded instrument plays where there is one
 _ATTACK_LEVEL, _ATTACK_WITHIN_S, _MAX_DELAY_S = 0.1, 0.6, 0.15
+_END_LEVEL = 10 ** (-END_DB / 20)
 _PROBE_S, _PROBE_REST_S = 2.8, 0.8
 _MAX_RELEASE_S = 0.2
 _EXPRESSIVE = {
@@ -208,7 +212,7 @@ class Probe(NamedTuple):
     key_K: np.ndarray
     delay_s: np.ndarray  # from the onset to a tenth of the level
     audible_s: np.ndarray  # of a held note; inf where it stays
-    release_s: np.ndarray  # from a note's end to a tenth of the level
+    release_s: np.ndarray  # from a note's end to `_END_LEVEL`
 
 
 def _as_it_sounds(notes: Notes, probe: Probe) -> Notes:
@@ -257,7 +261,7 @@ def _measure(level_S: np.ndarray) -> tuple[float, float, float]:
         return min(delay_s, _MAX_DELAY_S), heard_s, 0.0
     top = level_S[hold - PLAY_RATE_HZ // 20 : hold].max()
     tail_K = peaks(level_S[hold : hold + int(_MAX_RELEASE_S * PLAY_RATE_HZ)])
-    loud = np.flatnonzero(tail_K > _ATTACK_LEVEL * top)
+    loud = np.flatnonzero(tail_K > _END_LEVEL * top)
     release_s = (loud[-1] + 1) * width / PLAY_RATE_HZ if len(loud) else 0.0
     return min(delay_s, _MAX_DELAY_S), np.inf, release_s
 

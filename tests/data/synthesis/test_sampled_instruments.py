@@ -85,7 +85,12 @@ def test_a_part_has_its_pitches_times_and_levels(sfz):
     assert abs(pitch_of(second_S, RATE_HZ) - 67) < 0.1
     assert np.abs(third_S).max() < 0.8 * np.abs(first_S).max()
     assert played.onset_s.tolist() == [0.5, 1.5, 2.5]
-    np.testing.assert_allclose(played.offset_s, [1.04, 1.94, 3.04])
+    np.testing.assert_allclose(played.offset_s, [1.02, 1.92, 3.02])
+    held, ended = (
+        np.abs(samples_S[int((t - 0.01) * RATE_HZ) : int((t + 0.01) * RATE_HZ)]).max()
+        for t in (0.99, 1.03)  # the loudest of the second is its beginning
+    )
+    assert 20 * np.log10(held / ended) == pytest.approx(10, abs=2)
     # The sound after the end fades within the release.
     assert np.abs(samples_S[int(1.15 * RATE_HZ) : int(1.49 * RATE_HZ)]).max() < 0.01
 

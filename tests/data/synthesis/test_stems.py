@@ -13,8 +13,15 @@ from toy_soundfont import write_soundfont
 
 from mt3x.data.corpus import Corpus
 from mt3x.data.synthesis.stem_corpora import write_stems
-from mt3x.data.synthesis.stem_players import Probe, _as_it_sounds, _probe
+from mt3x.data.synthesis.stem_players import (
+    _PROBE_S,
+    Probe,
+    _as_it_sounds,
+    _measure,
+    _probe,
+)
 from mt3x.data.synthesis.stems import KINDS, MusicSpec, read_stem_recipe, render_stems
+from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ
 from mt3x.music.notes import Notes
 
 pytestmark = pytest.mark.skipif(
@@ -152,6 +159,14 @@ def test_a_soundfont_is_measured(folder):
     assert probe.delay_s.max() < 0.02
     assert np.isinf(probe.audible_s).all()
     assert (probe.release_s < 0.1).all()
+
+
+def test_a_release_is_measured_to_10_db():
+    hold, fade = (round(s * PLAY_RATE_HZ) for s in (_PROBE_S, 0.3))
+    level_db_S = np.concatenate([np.zeros(hold), np.linspace(0, -60, fade)])
+    _, heard_s, release_s = _measure(10 ** (level_db_S / 20))
+    assert heard_s == np.inf
+    assert release_s == pytest.approx(0.05, abs=0.003)
 
 
 def test_what_is_wrong_with_a_recipe(folder):
