@@ -2,9 +2,8 @@
 
 The label follows the sound. A note begins where it reaches a tenth of its level, which
 slow instruments of soundfonts do late, and ends where its release has brought it to a
-third (`END_DB`), or where it has died away before. At a tenth, ends of soundfonts would
-come 35 ms later on average, too late for music in a room. Soundfonts are measured once
-for each instrument.
+third (`END_DB`), or where it has died away before: models that learn ends at a tenth
+hear them late in rooms. Soundfonts are measured once for each instrument.
 """
 
 import functools
