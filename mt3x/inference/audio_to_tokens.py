@@ -19,9 +19,8 @@ from mt3x.inference.audio_to_band import AudioToBand
 from mt3x.inference.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.models.objectives import TokensConfig, TokensObjective
 from mt3x.models.tokens_objective import BAND
-from mt3x.music.note_filter import without_stutter
 from mt3x.music.rolls import ROLL_NAMES, Rolls
-from mt3x.music.tokens import Decoded, Tokenizer
+from mt3x.music.tokens import Decoded
 
 # Segments decoded at once. A step reads all weights whatever their number.
 NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
@@ -142,16 +141,13 @@ class AudioToTokens:
           on_progress: called with the seconds of each segment when it is done.
           on_rolls: as for a call.
         """
-        tokenizer = Tokenizer(self.config.tokens)
 
         def segments() -> Iterator[tuple[float, np.ndarray]]:
             for segment in self(blocks, on_rolls):
                 on_progress(segment.duration_s)
-                yield segment.start_s, tokenizer.from_model_ids(segment.tokens_L)
+                yield segment.start_s, segment.tokens_L
 
-        decoded = tokenizer.decode(segments())
-        notes = without_stutter(decoded.notes, self.config.least_again_s)
-        return decoded._replace(notes=notes)
+        return self.config.decode(segments())
 
     def rolls(self, blocks: Iterable[np.ndarray]) -> Iterator[Rolls]:
         """Turn consecutive blocks samples_S into consecutive rolls, one each segment.

@@ -1,7 +1,7 @@
 """The configuration of token models: all that their weights depend on."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from mt3x.music.notes import Notes
 from mt3x.music.options import check_fields
 from mt3x.music.roll_decoder import RollDecodingConfig, upgraded_decoding
 from mt3x.music.rolls import ROLL_NAMES, RollLabelConfig
-from mt3x.music.tokens import Tokenizer
+from mt3x.music.tokens import Decoded, Tokenizer
 from mt3x.music.vocabulary import Codec, TokenizerConfig
 
 
@@ -214,8 +214,18 @@ class TokensConfig:
         Args:
           segments: the first frame and the model's ids of each segment.
         """
-        tokenizer, rate_hz = Tokenizer(self.tokens), self.features.frame_rate_hz
+        rate_hz = self.features.frame_rate_hz
+        return self.decode((first / rate_hz, ids) for first, ids in segments).notes
+
+    def decode(self, segments: Iterable[tuple[float, Any]]) -> Decoded:
+        """Return what predicted tokens say, notes that begin again too soon joined.
+
+        Args:
+          segments: the start in seconds and the model's ids of each segment.
+        """
+        tokenizer = Tokenizer(self.tokens)
         decoded = tokenizer.decode(
-            (first / rate_hz, tokenizer.from_model_ids(ids)) for first, ids in segments
+            (start_s, tokenizer.from_model_ids(ids)) for start_s, ids in segments
         )
-        return without_stutter(decoded.notes, self.least_again_s)
+        notes = without_stutter(decoded.notes, self.least_again_s)
+        return decoded._replace(notes=notes)
