@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import signal
 import subprocess
 import sys
 
@@ -28,6 +29,11 @@ if FAST not in (given := os.environ.get("XLA_FLAGS", "")):
     start = [sys.executable, "-c", "import jax; jax.devices()"]
     if subprocess.run(start, capture_output=True).returncode:
         os.environ["XLA_FLAGS"] = f"{FAST} {given}".strip()
+# Under `nohup` or in the background of a script some signals are ignored, also by the
+# processes that tests start and send them to; those do not inherit a handler.
+for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 # However slow the machine is.
 settings.register_profile("mt3x", deadline=None)
 settings.load_profile("mt3x")
