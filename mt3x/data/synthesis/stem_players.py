@@ -24,7 +24,10 @@ from mt3x.data.synthesis.sampled_instruments import (
     audible_s,
     read_instrument,
 )
+from mt3x.data.synthesis.singer import KEYS as SUNG_KEYS
+from mt3x.data.synthesis.singer import sing
 from mt3x.data.synthesis.soundfonts import DRUM_BANK, read_presets
+from mt3x.data.synthesis.speech import read_syllables
 from mt3x.data.synthesis.synthesizer import PLAY_RATE_HZ, play
 from mt3x.music.instrument_classes import (
     CLASS_OF_PROGRAM,
@@ -34,7 +37,7 @@ from mt3x.music.instrument_classes import (
 from mt3x.music.notes import Notes
 from mt3x.music.samples import resample
 
-STEM_RATE_HZ = 16000
+STEM_RATE_HZ = 16000  # the singers', too
 _RECORDED_PROB = 0.6  # how often a recorded instrument plays where there is one
 _ATTACK_LEVEL, _ATTACK_WITHIN_S, _MAX_DELAY_S = 0.1, 0.6, 0.15
 _END_LEVEL = 10 ** (-END_DB / 20)
@@ -63,7 +66,8 @@ _EXPRESSIVE = {
 class Sound:
     """Where an instrument of a recipe comes from."""
 
-    # .sfz, .sf2 or .sf3 file, or folder of samples, below the folder of sounds.
+    # .sfz, .sf2 or .sf3 file, or folder of samples, below the folder of sounds;
+    # flite:VOICE is sung by a voice that speaks.
     path: str
     # Program of a recorded instrument; drums: -1. Soundfonts have all programs.
     program: int = 0
@@ -79,6 +83,10 @@ class Sound:
     @property
     def is_soundfont(self) -> bool:
         return self.path.lower().endswith((".sf2", ".sf3"))
+
+    @property
+    def is_singer(self) -> bool:
+        return self.path.startswith("flite:")
 
     @property
     def is_kit(self) -> bool:
@@ -121,6 +129,8 @@ class StemPlayer:
             return None
         if name in self._fonts:
             return self._play_font(name, notes, program, is_drum, rng)
+        if self._recorded[name].is_singer:
+            return self._sing(name, notes, rng)
         return self._play_recorded(name, notes, rng)
 
     def _choose(
@@ -164,6 +174,13 @@ class StemPlayer:
             samples_S, notes = _expressed(samples_S, notes, program, RATE_HZ, 0.4, rng)
         samples_S = resample(samples_S, RATE_HZ, STEM_RATE_HZ)
         return Played(samples_S, notes, program, name)
+
+    def _sing(self, name: str, notes: Notes, rng: np.random.Generator) -> Played:
+        sound = self._recorded[name]
+        octave = -12 if rng.random() < 0.4 else 0  # a man sings what is written higher
+        notes = fit_range(notes.transposed(octave), *SUNG_KEYS)
+        syllables = read_syllables(sound.path.partition(":")[2])
+        return Played(*sing(notes, syllables, rng), sound.program, name)
 
     def _play_font(
         self,

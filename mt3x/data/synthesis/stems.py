@@ -134,7 +134,7 @@ def read_stem_recipe(
                     f"with --notes {source}=FOLDER"
                 )
     for name, sound in found.items():
-        if not (sounds / sound.path).exists():
+        if not sound.is_singer and not (sounds / sound.path).exists():
             raise FileNotFoundError(f"{sounds / sound.path}: no such sound ({name})")
     return StemRecipe(seed, found, music, sounds, notes)
 
