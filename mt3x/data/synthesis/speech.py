@@ -21,7 +21,15 @@ import soundfile
 
 from mt3x.music.samples import resample
 
-__all__ = ["FFT_SIZE", "FRAME_S", "RATE_HZ", "TONES_HZ", "Syllable", "read_syllables"]
+__all__ = [
+    "FFT_SIZE",
+    "FRAME_S",
+    "RATE_HZ",
+    "TONES_HZ",
+    "Syllable",
+    "check_voice",
+    "read_syllables",
+]
 
 RATE_HZ = 16000
 FRAME_S = 0.005
@@ -53,18 +61,18 @@ class Syllable(NamedTuple):
     starts_sonorant: bool  # the consonant before has a tone
 
 
-@functools.lru_cache(maxsize=len(TONES_HZ))
-def read_syllables(voice: str) -> tuple[Syllable, ...]:
-    """Return the syllables of a voice, the same each time.
-
-    Raises:
-      FileNotFoundError: flite is not installed.
-      ValueError: it has no such voice.
-    """
+def check_voice(voice: str) -> None:
+    """Raise FileNotFoundError without flite, ValueError where it has no such voice."""
     if voice not in TONES_HZ:
         raise ValueError(f"unknown voice {voice!r}; choose from {', '.join(TONES_HZ)}")
     if shutil.which("flite") is None:
         raise FileNotFoundError("no flite to speak; install it (`apt install flite`)")
+
+
+@functools.lru_cache(maxsize=len(TONES_HZ))
+def read_syllables(voice: str) -> tuple[Syllable, ...]:
+    """Return the syllables of a voice, the same each time; raise as `check_voice`."""
+    check_voice(voice)
     rng = np.random.default_rng(zlib.crc32(voice.encode()))
     return tuple(s for _ in range(_NUM_TEXTS) for s in _speak(voice, rng))
 

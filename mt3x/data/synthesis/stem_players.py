@@ -85,8 +85,9 @@ class Sound:
         return self.path.lower().endswith((".sf2", ".sf3"))
 
     @property
-    def is_singer(self) -> bool:
-        return self.path.startswith("flite:")
+    def voice(self) -> str | None:
+        """The voice of flite that sings, if one does."""
+        return self.path.removeprefix("flite:") if "flite:" in self.path else None
 
     @property
     def is_kit(self) -> bool:
@@ -129,8 +130,9 @@ class StemPlayer:
             return None
         if name in self._fonts:
             return self._play_font(name, notes, program, is_drum, rng)
-        if self._recorded[name].is_singer:
-            return self._sing(name, notes, rng)
+        if (voice := self._recorded[name].voice) is not None:
+            program = self._recorded[name].program
+            return Played(*_sung(voice, notes, rng), program, name)
         return self._play_recorded(name, notes, rng)
 
     def _choose(
@@ -175,13 +177,6 @@ class StemPlayer:
         samples_S = resample(samples_S, RATE_HZ, STEM_RATE_HZ)
         return Played(samples_S, notes, program, name)
 
-    def _sing(self, name: str, notes: Notes, rng: np.random.Generator) -> Played:
-        sound = self._recorded[name]
-        octave = -12 if rng.random() < 0.4 else 0  # a man sings what is written higher
-        notes = fit_range(notes.transposed(octave), *SUNG_KEYS)
-        syllables = read_syllables(sound.path.partition(":")[2])
-        return Played(*sing(notes, syllables, rng), sound.program, name)
-
     def _play_font(
         self,
         name: str,
@@ -220,6 +215,14 @@ class StemPlayer:
         return read_instrument(
             path, sound.match, sound.exclude, samples, sound.is_kit, sound.transpose
         )
+
+
+def _sung(
+    voice: str, notes: Notes, rng: np.random.Generator
+) -> tuple[np.ndarray, Notes]:
+    octave = -12 if rng.random() < 0.4 else 0  # men sing lower than it is written
+    notes = fit_range(notes.transposed(octave), *SUNG_KEYS)
+    return sing(notes, read_syllables(voice), rng)
 
 
 class Probe(NamedTuple):

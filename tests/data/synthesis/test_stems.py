@@ -10,8 +10,10 @@ import pytest
 from toy_pianos import write_tone
 from toy_songs import lead_tracks, write_groove, write_lead_sheet
 from toy_soundfont import write_soundfont
+from toy_voice import syllable
 
 from mt3x.data.corpus import Corpus
+from mt3x.data.synthesis import stem_players, stems
 from mt3x.data.synthesis.stem_corpora import write_stems
 from mt3x.data.synthesis.stem_players import (
     _PROBE_S,
@@ -169,7 +171,20 @@ def test_a_release_is_measured_to_10_db():
     assert release_s == pytest.approx(0.05, abs=0.003)
 
 
+def test_voices_that_speak_sing_the_parts_of_their_program(folder, monkeypatch):
+    monkeypatch.setattr(stems, "check_voice", lambda voice: None)
+    monkeypatch.setattr(stem_players, "read_syllables", lambda voice: [syllable()])
+    sounds = {"singer": {"path": "flite:slt", "program": 53}}
+    recipe = _recipe(folder, {"name": "m", "kind": "melody"}, sounds=sounds)
+    units = (render_stems(recipe, recipe.music[0], number) for number in range(200))
+    (piece,) = next(pieces for pieces in units if pieces)
+    assert (piece.info["sound"], piece.info["program"]) == ("singer", 53)
+    assert len(piece.notes) and np.abs(piece.samples_S).max() > 3000
+
+
 def test_what_is_wrong_with_a_recipe(folder):
+    with pytest.raises(ValueError, match="unknown voice 'nobody'"):
+        _recipe(folder, sounds={"x": {"path": "flite:nobody"}})
     with pytest.raises(ValueError, match="--notes elsewhere=FOLDER"):
         _recipe(folder, {"name": "s", "kind": "songs", "sources": ["elsewhere"]})
     with pytest.raises(ValueError, match="kind must be one of"):
