@@ -1,6 +1,7 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +36,13 @@ class OptimizerConfig:
     # name, 1 for those left out. Each network's gradient is then clipped by its own
     # norm.
     network_rates: dict[str, float] | None = None
+    # Beginnings of the paths of the parameters that learn, such as "notes/players"; all
+    # others stay as they are, at less cost. None: all learn.
+    only: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.only is not None:  # gin and JSON give lists
+            object.__setattr__(self, "only", tuple(self.only))
         allowed = {
             "schedule": ("constant", "exponential", "cosine", "rsqrt"),
             "name": ("adam", "adamw", "adafactor", "muon"),
@@ -103,10 +109,52 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     else:
         update = _adafactor(schedule, config.weight_decay)
     if config.network_rates is not None:
-        return _by_network(config, update)
-    if config.gradient_clip_norm is None:
+        update = _by_network(config, update)
+    elif config.gradient_clip_norm is not None:
+        clip = optax.clip_by_global_norm(config.gradient_clip_norm)
+        update = optax.chain(clip, update)
+    if config.only is None:
         return update
-    return optax.chain(optax.clip_by_global_norm(config.gradient_clip_norm), update)
+    # An optimizer may change what has no gradient: by decay.
+    return optax.chain(update, optax.stateless(_zero_but(config.only)))
+
+
+def held(config: OptimizerConfig, params: Any) -> Any:
+    """Return parameters without gradients for those that do not learn.
+
+    Raises:
+      ValueError: `config.only` has a path that is not in `params`.
+    """
+    if config.only is None:
+        return params
+    paths = {_path(keys) for keys, _ in jax.tree.leaves_with_path(params)}
+    for beginning in config.only:
+        if not any(path.startswith(beginning) for path in paths):
+            tops = ", ".join(sorted({path.rpartition("/")[0] for path in paths}))
+            raise ValueError(
+                f"only={beginning!r} is the beginning of no parameter's path; those are "
+                f"below {tops}"
+            )
+    return jax.tree.map_with_path(
+        lambda keys, p: (
+            p if _path(keys).startswith(config.only) else jax.lax.stop_gradient(p)
+        ),
+        params,
+    )
+
+
+def _zero_but(only: tuple[str, ...]) -> Callable[[Any, Any], Any]:
+    def zeroed(updates: Any, params: Any) -> Any:
+        return jax.tree.map_with_path(
+            lambda keys, u: u if _path(keys).startswith(only) else jnp.zeros_like(u),
+            updates,
+        )
+
+    return zeroed
+
+
+def _path(keys: Sequence[Any]) -> str:
+    return "/".join(str(key.key) for key in keys)
 
 
 def _by_network(

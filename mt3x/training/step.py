@@ -20,7 +20,12 @@ from jax.sharding import Mesh
 from mt3x.models import batch_norm
 from mt3x.models.losses import LossSums
 from mt3x.training import partitioning
-from mt3x.training.optimizers import OptimizerConfig, make_optimizer, make_schedule
+from mt3x.training.optimizers import (
+    OptimizerConfig,
+    held,
+    make_optimizer,
+    make_schedule,
+)
 from mt3x.training.partitioning import MeshConfig
 
 
@@ -193,7 +198,7 @@ def _gradient_sum(
     """Return the gradient of the loss's sum and its LossSums, over all microbatches."""
 
     def loss_fn(params: Any, part: Any, rng: jax.Array) -> tuple[jax.Array, LossSums]:
-        sums = objective.loss(params, part, rng)
+        sums = objective.loss(held(config.optimizer, params), part, rng)
         return sums.total, sums
 
     gradient = jax.grad(loss_fn, has_aux=True)

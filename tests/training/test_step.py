@@ -81,6 +81,29 @@ def test_the_pedals_heads_are_trained_alone():
             assert is_same == ("pedal_heads" not in name), name
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "adafactor", "muon"])
+def test_what_is_not_to_learn_stays_as_it_is(name):
+    objective = ToyObjective()
+    paths = sorted(flatten(objective.init(jax.random.key(0))))
+    optimizer = OptimizerConfig(
+        name=name, learning_rate=1e-2, weight_decay=0.1, only=[paths[0]]
+    )
+    config = dataclasses.replace(CONFIG, optimizer=optimizer)
+    before, after, scalars = one_step(config)
+    for path in paths:
+        was, now = (flatten(s["weights"]["params"])[path] for s in (before, after))
+        assert np.array_equal(was, now) == (path != paths[0])
+    everything = dataclasses.replace(optimizer, only=None)
+    _, _, whole = one_step(dataclasses.replace(CONFIG, optimizer=everything))
+    assert 0 < scalars["gradient_norm"] < whole["gradient_norm"]
+
+
+def test_a_path_of_no_parameter_is_refused():
+    optimizer = dataclasses.replace(OPTIMIZER, only=("nowhere",))
+    with pytest.raises(ValueError, match="only='nowhere' is the beginning of no"):
+        one_step(dataclasses.replace(CONFIG, optimizer=optimizer))
+
+
 @pytest.mark.parametrize("microbatches", [1, 2])
 def test_a_band_model_before_the_tokens_does_not_learn(microbatches):
     """Nor does weight decay move it, in the average as well."""
