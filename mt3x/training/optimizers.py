@@ -1,7 +1,7 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,8 +115,16 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         update = optax.chain(clip, update)
     if config.only is None:
         return update
-    # An optimizer may change what has no gradient: by decay.
-    return optax.chain(update, optax.stateless(_zero_but(config.only)))
+    only = config.only
+
+    def kept(updates: Any, params: Any) -> Any:
+        """Take away what decay does without a gradient."""
+        return jax.tree.map_with_path(
+            lambda keys, u: u if _path(keys).startswith(only) else jnp.zeros_like(u),
+            updates,
+        )
+
+    return optax.chain(update, optax.stateless(kept))
 
 
 def held(config: OptimizerConfig, params: Any) -> Any:
@@ -132,25 +140,16 @@ def held(config: OptimizerConfig, params: Any) -> Any:
         if not any(path.startswith(beginning) for path in paths):
             tops = ", ".join(sorted({path.rpartition("/")[0] for path in paths}))
             raise ValueError(
-                f"only={beginning!r} is the beginning of no parameter's path; those are "
+                f"only={beginning!r} is the beginning of no parameter's path: they are "
                 f"below {tops}"
             )
-    return jax.tree.map_with_path(
-        lambda keys, p: (
-            p if _path(keys).startswith(config.only) else jax.lax.stop_gradient(p)
-        ),
-        params,
-    )
+    only = config.only
 
+    def one(keys: Sequence[Any], param: jax.Array) -> jax.Array:
+        learns = _path(keys).startswith(only)
+        return param if learns else jax.lax.stop_gradient(param)
 
-def _zero_but(only: tuple[str, ...]) -> Callable[[Any, Any], Any]:
-    def zeroed(updates: Any, params: Any) -> Any:
-        return jax.tree.map_with_path(
-            lambda keys, u: u if _path(keys).startswith(only) else jnp.zeros_like(u),
-            updates,
-        )
-
-    return zeroed
+    return jax.tree.map_with_path(one, params)
 
 
 def _path(keys: Sequence[Any]) -> str:
