@@ -23,6 +23,9 @@ class DrumDecodingConfig:
     onset_threshold: float | tuple[float, ...] = 0.5
     # Of two onsets of one class that are closer than this the weaker is left out.
     min_gap_s: float = 0.03
+    # Of a recording with fewer hits a second, all classes together, none is written: a
+    # quartet has no drummer who plays twice.
+    min_rate_hz: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.onset_threshold, (int, float)):
@@ -38,7 +41,7 @@ class DrumDecodingConfig:
             raise ValueError(
                 f"onset_threshold is {self.onset_threshold}: give values from 0 to 1"
             )
-        check_fields(self, min_gap_s=(0, 10))
+        check_fields(self, min_gap_s=(0, 10), min_rate_hz=(0, 100))
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -60,6 +63,7 @@ class DrumDecoder:
         """Start with an empty recording that has `rate_hz` steps per second."""
         self._threshold_D = np.array(config.thresholds, np.float32)
         self._rate_hz = rate_hz
+        self._min_per_step = config.min_rate_hz / rate_hz
         # Steps on both sides that a hit is compared with.
         self._reach = max(math.ceil(config.min_gap_s * rate_hz - 1e-6) - 1, 1)
         # Steps that are done, as neighbours, and those that wait for theirs. Before the
@@ -111,6 +115,8 @@ class DrumDecoder:
             is_drum=np.ones(len(onset_N), bool),
             confidence=peak_N,
         )
+        if len(notes) < self._min_per_step * self._num_done:
+            return notes[:0]
         return replace(notes, offset_s=np.minimum(notes.offset_s, notes.next_onsets()))
 
     def _nothing(self) -> np.ndarray:

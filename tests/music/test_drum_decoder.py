@@ -36,6 +36,15 @@ def draw(onset_s, drum, velocity, num_steps, radius=3.0):
     return drums_UxD, velocity_UxD
 
 
+@pytest.mark.parametrize(("num_hits", "num_written"), [(4, 0), (5, 5)])
+def test_hits_that_are_too_few_are_none(num_hits, num_written):
+    onset_s = 1.0 + 3.0 * np.arange(num_hits)
+    drawn = draw(onset_s, num_hits * [1], num_hits * [80], 20 * int(RATE))
+    config = DrumDecodingConfig(min_rate_hz=0.25)
+    found = decode(*drawn, config=config, cuts=(700, 2000))
+    assert len(found) == num_written and found.is_drum.all()
+
+
 def test_drawn_labels_become_their_hits():
     rng = np.random.default_rng(0)
     # Of each drum every 80 ms and more, of all drums at any time.
