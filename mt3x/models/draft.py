@@ -2,9 +2,10 @@
 
 The draft's tokens are those of the targets, one by one, but for names: programs and
 drum keys. The encoder reads them after the frames. The decoder is told at each place
-what the encoder makes of the token there, and writes this token, or another name for
-a name. An untrained model writes the draft as it is. What an instrument played keeps its name until it ends: a name that was given to
-a key is the likeliest one when the draft's player has this key again.
+what the encoder makes of the token there, and writes this token, or another name for a
+name. An untrained model writes the draft as it is. What an instrument plays keeps its
+name until it ends: a name that was given to a key is the likeliest one when the draft's
+player has this key again.
 """
 
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class DraftIds:
         return (step_BxM * np.float32(self.frames_per_step)).astype(jnp.int32)
 
     def head(self, ids_BxM: jax.Array) -> jax.Array:
-        """Return the pitch or drum that each token belongs to, 0 after the last: BxM."""
+        """Return the pitch or drum a token belongs to, 0 after the last: BxM."""
         length = ids_BxM.shape[1]
         is_head_BxM = _is(ids_BxM, self.pitches) | _is(ids_BxM, self.drums)
         place_BxM = jnp.where(is_head_BxM, np.arange(length), length)
@@ -176,7 +177,7 @@ class Reviser(nn.Module):
     def read(
         self, encoded_BxMxD: jax.Array, ids_BxM: jax.Array, max_tokens: int
     ) -> Draft:
-        """Return a draft that the encoder has read, cut or filled up to `max_tokens`."""
+        """Return a draft that the encoder has read, cut or filled to `max_tokens`."""
         missing = max(0, max_tokens - ids_BxM.shape[1])
         ids_BxL = jnp.pad(ids_BxM, [(0, 0), (0, missing)])[:, :max_tokens]
         encoded = jnp.pad(encoded_BxMxD, [(0, 0), (0, missing), (0, 0)])

@@ -82,8 +82,8 @@ class TokensConfig:
     # rolls or for a draft. It does not learn; its parameters are `band` in those of the
     # model.
     band: BandConfig | None = None
-    # Seconds by which notes of a draft end before the band model says so, for sets whose
-    # notes end sooner (`mt3x.music.drafts.draft_of`).
+    # Seconds by which notes of a draft end before the band model says so, for sets
+    # whose notes end sooner (`mt3x.music.drafts.draft_of`).
     draft_early_s: float = 0.0
     # Heads for rolls on the encoder, as an auxiliary task; None: tokens alone.
     rolls: RollsConfig | None = None
