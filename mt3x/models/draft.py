@@ -21,7 +21,7 @@ from mt3x.music.vocabulary import EOS_ID, NUM_SPECIAL_IDS, Codec
 
 _FRAMES = 3  # heard with a token, from its time on
 # Logits at first: of the draft's token, and of the name that its key has already.
-_AS_IT_IS, _AS_BEFORE = 10.0, 8.0
+_AS_IT_IS, _AS_BEFORE = np.float32(10), np.float32(8)
 
 _NEVER = np.float32(-50.0)  # logit of what may not be written
 
@@ -45,12 +45,17 @@ class DraftIds:
     @staticmethod
     def of(codec: Codec, frame_rate_hz: float) -> "DraftIds":
         """Return those of a vocabulary; shifts count from the segment's start."""
-        kinds = (
-            (NUM_SPECIAL_IDS + codec.ranges[kind][0], NUM_SPECIAL_IDS + last + 1)
-            for kind in ("shift", "pitch", "program", "drum")
-            for last in codec.ranges[kind][1:]
+        ranges = {
+            kind: (NUM_SPECIAL_IDS + first, NUM_SPECIAL_IDS + last + 1)
+            for kind, (first, last) in codec.ranges.items()
+        }
+        return DraftIds(
+            shifts=ranges["shift"],
+            pitches=ranges["pitch"],
+            programs=ranges["program"],
+            drums=ranges["drum"],
+            frames_per_step=frame_rate_hz / codec.config.steps_per_second,
         )
-        return DraftIds(*kinds, frame_rate_hz / codec.config.steps_per_second)
 
     def frame(self, ids_BxM: jax.Array) -> jax.Array:
         """Return the frame of each token's time: BxM."""
@@ -146,8 +151,12 @@ class Draft(NamedTuple):
         def take(array: jax.Array) -> jax.Array:
             return array[jnp.arange(len(array)), positions_B][:, None]
 
-        here = (take(array) for array in self[:3])
-        return Draft(*here, self.written_BxL)
+        return Draft(
+            take(self.ids_BxL),
+            take(self.before_BxL),
+            take(self.encoded_BxLxD),
+            self.written_BxL,
+        )
 
     def write(self, tokens_B: jax.Array, positions_B: jax.Array) -> "Draft":
         """Return it with the decoder's inputs at these places."""
@@ -202,7 +211,7 @@ class Reviser(nn.Module):
         ids_BxL = jnp.where(draft.ids_BxL > 0, draft.ids_BxL, EOS_ID)
         is_draft_BxLxV = ids_BxL[..., None] == np.arange(self.vocab_size)
         may_BxLxV = is_draft_BxLxV
-        logits_BxLxV += jnp.float32(_AS_IT_IS) * is_draft_BxLxV
+        logits_BxLxV += jnp.where(is_draft_BxLxV, _AS_IT_IS, np.float32(0))
         for kind, names in (
             (self.ids.programs, self.programs),
             (self.ids.drums, self.drums),
@@ -219,5 +228,5 @@ class Reviser(nn.Module):
         is_name_BxL = (draft.before_BxL >= 0) & _is(name_BxL, self.ids.programs)
         name_BxL = jnp.where(is_name_BxL, name_BxL, -1)
         is_before_BxLxV = name_BxL[..., None] == np.arange(self.vocab_size)
-        logits_BxLxV += jnp.float32(_AS_BEFORE) * is_before_BxLxV
+        logits_BxLxV += jnp.where(is_before_BxLxV, _AS_BEFORE, np.float32(0))
         return jnp.where(may_BxLxV, logits_BxLxV, _NEVER)
