@@ -60,6 +60,12 @@ def _check_name(context: click.Context, _: click.Parameter, name: str) -> str:
     help="Also write what the package's band model hears in each piece, for token "
     "models that read it (experiments/acoustic/band_rolls.gin); 10 MB a minute.",
 )
+@click.option(
+    "--drafts",
+    is_flag=True,
+    help="Also write the notes that the package's band model hears in each piece, for "
+    "token models that revise them (experiments/acoustic/draft.gin).",
+)
 @click.option("--pieces-per-shard", default=16, show_default=True)
 @click.option("--jobs", default=1, show_default=True, help="Processes on this machine.")
 @click.option(
@@ -76,6 +82,7 @@ def command(
     submixes: int,
     programs: str,
     band_rolls: bool,
+    drafts: bool,
     pieces_per_shard: int,
     jobs: int,
     strict: bool,
@@ -100,7 +107,7 @@ def command(
         form=audio.upper(),
         num_submixes=submixes,
     )
-    if band_rolls:
+    if band_rolls or drafts:
         check_local(out)
     sources = find_sources(name, raw)
     arguments = list(beam_arguments)
@@ -128,30 +135,35 @@ def command(
     _report(manifest, time.monotonic() - begin_s)
     if not any(split["pieces"] for split in manifest["splits"].values()):
         raise ValueError(f"no piece can be used: {manifest['problems'][0]['what']}")
-    if band_rolls:
-        _write_band_rolls(Path(out) / name)
+    for wanted, kind in ((band_rolls, "band_rolls"), (drafts, "drafts")):
+        if wanted:
+            _write_heard(Path(out) / name, kind)
     if strict and num_left_out(manifest):
         sys.exit(1)
 
 
-def _write_band_rolls(folder: Path) -> None:
-    from mt3x.data.pipeline.band_columns import write_columns
+def _write_heard(folder: Path, kind: str) -> None:
+    from mt3x.data.pipeline.heard_columns import write_heard
+    from mt3x.data.pipeline.record_format import NOTE_DTYPE, pack_notes
     from mt3x.inference.transcriber import Transcriber
     from mt3x.models import weights_file
     from mt3x.music.band_rolls import BandRolls
 
     weights = weights_file.packaged("band")
     model = Transcriber(weights)
-    name = hashlib.sha256(weights.read_bytes()).hexdigest()
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    rate_hz = model.sample_rate_hz
 
     def hear(samples_S: np.ndarray) -> np.ndarray:
-        rolls = model.rolls(samples_S, model.sample_rate_hz)
+        if kind == "drafts":
+            return np.frombuffer(pack_notes(model(samples_S, rate_hz)), NOTE_DTYPE)
+        rolls = model.rolls(samples_S, rate_hz)
         assert isinstance(rolls, BandRolls)
         return rolls.columns()
 
     with counted("pieces") as progress:
-        bar = progress.add_task("band rolls", total=None)
-        done = write_columns(folder, name, model.sample_rate_hz, hear)
+        bar = progress.add_task(kind.replace("_", " "), total=None)
+        done = write_heard(folder, kind, digest, rate_hz, hear)
         for finished, total in done:
             progress.update(bar, completed=finished, total=total)
 

@@ -19,8 +19,9 @@ from mt3x.inference.audio_to_band import AudioToBand
 from mt3x.inference.decoding import Constraint, DecodingConfig, generate_stream
 from mt3x.models.objectives import TokensConfig, TokensObjective
 from mt3x.models.tokens_objective import BAND
+from mt3x.music.drafts import draft_of, draft_rows
 from mt3x.music.rolls import ROLL_NAMES, Rolls
-from mt3x.music.tokens import Decoded
+from mt3x.music.tokens import Decoded, Tokenizer
 
 # Segments decoded at once. A step reads all weights whatever their number.
 NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
@@ -29,7 +30,7 @@ NUM_SLOTS = {"cpu": 16, "gpu": 64, "tpu": 64}
 Cut = tuple[np.ndarray, int]
 """A segment's frames_TxW, and how many of them are audio.
 
-Of a model that reads a band model's rolls their columns follow the samples."""
+Of a model that reads what a band model heard, that follows the samples."""
 
 Item = dict[str, np.ndarray]
 """What decoding starts from: frames and their number, or what is encoded of them."""
@@ -158,13 +159,45 @@ class AudioToTokens:
             yield rolls
 
     def _cut(self, blocks: Iterable[np.ndarray]) -> Iterator[Cut]:
-        hop_samples = self.config.features.hop_samples
         if self._band is None:
-            return cut_segments(blocks, hop_samples, self.config.num_frames)
+            return self._cut_plain(blocks)
+        if self.config.model.draft_columns:
+            return self._with_drafts(blocks, self._band)
         blocks, heard = itertools.tee(blocks)
         columns = (rolls.columns() for rolls in self._band(heard))
-        cuts = cut_segments(blocks, hop_samples, self.config.num_frames)
-        return with_columns(cuts, columns)
+        return with_columns(self._cut_plain(blocks), columns)
+
+    def _cut_plain(self, blocks: Iterable[np.ndarray]) -> Iterator[Cut]:
+        hop_samples = self.config.features.hop_samples
+        return cut_segments(blocks, hop_samples, self.config.num_frames)
+
+    def _with_drafts(
+        self, blocks: Iterable[np.ndarray], band: AudioToBand
+    ) -> Iterator[Cut]:
+        """Let each frame of segments be followed by its share of a draft.
+
+        The samples are kept, as the draft is known when all are heard: a quarter of a
+        gigabyte an hour.
+        """
+        config, tokenizer = self.config, Tokenizer(self.config.tokens)
+        blocks, heard = itertools.tee(blocks)
+        lengths: list[int] = []
+
+        def measured() -> Iterator[np.ndarray]:
+            for block_S in heard:
+                lengths.append(len(block_S))
+                yield block_S
+
+        notes = band.notes(measured())
+        num_frames = sum(lengths) // config.features.hop_samples + 1
+        rate_hz, length = config.features.frame_rate_hz, config.num_frames
+        early_s = config.draft_early_s
+        events = tokenizer.events(draft_of(notes, early_s), num_frames, rate_hz)
+        columns = config.model.draft_columns
+        for index, (frames_TxW, count) in enumerate(self._cut_plain(blocks)):
+            place = index * length, length
+            rows_TxK = draft_rows(events, tokenizer, *place, columns)
+            yield np.concatenate([frames_TxW, rows_TxK], axis=1), count
 
     def _with_rolls(self, cuts: Iterator[Cut]) -> Iterator[tuple[np.ndarray, Rolls]]:
         """Yield encoded_TxD of segments with their rolls, computed in batches."""

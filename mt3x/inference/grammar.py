@@ -23,6 +23,9 @@ allowed.) A segment is
   `relative_shifts` they give the steps since the last event, one or more.
 - EOS comes after an event, after `tie`, or first where there are no ties.
 
+With `by_pitch`, each pitch follows a program, the same again or not, and ties come in
+any order.
+
 With `onsets_only`, events are a `pitch` alone. With `flat` granularity there are no
 programs. `midi_class` has the first ones of the families alone.
 
@@ -139,7 +142,7 @@ class Grammar:
             column_B[:, None] for column_B in state[:-1]
         )
         on_BxP = state.sounding_BxRxP[jnp.arange(len(last)), _index(state.program_B)]
-        largest = self.config.vocab.max_shift_steps
+        largest, by_pitch = self.config.vocab.max_shift_steps, self.config.by_pitch
         steps = jnp.arange(largest + 1)
         velocities = jnp.arange(self.config.vocab.num_velocity_bins + 1)
         programs = jnp.arange(NUM_PROGRAMS)
@@ -154,9 +157,15 @@ class Grammar:
         makes_note = jnp.where(velocity == 0, on_BxP, velocity > 0)
         ends = has_program & jnp.any(on_BxP, axis=1, keepdims=True)
         begins = has_program | self._has_drums
+        named = jnp.ones_like(in_ties)
+        if by_pitch:
+            named = (last == PROGRAM) | (last == PROGRAM_VELOCITY)
+            ends, begins = ends & named, named | self._has_drums
         masks = {
             "shift": ~in_ties & shifting & (steps > 0) & past,
-            "pitch": has_program & ((in_ties & ~on_BxP) | (struck & makes_note)),
+            "pitch": has_program
+            & named
+            & ((in_ties & ~on_BxP) | (struck & makes_note)),
             "velocity": (event | (~in_ties & (last == PROGRAM)))
             & (velocities != velocity)
             & jnp.where(velocities == 0, ends, begins)
@@ -164,8 +173,8 @@ class Grammar:
             "tie": in_ties & complete,
             "program": jnp.asarray(self._programs_R)
             & (
-                (event & (programs != program))
-                | (in_ties & complete & (programs > program))
+                (event & (by_pitch | (programs != program)))
+                | (in_ties & complete & (by_pitch | (programs > program)))
             ),
             "drum": jnp.full(NUM_PITCHES, self._has_drums)
             & ((event | (last == VELOCITY)) & (velocity > 0)),

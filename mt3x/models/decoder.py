@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.draft import Draft, DraftIds, Reviser, from_parts
 from mt3x.models.encoder import attention, mlp
-from mt3x.models.pointer import Past, Pointer, PointerCache, Recall, TokenHistory
 from mt3x.models.seq2seq_config import Seq2SeqConfig
 from mt3x.models.transformer import (
     KeysValues,
@@ -43,7 +43,7 @@ class Cache(NamedTuple):
     """What the decoder keeps between steps."""
 
     layers: tuple[LayerCache, ...]
-    pointer: PointerCache | None
+    draft: Draft | None
 
     @property
     def max_tokens(self) -> int:
@@ -115,7 +115,7 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     config: Seq2SeqConfig
     dtype: Any
-    history: TokenHistory
+    draft_ids: DraftIds
 
     def setup(self) -> None:
         config = self.config
@@ -131,29 +131,27 @@ class Decoder(nn.Module):
             for n in range(config.num_decoder_layers)
         ]
         self.decoder_norm = RMSNorm(self.dtype)
+        lecun_normal, zeros = nn.initializers.lecun_normal(), nn.initializers.zeros
         self.logits_dense = dense(
-            config.vocab_size, jnp.float32, nn.initializers.lecun_normal()
+            config.vocab_size,
+            jnp.float32,
+            zeros if config.draft_columns else lecun_normal,
         )
-        if config.stem.pointer_channels:
-            self.pointer = Pointer(
-                config.stem.pointer_channels,
-                config.emb_dim,
-                config.vocab_size,
-                self.history,
-                self.dtype,
+        if config.draft_columns:
+            self.reviser = Reviser(
+                config.emb_dim, config.vocab_size, self.draft_ids, self.dtype
             )
         self.drop = dropout(config.dropout_rate)
 
     def __call__(
         self, encoded_BxTxD: jax.Array, tokens_BxL: jax.Array, deterministic: bool
     ) -> jax.Array:
-        encoded_BxTxD, columns_BxTxH = self._split(encoded_BxTxD)
+        encoded_BxTxD, draft = self._read(encoded_BxTxD, tokens_BxL.shape[1])
         x_BxLxD = self.token_embedder(tokens_BxL).astype(jnp.float32)
         x_BxLxD += sinusoids(*x_BxLxD.shape[1:])
-        past = None
-        if self.config.stem.pointer_channels:
-            past = self.history.read(tokens_BxL)
-            x_BxLxD += self._known(past)
+        if draft is not None:
+            draft = draft._replace(written_BxL=tokens_BxL)
+            x_BxLxD += self.reviser.inputs(draft)
         x_BxLxD = self.drop(x_BxLxD, deterministic).astype(self.dtype)
         x_BxLxD = in_turn(
             self,
@@ -165,30 +163,23 @@ class Decoder(nn.Module):
         )
         x_BxLxD = self.drop(self.decoder_norm(x_BxLxD), deterministic)
         logits_BxLxV = self.logits_dense(x_BxLxD)
-        if past is not None:
-            memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
-            logits_BxLxV += self.pointer(x_BxLxD, self.history.recall(past), memory)
+        if draft is not None:
+            logits_BxLxV = self.reviser(logits_BxLxV, draft)
         return logits_BxLxV
 
     def start(self, encoded_BxTxD: jax.Array, max_tokens: int) -> Cache:
-        encoded_BxTxD, columns_BxTxH = self._split(encoded_BxTxD)
+        encoded_BxTxD, draft = self._read(encoded_BxTxD, max_tokens)
         layers = tuple(layer.start(encoded_BxTxD, max_tokens) for layer in self.layers)
-        pointer = None
-        if self.config.stem.pointer_channels:
-            memory = self.pointer.memory(encoded_BxTxD, columns_BxTxH)
-            pointer = PointerCache(memory, self.history.start(len(encoded_BxTxD)))
-        return Cache(layers, pointer)
+        return Cache(layers, draft)
 
     def step(
         self, cache: Cache, tokens_B: jax.Array, positions_B: jax.Array, length: int
     ) -> tuple[jax.Array, Cache]:
         table = jnp.asarray(sinusoids(cache.max_tokens, self.config.emb_dim))
         x_BxD = self.token_embedder(tokens_B).astype(jnp.float32) + table[positions_B]
-        pointer = cache.pointer
-        if pointer is not None:
-            past = self.history.advance(pointer.past, tokens_B, positions_B)
-            pointer = pointer._replace(past=past)
-            x_BxD += self._known(past)
+        draft = cache.draft and cache.draft.write(tokens_B, positions_B)
+        if draft is not None:
+            x_BxD += self.reviser.inputs(draft.at(positions_B))[:, 0]
         x_BxD = x_BxD.astype(self.dtype)
         after = []
         for layer, before in zip(self.layers, cache.layers, strict=True):
@@ -196,17 +187,20 @@ class Decoder(nn.Module):
             after.append(layer_cache)
         x_BxD = self.decoder_norm(x_BxD)
         logits_BxV = self.logits_dense(x_BxD)
-        if pointer is not None:
-            recall = self.history.recall(pointer.past)
-            recall_Bx1 = Recall(*(array[:, None] for array in recall))
-            logits_BxV += self.pointer(x_BxD[:, None], recall_Bx1, pointer.frames)[:, 0]
-        return logits_BxV, Cache(tuple(after), pointer)
+        if draft is not None:
+            logits_BxV = self.reviser(logits_BxV[:, None], draft.at(positions_B))[:, 0]
+        return logits_BxV, Cache(tuple(after), draft)
 
-    def _known(self, past: Past) -> jax.Array:
-        """Return what the pointer adds to the embeddings of tokens: [..., D]."""
-        settings = self.token_embedder(past.settings).astype(jnp.float32)
-        return self.pointer.known(self.history.recall(past), settings)
-
-    def _split(self, encoded_BxTxD: jax.Array) -> list[jax.Array]:
-        """Return the encoder's frames, and what the pointer reads: none without one."""
-        return jnp.split(encoded_BxTxD, [self.config.emb_dim], axis=-1)
+    def _read(
+        self, encoded_BxTxD: jax.Array, max_tokens: int
+    ) -> tuple[jax.Array, Draft | None]:
+        """Return what the layers attend to, and the draft, if any."""
+        columns = self.config.draft_columns
+        if not columns:
+            return encoded_BxTxD, None
+        encoded_BxTxD, parts = jnp.split(encoded_BxTxD, [self.config.emb_dim], axis=-1)
+        num_frames = (encoded_BxTxD.shape[1] - self.config.end_marker) // (columns + 1)
+        length = columns * num_frames
+        encoded_BxMxD, ids_BxM = encoded_BxTxD[:, -length:], from_parts(parts)
+        draft = self.reviser.read(encoded_BxMxD, ids_BxM[:, -length:], max_tokens)
+        return encoded_BxTxD, draft

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mt3x.models.draft import DraftEmbedding, DraftIds, to_parts
 from mt3x.models.seq2seq_config import Seq2SeqConfig
 from mt3x.models.stem import ConvModule, make_network
 from mt3x.models.transformer import (
@@ -72,6 +73,7 @@ class EncoderLayer(nn.Module):
 class Encoder(nn.Module):
     config: Seq2SeqConfig
     dtype: Any
+    draft_ids: DraftIds
 
     def setup(self) -> None:
         config = self.config
@@ -87,6 +89,10 @@ class Encoder(nn.Module):
             )
         if config.end_marker:
             self.end = self.param("end", nn.initializers.normal(1.0), (config.emb_dim,))
+        if config.draft_columns:
+            self.draft = DraftEmbedding(
+                config.emb_dim, config.vocab_size, self.draft_ids, self.dtype
+            )
         layer = with_remat(EncoderLayer, config.remat, static=2)
         self.layers = [
             layer(config, self.dtype, name=f"layers_{n}")
@@ -97,22 +103,28 @@ class Encoder(nn.Module):
         self.drop_end = nn.Dropout(config.dropout_rate)
 
     def __call__(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
+        """Return BxTxD; of a draft its tokens follow, and their ids in columns."""
         config = self.config
+        num_bins = feats_BxTxF.shape[-1] - config.draft_columns
+        feats_BxTxF, draft_BxTxK = jnp.split(feats_BxTxF, [num_bins], axis=-1)
         x_BxTxD = self._project(feats_BxTxF, deterministic).astype(jnp.float32)
         if config.end_marker:
             end_Bx1xD = jnp.broadcast_to(self.end, (len(x_BxTxD), 1, len(self.end)))
             x_BxTxD = jnp.concatenate([x_BxTxD, end_Bx1xD], axis=1)
         x_BxTxD += sinusoids(*x_BxTxD.shape[1:])
+        ids_BxM = draft_BxTxK.reshape(len(x_BxTxD), -1).astype(jnp.int32)
+        if config.draft_columns:
+            draft_BxMxD = self.draft(ids_BxM, feats_BxTxF)
+            x_BxTxD = jnp.concatenate([x_BxTxD, draft_BxMxD], axis=1)
         x_BxTxD = self.drop(x_BxTxD, deterministic).astype(self.dtype)
         x_BxTxD = in_turn(self, config.scan_layers, self.layers, x_BxTxD, deterministic)
         x_BxTxD = self.drop_end(self.encoder_norm(x_BxTxD), deterministic)
-        if not config.stem.pointer_channels:
+        if not config.draft_columns:
             return x_BxTxD
-        # What the decoder's pointer reads travels with the frames.
-        columns_BxTxH = feats_BxTxF[..., config.input_depth :].astype(self.dtype)
-        after = x_BxTxD.shape[1] - columns_BxTxH.shape[1]
-        columns_BxTxH = jnp.pad(columns_BxTxH, [(0, 0), (0, after), (0, 0)])
-        return jnp.concatenate([x_BxTxD, columns_BxTxH], axis=-1)
+        parts = to_parts(ids_BxM, self.dtype)
+        before = x_BxTxD.shape[1] - parts.shape[1]
+        parts = jnp.pad(parts, [(0, 0), (before, 0), (0, 0)])
+        return jnp.concatenate([x_BxTxD, parts], axis=-1)
 
     def _project(self, feats_BxTxF: jax.Array, deterministic: bool) -> jax.Array:
         stem = self.config.stem

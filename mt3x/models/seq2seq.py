@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.decoder import Cache, Decoder
+from mt3x.models.draft import DraftIds
 from mt3x.models.encoder import Encoder
-from mt3x.models.pointer import TokenHistory
 from mt3x.models.roll_heads import RollHeads
 from mt3x.models.seq2seq_config import SIZES, Seq2SeqConfig
 
@@ -34,11 +34,11 @@ class Seq2Seq(nn.Module):
     config: Seq2SeqConfig = Seq2SeqConfig()
     dtype: Any = jnp.float32
     roll_channels: int | None = None
-    history: TokenHistory = TokenHistory()
+    draft_ids: DraftIds = DraftIds()
 
     def setup(self) -> None:
-        self.encoder = Encoder(self.config, self.dtype)
-        self.decoder = Decoder(self.config, self.dtype, self.history)
+        self.encoder = Encoder(self.config, self.dtype, self.draft_ids)
+        self.decoder = Decoder(self.config, self.dtype, self.draft_ids)
         if self.roll_channels is not None:
             self.roll_heads = RollHeads(self.roll_channels, self.dtype)
 
@@ -86,7 +86,6 @@ class Seq2Seq(nn.Module):
           encoded_BxTxD: as from `encode`.
           mask_BxT: True at frames of audio; others are padding and change nothing.
         """
-        encoded_BxTxD = encoded_BxTxD[..., : self.config.emb_dim]
         if self.config.end_marker:
             encoded_BxTxD = encoded_BxTxD[:, :-1]
         return self.roll_heads(encoded_BxTxD, mask_BxT)

@@ -39,6 +39,8 @@ class Seq2SeqConfig:
     stem: StemConfig = field(default_factory=StemConfig)
     # A learned vector after the frames: 511 of them fill 512 positions.
     end_marker: bool = False
+    # Tokens of a draft that come with each frame (`mt3x.models.draft`); 0: no draft.
+    draft_columns: int = 0
 
     def __post_init__(self) -> None:
         if self.remat not in REMAT_POLICIES:
@@ -65,6 +67,7 @@ class Seq2SeqConfig:
             mlp_dim=(1, 65_536),
             dropout_rate=(0, 0.99),
             input_depth=(1, 4096),
+            draft_columns=(0, 256),
         )
         if self.stem.reads_mel and self.input_depth % 4:
             raise ValueError(

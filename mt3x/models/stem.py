@@ -48,9 +48,6 @@ class StemConfig:
     band: BandNetConfig = field(default_factory=BandNetConfig)
     band_channels: int = 8
     frozen: bool = False
-    # Of "band_rolls": the decoder points at frames and copies from their rolls
-    # (`mt3x.models.pointer`), with so many channels of a key; 0: it does not.
-    pointer_channels: int = 0
     # Frames that a convolution module sees.
     kernel_frames: int = 31
 
@@ -66,13 +63,10 @@ class StemConfig:
             self,
             channels=(1, 4096),
             band_channels=(1, 4096),
-            pointer_channels=(0, 4096),
             kernel_frames=(-1, 4095),
         )
         if self.frozen and self.network != "band":
             raise ValueError("frozen=True is for network='band'")
-        if self.pointer_channels and not self.reads_band_rolls:
-            raise ValueError("pointer_channels are for network='band_rolls'")
         if self.kernel_frames < 1 or self.kernel_frames % 2 == 0:
             raise ValueError(f"kernel_frames={self.kernel_frames} must be odd")
 

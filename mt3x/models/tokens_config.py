@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from mt3x.models.band_objective import BandConfig
+from mt3x.models.draft import DraftIds
 from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.model_config import read_config
 from mt3x.models.piano_objective import roll_spec
-from mt3x.models.pointer import TokenHistory
 from mt3x.models.seq2seq import Seq2SeqConfig
 from mt3x.music import band_rolls
 from mt3x.music.note_filter import without_stutter
@@ -79,8 +79,12 @@ class TokensConfig:
     # What a stem on a constant-Q transform reads beside the log-mel features.
     stem_features: CQTConfig | None = None
     # The band model that hears a recording before, whole, for a stem that reads its
-    # rolls. It does not learn; its parameters are `band` in those of the model.
+    # rolls or for a draft. It does not learn; its parameters are `band` in those of the
+    # model.
     band: BandConfig | None = None
+    # Seconds by which notes of a draft end before the band model says so, for sets
+    # whose notes end sooner (`mt3x.music.drafts.draft_of`).
+    draft_early_s: float = 0.0
     # Heads for rolls on the encoder, as an auxiliary task; None: tokens alone.
     rolls: RollsConfig | None = None
 
@@ -90,6 +94,7 @@ class TokensConfig:
             num_frames=(1, 2048),
             max_tokens=(1, 4096),
             least_again_s=(0, 1),
+            draft_early_s=(0, 1),
             z_loss=(0, 1e3),
             label_smoothing=(0, 0.99),
         )
@@ -109,15 +114,30 @@ class TokensConfig:
                 "TokensConfig.stem_features and a stem that reads them (harmonic, "
                 "band) go together: set both or neither"
             )
-        if self.model.stem.reads_band_rolls != (self.band is not None):
+        has_draft = self.model.draft_columns > 0
+        if self.model.stem.reads_band_rolls + has_draft != (self.band is not None):
             raise ValueError(
-                "TokensConfig.band and a stem that reads its rolls (band_rolls) go "
-                "together: set both or neither"
+                "TokensConfig.band and what reads it, a stem (band_rolls) or a draft "
+                "(Seq2SeqConfig.draft_columns), go together: set it and one of these, "
+                "or none"
             )
-        if self.model.stem.pointer_channels and self.tokens.relative_shifts:
+        if has_draft and (self.tokens.relative_shifts or self.rolls):
             raise ValueError(
-                "a pointer (StemConfig.pointer_channels) reads times that count from "
-                "the segment's start: set TokenizerConfig.relative_shifts=False"
+                "a draft (Seq2SeqConfig.draft_columns) has times that count from the "
+                "segment's start, and no heads beside it: set "
+                "TokenizerConfig.relative_shifts=False and TokensConfig.rolls=None"
+            )
+        longest = self.num_frames * self.model.draft_columns
+        if has_draft and self.max_tokens > longest:
+            raise ValueError(
+                f"max_tokens={self.max_tokens}: a draft of {self.num_frames} frames "
+                f"has {longest} tokens (Seq2SeqConfig.draft_columns), so give at most "
+                f"{longest}"
+            )
+        if has_draft != self.tokens.by_pitch:
+            raise ValueError(
+                "TokenizerConfig.by_pitch is for a draft (Seq2SeqConfig.draft_columns):"
+                " set both or neither"
             )
         mel = self.features
         others = {"stem_features": self.stem_features}
@@ -139,19 +159,22 @@ class TokensConfig:
             )
 
     @property
-    def history(self) -> TokenHistory:
-        """What holds at a place in the tokens, for a pointer."""
-        return TokenHistory.of(Codec(self.tokens.vocab), self.features.frame_rate_hz)
+    def draft_ids(self) -> DraftIds:
+        """Where the kinds of tokens are among the ids, for a draft."""
+        return DraftIds.of(Codec(self.tokens.vocab), self.features.frame_rate_hz)
 
     @property
     def band_columns(self) -> int | None:
         """Numbers of the band model that follow the samples of a frame, if any."""
-        return self.band and band_rolls.num_columns(self.band.drum_steps)
+        if self.band is None or not self.model.stem.reads_band_rolls:
+            return None
+        return band_rolls.num_columns(self.band.drum_steps)
 
     @property
     def frame_width(self) -> int:
-        """Numbers in a frame: samples, and what a band model says of it."""
-        return self.features.hop_samples + (self.band_columns or 0)
+        """Numbers in a frame: samples, and what a band model said of it before."""
+        columns = (self.band_columns or 0) + self.model.draft_columns
+        return self.features.hop_samples + columns
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""
@@ -202,6 +225,8 @@ class TokensConfig:
             "program_granularity": self.tokens.program_granularity,
             "labels": self.rolls.labels if self.rolls else None,
             "band_columns": self.band_columns,
+            "draft_columns": self.model.draft_columns,
+            "draft_early_s": self.draft_early_s,
         }
 
     def converter_options(self) -> dict[str, Any]:

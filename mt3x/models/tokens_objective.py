@@ -30,13 +30,13 @@ class TokensObjective:
         self.config = config
         self.dtype = dtype
         channels = config.rolls and config.rolls.channels
-        self.model = Seq2Seq(config.model, jnp.dtype(dtype), channels, config.history)
+        self.model = Seq2Seq(config.model, jnp.dtype(dtype), channels, config.draft_ids)
 
     def init(self, rng: jax.Array) -> Params:
         """Draw the parameters; batch norm's statistics are among them."""
         config, cqt = self.config, self.config.stem_features
         num_bins = config.features.num_bins + (cqt.num_bins if cqt else 0)
-        num_bins += config.band_columns or 0
+        num_bins += config.frame_width - config.features.hop_samples
         inputs = jnp.zeros((1, 2, num_bins)), jnp.zeros((1, 2), jnp.int32)
         params = batch_norm.join(self.model.init(rng, *inputs, method="with_rolls"))
         if config.band is not None:
@@ -46,7 +46,7 @@ class TokensObjective:
     def features(self, frames_BxTxW: jax.Array, num_frames_B: jax.Array) -> jax.Array:
         """Turn audio frames, float or int16, into feats_BxTxF.
 
-        Of a model that reads a band model's rolls the frames are float, and columns
+        Of a model that reads what a band model heard the frames are float, and columns
         follow the samples; they follow the features as well.
 
         Frames from `num_frames_B` on are padding: their features are 0, as in MT3,

@@ -146,6 +146,8 @@ class Tokenizer:
         if onsets_only:
             program, is_drum = np.zeros_like(program), np.zeros_like(is_drum)
         beginning = np.lexsort((notes.pitch, program, is_drum))
+        if self.config.by_pitch:
+            beginning = np.lexsort((program, notes.pitch, is_drum))
         ending = beginning[~is_drum[beginning]] if not onsets_only else beginning[:0]
 
         note_R = np.concatenate([ending, beginning])
@@ -195,6 +197,8 @@ class Tokenizer:
         tied = events.span_row[
             (events.span_first < first_step) & (first_step <= events.span_last)
         ]
+        if self.config.by_pitch:
+            tied = np.sort(tied)
         section = self._tie_section(rows.program_R[tied], rows.head_R[tied])
         return self._write(_Rows.concatenate([section, segment]))
 
@@ -306,10 +310,11 @@ class Tokenizer:
         # Whole shifts first, then the rest: what is left of the total at each token.
         left_RxK = total_R[:, None] - max_shift * np.arange(num_shifts)
         shift_RxK = np.where(left_RxK > 0, np.minimum(left_RxK, max_shift), NONE)
+        program_R = rows.program_R
         table = np.column_stack(
             [
                 shift_RxK,
-                _without_repeats(rows.program_R),
+                program_R if self.config.by_pitch else _without_repeats(program_R),
                 _without_repeats(rows.velocity_R),
                 rows.head_R,
             ]

@@ -101,6 +101,9 @@ class TokenizerConfig:
     use_ties: bool = True  # segments begin with the notes that still sound
     onsets_only: bool = False  # pitches alone, without ends, velocities, programs
     program_granularity: str = "full"  # flat, midi_class or full
+    # Events of one time in the order of their pitches, each pitch with its program:
+    # notes of other programs are then as many tokens in the same order.
+    by_pitch: bool = False
     relative_shifts: bool = False  # count from the last event, not the segment's start
     mt3_ties: bool = (
         False  # MT3's tie sections where they are wrong, see `mt3x.music.tokens`
@@ -111,6 +114,11 @@ class TokenizerConfig:
             raise ValueError(
                 f"program_granularity is {self.program_granularity!r}; give one of "
                 f"{', '.join(GRANULARITIES)}"
+            )
+        if self.by_pitch and (self.onsets_only or self.program_granularity == "flat"):
+            raise ValueError(
+                "by_pitch writes a program for each pitch, and there are none: set "
+                "by_pitch=False, or tell programs"
             )
         if self.onsets_only and self.use_ties:
             raise ValueError(

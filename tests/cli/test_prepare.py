@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from mt3x.cli.prepare import command
 from mt3x.data.pipeline import TaskBatches, TrainOptions
 from mt3x.data.pipeline.data_set import DATA_DIR_VARIABLE
+from mt3x.data.pipeline.record_format import NOTE_DTYPE, pack_notes
 from mt3x.music.band_rolls import num_columns
+from mt3x.music.notes import Notes
 
 
 def run(*arguments):
@@ -85,6 +87,39 @@ def test_what_the_band_model_hears_lies_beside_the_records(tmp_path, monkeypatch
     np.save(out / "slakh" / "band_rolls" / "Track00001.npy", columns_TxH[:, 1:])
     with pytest.raises(ValueError, match=f"reads {width} columns"):
         batch()
+
+
+def test_drafts_lie_beside_the_records(tmp_path, monkeypatch):
+    """Training reads the tokens of what was heard, each segment its own."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    toys.slakh_track(raw / "train" / "Track00001", 1)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(out))
+    arguments = ["slakh", "--raw", raw, "--out", out, "--programs", "midi"]
+    assert run(*arguments).exit_code == 0
+
+    def batch():
+        return TaskBatches(
+            "slakh_notes_ties_hw512_vb1_train",
+            4,
+            16,
+            64,
+            options=TrainOptions(draft_columns=4),
+            shuffle_buffer=1,
+        ).batch(0)
+
+    with pytest.raises(ValueError, match=r"drafts/Track00001.npy.*--drafts"):
+        batch()
+    done = run(*arguments, "--drafts")
+    assert done.exit_code == 0, done.output
+    # What was heard is replaced by the truth: drafts are then the targets.
+    path = out / "slakh" / "drafts" / "Track00001.npy"
+    assert np.load(path).dtype == NOTE_DTYPE
+    notes = Notes.from_midi(raw / "train" / "Track00001" / "all_src.mid")
+    np.save(path, np.frombuffer(pack_notes(notes), NOTE_DTYPE))
+    found = batch()
+    draft_BxM = found["encoder_input_tokens"][..., 512:].reshape(4, -1)
+    np.testing.assert_array_equal(draft_BxM, found["decoder_target_tokens"])
+    assert len(np.unique(draft_BxM, axis=0)) > 1
 
 
 def test_what_is_not_there_is_named(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tiny_models import (
     SMALL_BAND,
     SMALL_HEARING,
+    SMALL_REVISING,
     SMALL_TOKENS,
     random_params,
     save_small_weights,
@@ -20,7 +21,10 @@ from mt3x.inference.audio_to_tokens import AudioToTokens, cut_segments, with_col
 from mt3x.inference.transcriber import Transcriber
 from mt3x.models import weights_file
 from mt3x.models.objectives import TokensObjective
+from mt3x.music.drafts import draft_of
 from mt3x.music.instruments import parse_instruments
+from mt3x.music.tokens import Tokenizer
+from mt3x.music.vocabulary import TokenizerConfig
 
 RATE = 16000
 CPU = jax.devices("cpu")[0]
@@ -109,6 +113,37 @@ def test_a_band_model_hears_the_whole_recording_before_the_tokens():
     both = np.stack([frames_TxW, without_TxW]).astype(np.float32)
     encoded = np.asarray(objective.encode(params, both, np.array([16, 16])))
     assert np.abs(encoded[0] - encoded[1]).max() > 0.01
+
+
+def test_a_band_model_writes_a_draft_before_the_tokens():
+    """It is that of the band model's own notes, with the ties of each segment."""
+    config = dataclasses.replace(SMALL_REVISING, draft_early_s=0.03)
+    params = random_params(config)
+    samples_S = noise(3.0)
+    model = AudioToTokens(config, params, CPU)
+    cuts = list(model._cut([samples_S[:20_000], samples_S[20_000:]]))
+    band = AudioToBand(SMALL_BAND, params["band"], CPU)
+    notes = draft_of(band.notes([samples_S]), 0.03)
+    assert len(notes) > 10
+    tokenizer, rate_hz = Tokenizer(config.tokens), 31.25
+    events = tokenizer.events(notes, len(samples_S) // 512 + 1, rate_hz)
+    for index, (frames_TxW, _) in enumerate(cuts):
+        ids_L = tokenizer.segment(events, 16 * index, 16)
+        ids_L = tokenizer.to_model_ids(ids_L, 32)
+        found_M = frames_TxW[:, 512:].ravel()
+        np.testing.assert_array_equal(found_M[: len(ids_L)], ids_L)
+        assert not found_M[len(ids_L) :].any()
+
+    assert len(list(model([samples_S]))) == len(cuts)
+    for options, error in (
+        ({"relative_shifts": True}, r"draft .*relative_shifts=False"),
+        ({"by_pitch": False}, r"by_pitch is for a draft"),
+    ):
+        tokens = TokenizerConfig(**{"by_pitch": True, **options})
+        with pytest.raises(ValueError, match=error):
+            dataclasses.replace(config, tokens=tokens)
+    with pytest.raises(ValueError, match=r"max_tokens=33.*at most 32"):
+        dataclasses.replace(config, max_tokens=33)
 
 
 def test_transcriber_reads_token_models(weights):

@@ -29,6 +29,7 @@ CONFIGS = {
     "flat": TokenizerConfig(program_granularity="flat"),
     "midi_class": TokenizerConfig(use_ties=False, program_granularity="midi_class"),
     "relative": TokenizerConfig(SHORT, relative_shifts=True),
+    "by pitch": TokenizerConfig(by_pitch=True),
 }
 INSTRUMENTS = {
     "piano and drums": parse_instruments("piano, drums"),
@@ -43,6 +44,8 @@ CASES = [
     ("flat", None),
     ("midi_class", None),
     ("relative", None),
+    ("by pitch", None),
+    ("by pitch", "violin"),
     ("mt3", "piano and drums"),
     ("short shifts", "drums"),
     ("midi_class", "violin"),

@@ -17,12 +17,10 @@ from mt3x.models.features import CQTConfig, LogMelConfig
 from mt3x.models.hppnet import HPPNetConfig
 from mt3x.models.layers import depthwise_conv
 from mt3x.models.objectives import BandConfig, TokensConfig, TokensObjective
-from mt3x.models.pointer import TokenHistory
 from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from mt3x.models.stem import CNN, ConvModule, OnBandRolls, StemConfig
 from mt3x.models.weights_file import flatten
 from mt3x.music.band_rolls import NUM_KEY_COLUMNS, num_columns
-from mt3x.music.vocabulary import TokenizerConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "stem.npz"
 MT3 = Seq2SeqConfig(
@@ -36,7 +34,6 @@ MT3 = Seq2SeqConfig(
     input_depth=8,
 )
 CQT_BINS = 352
-HISTORY = TokenHistory((3, 6), 1.0, ((6, 8), (8, 10)), (24, 152), (152, 280))
 STEMS = {
     "before": StemConfig("before", channels=(2, 2, 3)),
     "parallel": StemConfig("parallel", channels=(2, 2, 3)),
@@ -54,9 +51,6 @@ STEMS = {
         frozen=True,
     ),
     "band_rolls": StemConfig("before", "band_rolls", band_channels=2),
-    "pointer": StemConfig(
-        "parallel", "band_rolls", band_channels=2, pointer_channels=3
-    ),
 }
 
 
@@ -75,21 +69,19 @@ def compile_fast():
 
 
 def with_stem(name, **changes):
-    if name == "pointer":
-        changes["vocab_size"] = 280
     return dataclasses.replace(MT3, stem=STEMS[name], **changes)
 
 
 def shapes(config):
     depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
-    init = partial(Seq2Seq(config, history=HISTORY).init, jax.random.key(0))
+    init = partial(Seq2Seq(config).init, jax.random.key(0))
     return flatten(batch_norm.join(jax.eval_shape(init, *data)))
 
 
 def drawn(config, seed=0):
     """Random parameters as a nested dict; what starts at zero is zero."""
-    model, rng = Seq2Seq(config, history=HISTORY), np.random.default_rng(seed)
+    model, rng = Seq2Seq(config), np.random.default_rng(seed)
     depth = config.input_depth + stem_bins(config)
     data = jnp.zeros((1, 2, depth)), jnp.zeros((1, 2), jnp.int32)
     tree = batch_norm.join(jax.eval_shape(model.init, jax.random.key(0), *data))
@@ -185,7 +177,7 @@ def test_mt3s_parameters_keep_names_and_shapes(name):
     plain = shapes(dataclasses.replace(config, stem=StemConfig()))
     more = shapes(config)
     assert {n: more[n].shape for n in plain} == {n: plain[n].shape for n in plain}
-    own = ("stem", "conv", "pointer")
+    own = ("stem", "conv")
     assert all(any(o in n for o in own) for n in more.keys() - plain.keys())
     assert more.keys() > plain.keys()
 
@@ -219,7 +211,7 @@ def test_remat_and_scan_change_nothing(name):
 def test_bfloat16_needs_no_promotion(name):
     config = with_stem(name, remat="full", scan_layers=True)
     model, variables = (
-        Seq2Seq(config, jnp.bfloat16, history=HISTORY),
+        Seq2Seq(config, jnp.bfloat16),
         batch_norm.variables(drawn(config)),
     )
     tokens_BxL, rngs = jnp.ones((2, 3), jnp.int32), {"dropout": jax.random.key(0)}
@@ -370,7 +362,6 @@ def test_cqt_lies_behind_the_mel_bins():
         ({"network": "rnn"}, "network='rnn' is none of cnn, harmonic, band"),
         ({"band_channels": 0}, "band_channels=0: give a whole number from 1"),
         ({"frozen": True}, "frozen=True is for network='band'"),
-        ({"pointer_channels": 3}, "pointer_channels are for network='band_rolls'"),
         ({"kernel_frames": 30}, "kernel_frames=30 must be odd"),
         ({"kernel_frames": -1}, "kernel_frames=-1 must be odd"),
         ({"channels": (1, 2)}, "must be three positive numbers"),
@@ -391,9 +382,17 @@ def test_stems_that_do_not_fit():
                 model=Seq2SeqConfig(stem=STEMS[name]),
                 stem_features=cqt,
             )
-    for name, band in (("band_rolls", None), ("before", BandConfig())):
-        with pytest.raises(ValueError, match=r"band_rolls\) go together"):
-            TokensConfig(model=Seq2SeqConfig(stem=STEMS[name]), band=band)
+    for name, band, draft_columns in (
+        ("band_rolls", None, 0),
+        ("before", BandConfig(), 0),
+        ("before", None, 2),
+        ("band_rolls", BandConfig(), 2),
+    ):
+        with pytest.raises(ValueError, match=r"draft_columns\), go together"):
+            TokensConfig(
+                model=Seq2SeqConfig(stem=STEMS[name], draft_columns=draft_columns),
+                band=band,
+            )
     with pytest.raises(ValueError, match=r"a hop of 320.*must be equal"):
         TokensConfig(
             model=Seq2SeqConfig(stem=STEMS["harmonic"]),
@@ -402,12 +401,6 @@ def test_stems_that_do_not_fit():
     with pytest.raises(ValueError, match=r"band model have .* a hop of 512.*equal"):
         TokensConfig(
             model=Seq2SeqConfig(stem=STEMS["band_rolls"]),
-            band=BandConfig(),
-        )
-    with pytest.raises(ValueError, match=r"pointer .*relative_shifts=False"):
-        TokensConfig(
-            model=Seq2SeqConfig(stem=STEMS["pointer"]),
-            tokens=TokenizerConfig(relative_shifts=True),
             band=BandConfig(),
         )
 

@@ -1,5 +1,6 @@
 """Tokens: parity with MT3 and its golden files, round trips, bad input."""
 
+import itertools
 import json
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
@@ -168,6 +169,13 @@ SOME = Notes(
             "shift150 program0 velocity1 pitch62 shift152 velocity0 pitch62",
         ),
         (
+            {"by_pitch": True},
+            "tie0 shift10 program0 velocity1 pitch60 shift50 program40 pitch64 drum36 "
+            "shift100 program40 velocity0 pitch64 program40 velocity1 pitch64 shift120 "
+            "program40 velocity0 pitch64 shift150 program0 velocity1 pitch62 shift152 "
+            "program0 velocity0 pitch62",
+        ),
+        (
             {"use_ties": False, "program_granularity": "flat"},
             "shift10 velocity1 pitch60 shift50 pitch64 drum36 shift100 velocity0 "
             "pitch64 velocity1 pitch64 shift120 velocity0 pitch64 shift150 velocity1 "
@@ -201,6 +209,32 @@ def test_ties_and_the_last_segment():
     assert words(tokenizer, tokenizer.segment(short, 195, 99)) == (
         "program0 pitch60 tie0 shift94 velocity0 pitch60"
     )
+
+
+def test_by_pitch_other_programs_change_no_order():
+    programs = [0, 40, 3]
+    tokenizer = Tokenizer(TokenizerConfig(by_pitch=True))
+    for order in itertools.permutations(range(3)):
+        notes = Notes(
+            5 * [0.5],
+            5 * [1.5],
+            [60, 64, 67, 36, 42],
+            5 * [90],
+            [*(programs[k] for k in order), 0, 0],
+            3 * [False] + 2 * [True],
+        )
+        events = tokenizer.events(notes, 250)
+        first, second, third = (f"program{programs[k]}" for k in order)
+        ties = f"{first} pitch60 {second} pitch64 {third} pitch67"
+        assert words(tokenizer, tokenizer.segment(events, 0, 125)) == (
+            f"tie0 shift50 {ties.replace(' ', ' velocity1 ', 1)} drum36 drum42"
+        )
+        assert words(tokenizer, tokenizer.segment(events, 125, 99)) == (
+            f"{ties} tie0 shift50 {ties.replace(' ', ' velocity0 ', 1)}"
+        )
+    for other in ({"program_granularity": "flat"}, {"onsets_only": True}):
+        with pytest.raises(ValueError, match="by_pitch"):
+            TokenizerConfig(by_pitch=True, use_ties=False, **other)
 
 
 def test_shifts_that_take_several_tokens():

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_models import SMALL_HEARING, SMALL_PEDAL, random_params
+from tiny_models import SMALL_PEDAL, SMALL_REVISING, random_params
 from toy_objective import ToyBatches, ToyObjective
 
 from mt3x.models.objectives import make_objective
@@ -107,7 +107,7 @@ def test_a_path_of_no_parameter_is_refused():
 @pytest.mark.parametrize("microbatches", [1, 2])
 def test_a_band_model_before_the_tokens_does_not_learn(microbatches):
     """Nor does weight decay move it, in the average as well."""
-    config = SMALL_HEARING
+    config = SMALL_REVISING
     rng = np.random.default_rng(0)
     batch = {
         name: rng.integers(1, 9, spec.shape)

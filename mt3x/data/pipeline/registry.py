@@ -48,11 +48,14 @@ class TrainOptions:
     # Of rolls: instead of the roll task's; of tokens: give what rolls are drawn from.
     labels: RollLabelConfig | None = None
     # Of tokens: what a band model says of each frame follows its samples, so many
-    # numbers (`mt3x.data.pipeline.band_columns`).
+    # numbers (`mt3x.data.pipeline.heard_columns`), or so many tokens of a draft.
     band_columns: int | None = None
+    draft_columns: int = 0
+    draft_early_s: float = 0.0  # (`mt3x.music.drafts.draft_of`)
 
     def __post_init__(self) -> None:
-        if self.band_columns is not None and self.max_examples_per_mix is not None:
+        has_heard = self.band_columns is not None or self.draft_columns
+        if has_heard and self.max_examples_per_mix is not None:
             raise ValueError(
                 "max_examples_per_mix must be None where the model reads what a band "
                 "model heard: it has not heard the mixes"
@@ -298,14 +301,18 @@ def check_rates(frames: FrameConfig, labels: RollLabelConfig) -> None:
 def check_tokens(task: str, module: str, tokens: TokenizerConfig) -> None:
     """Raise ValueError where a task does not write the tokens of a model.
 
-    Programs may be told apart in another way: training tasks are given the model's.
+    Programs may be told apart in another way, and events of one time be in another
+    order: training tasks are given the model's.
     """
     for part in parts(find_task(task, module)):
         written = _writes(part) or tokens  # others' tasks: their owner knows
-        granularity = tokens.program_granularity
         if isinstance(written, FrameConfig):
             raise ValueError(f"task {part.name} writes rolls, not a token model's")
-        if replace(written, program_granularity=granularity) != tokens:
+        given = {
+            "program_granularity": tokens.program_granularity,
+            "by_pitch": tokens.by_pitch,
+        }
+        if replace(written, **given) != tokens:
             raise ValueError(
                 f"task {part.name} writes {written}, but the model is made for {tokens}"
             )

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from mt3x.data import task_names
 from mt3x.data.pipeline import registry, steps
-from mt3x.data.pipeline.band_columns import add_columns
 from mt3x.data.pipeline.data_set import DataSet
+from mt3x.data.pipeline.heard_columns import add_columns, add_drafts
 from mt3x.data.pipeline.outputs import (
     EventVocabulary,
     postprocess,
@@ -61,7 +61,17 @@ class WriteTokens(WritingStep):
         config = self.tokens
         if options.program_granularity is not None:
             config = replace(config, program_granularity=options.program_granularity)
+        if options.draft_columns:
+            config = replace(config, by_pitch=True)
         tokenizer = Tokenizer(config)
+        dataset = add_drafts(
+            dataset,
+            self.data_set,
+            options.draft_columns,
+            tokenizer,
+            rate_hz,
+            options.draft_early_s,
+        )
         dataset = steps.tokenize(dataset, tokenizer, rate_hz, self.data_set)
         return steps.mix_examples(dataset, tokenizer, options.max_examples_per_mix)
 
