@@ -6,7 +6,7 @@ import numpy as np
 
 from mt3x.inference.audio_to_rolls import ArrayShape, AudioToArrays
 from mt3x.inference.windows import WindowConfig
-from mt3x.music.band_decoder import band_notes, heard_notes
+from mt3x.music.band_decoder import band_notes
 from mt3x.music.band_rolls import BandRolls
 from mt3x.music.instrument_classes import CLASSES, DRUM_CLASSES
 from mt3x.music.notes import Notes
@@ -41,12 +41,5 @@ class AudioToBand(AudioToArrays):
 
     def notes(self, blocks: Iterable[np.ndarray]) -> Notes:
         """Turn consecutive blocks samples_S into notes, as the weights decode them."""
-        config = self.config
-        heard = heard_notes(
-            self(blocks),
-            config.decoding,
-            config.drum_decoding,
-            config.features.frame_rate_hz,
-            config.drum_features.frame_rate_hz,
-        )
-        return band_notes(heard, config.assignment)
+        heard = self.config.decode(self(blocks))
+        return band_notes(heard, self.config.assignment)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mt3x.inference.transcriber import Packaged, Transcriber
 from mt3x.models.objectives import BandConfig
 from mt3x.music.audio import Source
-from mt3x.music.band_decoder import HeardNotes, heard_notes
+from mt3x.music.band_decoder import HeardNotes
 from mt3x.music.excerpts import excerpts
 from mt3x.music.instrument_assignment import AssignmentConfig, class_probabilities
 from mt3x.music.instrument_classes import CLASSES
@@ -43,19 +43,12 @@ def choose_model(
     assert isinstance(band.config, BandConfig)
     length_s = PART_FRAMES / band.frame_rate_hz
     parts = excerpts(audio, sample_rate_hz, band.sample_rate_hz, length_s, NUM_PARTS)
-    heard = [_hear(band, band.config, part_S) for part_S in parts]
+    rate_hz = band.sample_rate_hz
+    heard = []
+    for part_S in parts:
+        rolls: Any = band.stream_rolls(part_S, rate_hz)
+        heard.append(band.config.decode(rolls))
     return "piano" if is_piano(heard, band.config.assignment) else "band"
-
-
-def _hear(band: Transcriber, config: BandConfig, samples_S: np.ndarray) -> HeardNotes:
-    rolls: Any = band.stream_rolls(samples_S, band.sample_rate_hz)
-    return heard_notes(
-        rolls,
-        config.decoding,
-        config.drum_decoding,
-        config.features.frame_rate_hz,
-        config.drum_features.frame_rate_hz,
-    )
 
 
 def is_piano(parts: Sequence[HeardNotes], assignment: AssignmentConfig) -> bool:

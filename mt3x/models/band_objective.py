@@ -1,7 +1,7 @@
 """The objective of band models: notes, instruments, timbres and drums of mixtures."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -36,6 +36,8 @@ from mt3x.models.piano_objective import (
     roll_spec,
 )
 from mt3x.models.roll_mean import mean_rolls
+from mt3x.music.band_decoder import HeardNotes, heard_notes
+from mt3x.music.band_rolls import BandRolls
 from mt3x.music.drum_decoder import DrumDecodingConfig
 from mt3x.music.instrument_assignment import AssignmentConfig
 from mt3x.music.instrument_classes import DRUM_CLASSES
@@ -176,6 +178,16 @@ class BandConfig(WithoutTasks):
     def drum_steps(self) -> int:
         """Steps of the drums' rolls in a frame."""
         return self.features.hop_samples // self.drum_features.hop_samples
+
+    def decode(self, blocks: Iterable[BandRolls]) -> HeardNotes:
+        """Decode the rolls of a whole recording, which come in blocks of any length."""
+        return heard_notes(
+            blocks,
+            self.decoding,
+            self.drum_decoding,
+            self.features.frame_rate_hz,
+            self.drum_features.frame_rate_hz,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; `from_dict` reads them back."""

@@ -1,7 +1,7 @@
 """Learning rates and optimizers, as optax's gradient transformations."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.only is not None:  # gin and JSON give lists
             object.__setattr__(self, "only", tuple(self.only))
+            if not self.only:
+                raise ValueError("only=() lets nothing learn: name paths, or give None")
         allowed = {
             "schedule": ("constant", "exponential", "cosine", "rsqrt"),
             "name": ("adam", "adamw", "adafactor", "muon"),
@@ -119,10 +121,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
 
     def kept(updates: Any, params: Any) -> Any:
         """Take away what decay does without a gradient."""
-        return jax.tree.map_with_path(
-            lambda keys, u: u if _path(keys).startswith(only) else jnp.zeros_like(u),
-            updates,
-        )
+        return _changed_but(only, jnp.zeros_like, updates)
 
     return optax.chain(update, optax.stateless(kept))
 
@@ -143,13 +142,17 @@ def held(config: OptimizerConfig, params: Any) -> Any:
                 f"only={beginning!r} is the beginning of no parameter's path: they are "
                 f"below {tops}"
             )
-    only = config.only
+    return _changed_but(config.only, jax.lax.stop_gradient, params)
 
-    def one(keys: Sequence[Any], param: jax.Array) -> jax.Array:
-        learns = _path(keys).startswith(only)
-        return param if learns else jax.lax.stop_gradient(param)
 
-    return jax.tree.map_with_path(one, params)
+def _changed_but(
+    only: tuple[str, ...], function: Callable[[Any], Any], tree: Any
+) -> Any:
+    """Apply a function to the leaves of a tree whose paths do not begin so."""
+    return jax.tree.map_with_path(
+        lambda keys, leaf: leaf if _path(keys).startswith(only) else function(leaf),
+        tree,
+    )
 
 
 def _path(keys: Sequence[Any]) -> str:

@@ -6,21 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_models import SMALL_TOKENS
 
 from mt3x.models.draft import DraftEmbedding, DraftIds, from_parts, to_parts
-from mt3x.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from mt3x.models.seq2seq import Seq2Seq
 from mt3x.music.vocabulary import Codec, VocabConfig
 
-CONFIG = Seq2SeqConfig(
-    vocab_size=320,
-    emb_dim=8,
-    num_heads=2,
-    head_dim=4,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
-    mlp_dim=8,
-    input_depth=12,
-    draft_columns=3,
+CONFIG = dataclasses.replace(
+    SMALL_TOKENS.model, vocab_size=320, input_depth=12, draft_columns=3
 )
 TIE, EOS = 306, 1
 IDS = DraftIds((3, 40), pitches=(50, 178), programs=(44, 50), drums=(178, TIE))

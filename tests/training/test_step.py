@@ -99,6 +99,8 @@ def test_what_is_not_to_learn_stays_as_it_is(name):
 
 
 def test_a_path_of_no_parameter_is_refused():
+    with pytest.raises(ValueError, match="lets nothing learn"):
+        OptimizerConfig(only=())
     optimizer = dataclasses.replace(OPTIMIZER, only=("nowhere",))
     with pytest.raises(ValueError, match="only='nowhere' is the beginning of no"):
         one_step(dataclasses.replace(CONFIG, optimizer=optimizer))

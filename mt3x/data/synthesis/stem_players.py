@@ -1,4 +1,4 @@
-"""Who plays a stem: recorded instruments and General MIDI soundfonts.
+"""Who plays a stem: recorded instruments, General MIDI soundfonts, and singers.
 
 The label follows the sound. A note begins where it reaches a tenth of its level, which
 slow instruments of soundfonts do late, and ends where its release has brought it to a
@@ -87,7 +87,8 @@ class Sound:
     @property
     def voice(self) -> str | None:
         """The voice of flite that sings, if one does."""
-        return self.path.removeprefix("flite:") if "flite:" in self.path else None
+        kind, _, voice = self.path.partition(":")
+        return voice if kind == "flite" else None
 
     @property
     def is_kit(self) -> bool:

@@ -136,7 +136,10 @@ def read_stem_recipe(
                 )
     for name, sound in found.items():
         if sound.voice is not None:
-            check_voice(sound.voice)
+            try:
+                check_voice(sound.voice)
+            except ValueError as error:
+                raise ValueError(f"{path}: {name}: {error}") from error
         elif not (sounds / sound.path).exists():
             raise FileNotFoundError(f"{sounds / sound.path}: no such sound ({name})")
     return StemRecipe(seed, found, music, sounds, notes)

@@ -183,7 +183,7 @@ def test_voices_that_speak_sing_the_parts_of_their_program(folder, monkeypatch):
 
 
 def test_what_is_wrong_with_a_recipe(folder):
-    with pytest.raises(ValueError, match="unknown voice 'nobody'"):
+    with pytest.raises(ValueError, match=r"recipe\.json: x: unknown voice 'nobody'"):
         _recipe(folder, sounds={"x": {"path": "flite:nobody"}})
     with pytest.raises(ValueError, match="--notes elsewhere=FOLDER"):
         _recipe(folder, {"name": "s", "kind": "songs", "sources": ["elsewhere"]})
