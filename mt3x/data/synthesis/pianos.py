@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from mt3x.data.synthesis.performance import HIGHEST_KEY, LOWEST_KEY
+from mt3x.data.synthesis.sample_files import open_sample
 from mt3x.data.synthesis.sfz import key_of_name, plays_at_rest, read_regions
 from mt3x.music.samples import resample
 
@@ -284,7 +284,7 @@ def trim_attack(samples_S: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def _decode(region: Region, max_s: float) -> tuple[np.ndarray, int]:
     """Return mono float32 samples of a region's file, and their rate."""
-    with soundfile.SoundFile(region.path) as file:
+    with open_sample(region.path) as file:
         file.seek(min(region.skip_samples, file.frames))
         samples_SxC = file.read(
             frames=int(max_s * file.samplerate), dtype="float32", always_2d=True

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from mt3x.data.synthesis.pianos import trim_attack, velocity_gain
+from mt3x.data.synthesis.sample_files import open_sample
 from mt3x.data.synthesis.sfz import key_of_name, read_regions
 from mt3x.data.synthesis.spectmorph import read_samples
 from mt3x.music.notes import Notes
@@ -163,7 +163,7 @@ class SampledInstrument:
     def _read(self, take: Take, key: int) -> np.ndarray:
         place = take.path, take.skip_samples
         if place not in self._decoded:
-            with soundfile.SoundFile(take.path) as file:
+            with open_sample(take.path) as file:
                 file.seek(min(take.skip_samples, file.frames))
                 frames = int((_MAX_NOTE_S + 1) * file.samplerate)
                 num = frames if take.num_samples is None else take.num_samples
@@ -271,18 +271,16 @@ def _spectmorph_takes(path: Path) -> list[Take]:
     keys = _keys_around({sample.key for sample in samples})
     takes = []
     for sample in samples:
-        info = soundfile.info(sample.path)
-        begin, end = (
-            round(min(t, info.duration) * info.samplerate) for t in sample.clip_s
-        )
+        with open_sample(sample.path) as file:
+            rate_hz, length_s = file.samplerate, file.frames / file.samplerate
+            begin, end = (round(min(t, length_s) * rate_hz) for t in sample.clip_s)
+            file.seek(begin + (end - begin) // 4)
+            middle_SxC = file.read(_TUNING_SAMPLES, always_2d=True)
         loop = None
-        if sample.loop_s is not None and end - begin < _SHORT_S * info.samplerate:
-            first, last = (round(t * info.samplerate) - begin for t in sample.loop_s)
+        if sample.loop_s is not None and end - begin < _SHORT_S * rate_hz:
+            first, last = (round(t * rate_hz) - begin for t in sample.loop_s)
             loop = first, last
-        middle_S, _ = soundfile.read(
-            sample.path, _TUNING_SAMPLES, begin + (end - begin) // 4, always_2d=True
-        )
-        center = sounding_pitch(middle_S.mean(axis=1), info.samplerate, sample.key)
+        center = sounding_pitch(middle_SxC.mean(axis=1), rate_hz, sample.key)
         span, num = keys[sample.key], end - begin
         takes.append(Take(sample.path, span, (1, 127), center, begin, num, loop))
     return takes
