@@ -166,7 +166,7 @@ notebook.run(f"gcloud config set project {project}", dry_run)
 #
 # `mt3x plan` compiles a step of MT3 for the slice, without the slice, and prints what a
 # device must hold. It takes libtpu, which TPU runtimes have; elsewhere CPU devices
-# stand in, of which the memory is told, but not the time.
+# stand in, whose memory is told, but not their time.
 
 # %% cellView="form"
 # @title Plan

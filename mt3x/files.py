@@ -292,7 +292,7 @@ def from_json(
     import dacite
 
     if not isinstance(values, Mapping):
-        raise FieldError(f"{str(values)[:40]!r} are no options of {kind.__name__}")
+        raise FieldError(f"{str(values)[:40]!r} are not options of {kind.__name__}")
     for name in required:
         if name not in values:
             raise FieldError(f"{name!r} is missing")

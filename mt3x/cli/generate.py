@@ -232,7 +232,9 @@ def _check_outputs(outputs: Sequence[tuple[str, Path | None]], overwrite: bool) 
         if path is not None:
             check_writable(path, overwrite)
         elif sys.stdout is None or sys.stdout.isatty():
-            raise ValueError("standard output is no file or pipe: name a file with -o")
+            raise ValueError(
+                "standard output is not a file or pipe: name a file with -o"
+            )
 
 
 def _read_prompt(prompt: str) -> Notes:

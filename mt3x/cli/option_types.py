@@ -49,7 +49,7 @@ class Tempo(click.ParamType):
             return value
         bpm = click.FloatRange(LEAST_BPM, MOST_BPM).convert(value, param, ctx)
         if np.isnan(bpm):
-            self.fail(f"{value!r} is no tempo", param, ctx)
+            self.fail(f"{value!r} is not a tempo", param, ctx)
         return bpm
 
 
@@ -99,7 +99,8 @@ class Time(click.ParamType):
             return value
         if not re.fullmatch(r"(\d+:){0,2}\d*\.?\d+|\d+\.", value.strip()):
             self.fail(
-                f"{value!r} is no time: give seconds, or minutes and seconds as 1:30",
+                f"{value!r} is not a time: give seconds, or minutes and seconds as "
+                "1:30",
                 param,
                 ctx,
             )
@@ -124,7 +125,7 @@ class MoodPoint(click.ParamType):
             valence, arousal = map(float, mood.split(","))
         except ValueError:
             self.fail(
-                f"{value!r} is no mood at a time: give it as 30:-0.5,0.8", param, ctx
+                f"{value!r} is not a mood at a time: give it as 30:-0.5,0.8", param, ctx
             )
         return Time().convert(time, param, ctx), valence, arousal
 
@@ -137,8 +138,8 @@ class DeviceName(click.ParamType):
     def convert(self, value: Any, param: Parameter, ctx: Context) -> str:
         if not re.fullmatch(r"(cpu|gpu|tpu)(:\d+)?", value):
             self.fail(
-                f"{value!r} is no device: give cpu, gpu or tpu, or one of several as "
-                "gpu:1",
+                f"{value!r} is not a device: give cpu, gpu or tpu, or one of several "
+                "as gpu:1",
                 param,
                 ctx,
             )

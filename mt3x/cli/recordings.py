@@ -109,7 +109,7 @@ def find_recordings(
 def split_output(inputs: Sequence[str]) -> tuple[Sequence[str], str | None]:
     """Return the inputs, and the output where `IN OUT` was meant as other tools do.
 
-    That is so of two arguments of which the second has the ending of an output that no
+    That is so of two arguments where the second has the ending of an output that no
     recording has. Whether it exists does not matter: nothing would be lost.
     """
     if len(inputs) == 2:

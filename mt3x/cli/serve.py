@@ -24,7 +24,9 @@ class Duration(click.ParamType):
             return value
         match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([smhd])", value.strip())
         if match is None:
-            self.fail(f"{value!r} is no time: give one as 90s, 30m or 1h", param, ctx)
+            self.fail(
+                f"{value!r} is not a time: give one as 90s, 30m or 1h", param, ctx
+            )
         return float(match[1]) * _UNITS_S[match[2]]
 
 

@@ -82,14 +82,14 @@ def _read(path: Path) -> Mapping[str, Any]:
                 "[presets.NAME]"
             )
         if not isinstance(table, dict):
-            raise ValueError(f"{path}: {name} is no table; write [{name}] above it")
+            raise ValueError(f"{path}: {name} is not a table; write [{name}] above it")
     return config
 
 
 def _defaults(ctx: click.Context, values: Any, where: str) -> dict[str, Any]:
     """Return options by the names of their parameters, checked."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is no table of options")
+        raise ValueError(f"{where} is not a table of options")
     options = {
         flag.removeprefix("--"): param
         for param in ctx.command.params
@@ -102,7 +102,7 @@ def _defaults(ctx: click.Context, values: Any, where: str) -> dict[str, Any]:
         if param is None or param.name is None:
             near = difflib.get_close_matches(name, options, 1)
             hint = f"did you mean {near[0]}?" if near else "see mt3x transcribe -h"
-            raise ValueError(f"{where}: {name!r} is no option; {hint}")
+            raise ValueError(f"{where}: {name!r} is not an option; {hint}")
         if isinstance(value, list):
             value = ",".join(map(str, value))
         elif not isinstance(value, bool):

@@ -141,7 +141,7 @@ def evaluate_moods(
       clips: file of `mt3x corpus moods`: training clips, and those to compare with.
       judge_clips: more such files, each for a judge beside the one that is fitted to
         the clips for validation and test. Pieces of `clips` are left out of them.
-      training_clips: more such files of which the training clips are known to the
+      training_clips: more such files whose training clips are known to the
         generator, where copies are looked for.
       config: how much music is made.
       on_progress: told of it.

@@ -86,8 +86,8 @@ class LiveTranscriber:
           window: how the input is cut; by default for 0.3 to 0.7 s of delay.
 
         Raises:
-          ValueError: it is no piano model, its tuning is `auto`, or no sound has this
-            sample rate.
+          ValueError: it is not a piano model, its tuning is `auto`, or no sound has
+            this sample rate.
         """
         transcriber = transcriber or Transcriber()
         self._window = window or LiveWindowConfig()
@@ -146,7 +146,7 @@ class LiveTranscriber:
         """Take the next samples and return the notes that are final by now.
 
         Args:
-          samples: samples_S or samples_SxC, of which the mean is heard: floats in
+          samples: samples_S or samples_SxC, whose mean is heard: floats in
             -1..1, int16, int32 or uint8; none are fine. The number of channels stays
             the same.
 

@@ -193,7 +193,7 @@ class _Stretch:
 
 
 def _level_db(samples_S: np.ndarray) -> float:
-    """Return the loudness of samples, of which there may be none."""
+    """Return the loudness of samples, or of none."""
     power = (
         float(np.mean(np.square(samples_S, dtype=np.float64))) if len(samples_S) else 0
     )

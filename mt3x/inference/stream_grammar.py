@@ -138,7 +138,7 @@ class StreamGrammar:
 
         They forget some of the notes that sound, so that these pile up; and they take
         what they have composed for an example, so that dense music becomes denser
-        without end, and sparse music sparser. NaN is no arousal in particular.
+        without end, and sparse music sparser. NaN is any arousal.
         """
         on_BxP = state.syntax.sounding_BxRxP[:, 0]
         age_steps_BxP = state.now_B[:, None] - state.onset_BxP
@@ -183,7 +183,7 @@ class StreamGrammar:
 
 
 def _usual_pace(arousal_B: jax.Array) -> jax.Array:
-    """Return notes a second: a fit to labelled clips, of which 90 % differ by 0.4 nats.
+    """Return notes a second: a fit to labelled clips; 90 % of them differ by 0.4 nats.
 
     Of POP909, OpenScore Lieder and GiantMIDI-Piano; arousal -1..1.
     """

@@ -189,7 +189,7 @@ def read_config(source: str | os.PathLike[str]) -> dict[str, Any] | None:
         if path.is_file():
             config = read_object(path).get("objective")
             if config is not None and not isinstance(config, dict):
-                raise ValueError(f"{path}: its `objective` is no config of a model")
+                raise ValueError(f"{path}: its `objective` is not a config of a model")
             return config
     return None
 
@@ -219,7 +219,7 @@ def _with_statistics(state: Mapping[str, Any]) -> dict[str, Any]:
         return batch_norm.join({"params": state["target"], **mutables})
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(
-            "its `flax_mutables` are no statistics of its parameters"
+            "its `flax_mutables` are not statistics of its parameters"
         ) from error
 
 
@@ -366,7 +366,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         raise ValueError(f"its parameters are nested in more than {_MAX_DEPTH} levels")
     for name, value in tree.items():
         if not isinstance(name, str):
-            raise ValueError(f"{prefix}{str(name)[:40]} is no name of an array")
+            raise ValueError(f"{prefix}{str(name)[:40]} does not name an array")
         if isinstance(value, Mapping) and "driver" not in value:
             leaves |= _leaves(value, f"{prefix}{name}/")
         else:

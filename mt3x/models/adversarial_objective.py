@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 Batch = Mapping[str, jax.Array]
-_NEVER = -1e9  # the logit of tokens that are no music
+_NEVER = -1e9  # the logit of tokens that are not music
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class MusicObjective:
             train=rng is not None,
             rngs=None if rng is None else {"dropout": rng},
         )
-        # Clips are cut from pieces, so that their end is no end of music.
+        # Clips are cut from pieces, so that their end is not the music's.
         known_BxT = (tokens_BxT > EOS_ID).astype(jnp.float32)
         total, _ = losses.cross_entropy(logits_BxTxV, tokens_BxT, known_BxT)
         right_BxT = jnp.argmax(logits_BxTxV, axis=-1) == tokens_BxT

@@ -47,7 +47,7 @@ def check(folder: Path, part: str | None = None) -> None:
         AttributeError,
         RecursionError,
     ) as error:
-        raise ValueError(f"{path} is no list of checksums") from error
+        raise ValueError(f"{path} is not a list of checksums") from error
     there = _files(folder)
     for name in names:
         if part is not None and not name.startswith(f"{part}/"):

@@ -5,7 +5,7 @@ and gives the loss of a batch: `mt3x.models.piano_objective`,
 `mt3x.models.band_objective`, `mt3x.models.tokens_objective`,
 `mt3x.models.beat_objective`, `mt3x.models.adversarial_objective`. The configuration
 also says what a model needs of its data, so that training, plans and T5X need not ask
-of which kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`,
+what kind it is: `kind`, `tokens`, `batch_spec`, `example_lengths`,
 `train_options`, `converter_options`, `notes`, `summary`.
 """
 

@@ -265,11 +265,11 @@ def _parsed(header: Mapping[str, str], name: str) -> Any:
 def _weights(params: dict[str, Any], config: Any, metadata: Any) -> Weights:
     """Return weights whose config and metadata are of the right types, if no more."""
     if not isinstance(config, dict):
-        raise ValueError("its config is no JSON object")
+        raise ValueError("its config is not a JSON object")
     if not isinstance(metadata, dict) or not all(
         isinstance(text, str) for text in metadata.values()
     ):
-        raise ValueError("its metadata are no JSON object of texts")
+        raise ValueError("its metadata are not a JSON object of texts")
     return Weights(params, config, metadata)
 
 

@@ -102,7 +102,7 @@ The middle is often nearly as strong as the beginning. What tells a bar of 4/4 f
 of 2/4 is that one half is weaker, over and over.
 """
 _NEVER = 1e6
-_WEAK_ODDS = -1.0  # what is weaker is no beginning of a bar at all
+_WEAK_ODDS = -1.0  # what is weaker never begins a bar
 
 
 def beat_candidates(

@@ -247,7 +247,7 @@ def read_meter(text: str) -> Meter:
     """
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     if not found or int(found[2]) not in BEAT_UNITS or not int(found[1]):
-        raise ValueError(f"{text!r} is no meter: give a time signature, such as 3/4")
+        raise ValueError(f"{text!r} is not a meter: give a time signature, such as 3/4")
     numerator, unit = int(found[1]), int(found[2])
     if numerator > MOST_BEATS_PER_BAR:
         raise ValueError(f"meter {text}: bars have up to {MOST_BEATS_PER_BAR} beats")

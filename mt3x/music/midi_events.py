@@ -144,7 +144,7 @@ def _read_track(data: bytes, at: int, end: int | None) -> tuple[Track, int]:
 
     Raises:
       IndexError: it breaks off.
-      ValueError: the bytes are no events.
+      ValueError: the bytes are not events.
     """
     begin, limit = at, len(data) if end is None else end
     name: str | None = None

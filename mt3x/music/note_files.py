@@ -59,7 +59,7 @@ def read_performance(path: str | os.PathLike[str]) -> Performance:
         pedal_s = read_pedal(path)
     elif path.suffix.lower() == ".json":
         _, text = read_text(path)
-        with naming(path, "pedal is no list of spans with down_s and up_s"):
+        with naming(path, "pedal is not a list of spans with down_s and up_s"):
             spans = json.loads(text).get("pedal", [])
             rows = [(float(span["down_s"]), float(span["up_s"])) for span in spans]
             return Performance(keys, np.array(rows).reshape(-1, 2))

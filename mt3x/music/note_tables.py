@@ -84,7 +84,7 @@ def _objects(columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
 
 
 def _written(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
-    """Return the columns of a file, rounded; without that of which nothing is known."""
+    """Return the columns of a file, rounded; without those that are unknown."""
     written = dict(columns)
     for name in _DIGITS.keys() & columns.keys():
         written[name] = [

@@ -106,7 +106,7 @@ def heard_scores(
 ) -> Mapping[str, Counts]:
     """Score a pedal where the reference is notes and keys alone.
 
-    Frames are those of which the reference tells something.
+    Only frames that the reference knows count.
     """
     down_s, up_s = heard_pedal(ref_notes, ref_keys)
     last_s = max(down_s.max(initial=0.0), up_s.max(initial=0.0))

@@ -29,7 +29,7 @@ def parse_pitch(text: str) -> int:
         pitch = -1
     if not 0 <= pitch <= 127:
         raise ValueError(
-            f"{text!r} is no pitch: give a name such as C4 (middle C), F#3 or Bb2, or "
-            "a MIDI number from 0 to 127"
+            f"{text!r} is not a pitch: give a name such as C4 (middle C), F#3 or Bb2, "
+            "or a MIDI number from 0 to 127"
         )
     return pitch

@@ -64,7 +64,7 @@ def player_html(
         end_s = max(end_s, len(recording_S) / SAMPLE_RATE_HZ)
     remark = f"{len(notes)} note" + "s" * (len(notes) != 1)
     if end_s > longest_s:
-        remark += f", of which the first {longest_s / 60:.3g} minutes are shown"
+        remark += f"; only the first {longest_s / 60:.3g} minutes are shown"
         notes, end_s = notes.clip(-np.inf, longest_s), longest_s
     num_samples = int(np.ceil(end_s * SAMPLE_RATE_HZ))
     sounds["transcription"] = sonify(notes, SAMPLE_RATE_HZ, num_samples)

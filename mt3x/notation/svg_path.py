@@ -17,7 +17,7 @@ def path_to_pdf(data: str) -> str:
     """Return the operators that draw a path; `data` is the attribute `d` of one.
 
     Raises:
-      ValueError: it has arcs, or is no path.
+      ValueError: it has arcs, or is not a path.
     """
     return "\n".join(_operators(_TOKEN.findall(data)))
 

@@ -1,4 +1,4 @@
-// Tabs, of which one panel is shown.
+// Tabs; one panel is shown.
 import { html } from "./vendor/preact.js";
 
 // tabs: [[key, label], ...]; `name` tells the tabs of one place from those of another.

@@ -215,7 +215,7 @@ class Api:
         choice, width = _beat_choice(request), request.query_params.get("width", "900")
         if not (re.fullmatch("[0-9]{1,5}", width) and int(width) in WIDTHS):
             raise HTTPException(
-                422, f"width is no number of pixels from {WIDTHS[0]} to {WIDTHS[-1]}"
+                422, f"width is not a number of pixels from {WIDTHS[0]} to {WIDTHS[-1]}"
             )
         job = self._job(request)
         return OneLine(await self._write(job, write_score, choice, int(width)))
@@ -291,7 +291,7 @@ def _beat_choice(request: Request) -> BeatChoice:
     """Return which beats a client wants."""
     tempo: Any = request.query_params.get("tempo", "detect")
     if tempo not in ("detect", "none"):
-        # Words are no number of beats, and refused as such.
+        # Words are not a number of beats, and are refused as such.
         tempo = float(tempo) if re.fullmatch(r"[0-9.]{1,9}", tempo) else math.nan
     try:
         return BeatChoice(tempo, meter=request.query_params.get("meter") or None)

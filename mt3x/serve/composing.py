@@ -67,7 +67,7 @@ def wish_from_json(values: Any, config: ServerConfig) -> tuple[Wish, Notes | Non
       JsonError: a name is unknown, a value out of range, or the prompt no notes.
     """
     if not isinstance(values, dict):
-        raise JsonError("the wish is no object: send {...}")
+        raise JsonError("the wish is not an object: send {...}")
     given = {name: value for name, value in values.items() if value is not None}
     prompt = given.pop("prompt", None)
     for name in given:
@@ -75,7 +75,7 @@ def wish_from_json(values: Any, config: ServerConfig) -> tuple[Wish, Notes | Non
             names = ", ".join((*_CHOSEN, "prompt"))
             raise JsonError(f"{name[:40]!r} is not one of {names}")
     if not isinstance(given.get("key", ""), str):
-        raise JsonError("key is no text: give one such as C, Eb, F# or C#m")
+        raise JsonError("key is not text: give one such as C, Eb, F# or C#m")
     try:
         wish = Wish(**{"seed": draw_seed(), **given})
     except ValueError as error:

@@ -113,7 +113,7 @@ class Choice:
           JsonError: a name is unknown, or a value out of range.
         """
         if not isinstance(values, dict):
-            raise JsonError("thresholds are no object: send {...}")
+            raise JsonError("thresholds are not an object: send {...}")
         for name, value in values.items():
             if name not in _RANGES:
                 raise JsonError(f"{name[:40]!r} is not one of {', '.join(_RANGES)}")
@@ -122,7 +122,7 @@ class Choice:
             if value is None and name == "drum":
                 continue
             if not (is_number and lowest <= value <= highest):
-                raise JsonError(f"{name} is no number from {lowest} to {highest}")
+                raise JsonError(f"{name} is not a number from {lowest} to {highest}")
         return replace(self, **{_FIELDS[name]: value for name, value in values.items()})
 
     def by_name(self) -> dict[str, Any]:

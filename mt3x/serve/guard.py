@@ -66,7 +66,7 @@ class Guard:
         if scope["type"] == "websocket":
             if self._refused(scope) is None:
                 await self._app(scope, receive, send)
-            else:  # of which a browser tells a page nothing but that it failed
+            else:  # a browser tells a page nothing of it but that it failed
                 await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
@@ -148,7 +148,7 @@ class _Rest:
                 while not self._has_ended and self._num_left > 0:
                     self._num_left -= len((await self.receive()).get("body", b""))
         except TimeoutError:
-            return  # an answer that does not arrive is no loss
+            return  # an answer that does not arrive is not a loss
 
 
 def _netloc(origin: str) -> str | None:

@@ -59,7 +59,7 @@ def notes_from_json(values: Any) -> Notes:
     Velocity, program, drum and confidence may be left out.
 
     Raises:
-      JsonError: they are no list of notes, or `Notes` refuses one.
+      JsonError: they are not a list of notes, or `Notes` refuses one.
     """
     if not isinstance(values, list) or not all(isinstance(x, dict) for x in values):
         raise JsonError("notes are not a list of objects: send [{...}, ...]")

@@ -76,7 +76,7 @@ class Found:
 
 
 def check_recording(recording: Recording, config: ServerConfig) -> None:
-    """Raise TaskError where a file is no recording, or its header says too much.
+    """Raise TaskError where a file is not a recording, or its header says too much.
 
     Headers may lie: `transcribe` counts what is decoded.
     """

@@ -146,7 +146,7 @@ def test_a_recording_is_continued_in_a_pipe(run):
         ("-n 1000000", "error: 1000000 pieces: give 1 to 256"),
         ("--mood 0:0,0 --valence 0", "leave out one of them"),
         ("--mood 0:3,0", "error: mood 0.0, 3.0, 0.0: give seconds"),
-        ("--mood 3", "'3' is no mood at a time: give it as 30:-0.5,0.8"),
+        ("--mood 3", "'3' is not a mood at a time: give it as 30:-0.5,0.8"),
         ("--prompt drums.mid", "error: the prompt has drums alone: give notes"),
         ("--prompt none.mid", "error: the prompt has no notes: give notes"),
         ("--prompt gone.mid", "error: gone.mid: no such file"),

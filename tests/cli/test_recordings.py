@@ -13,7 +13,7 @@ from mt3x.cli.recordings import choose_outputs, find_recordings
 
 @pytest.fixture
 def takes(tmp_path, monkeypatch):
-    """takes/a.wav, takes/b/a.MP3, takes/b/c.flac and files that are no recordings."""
+    """takes/a.wav, takes/b/a.MP3, takes/b/c.flac and files that are not recordings."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b/a.MP3", "b/c.flac", "b/notes.txt", "b/.hidden.wav"):
         path = Path("takes", name)

@@ -52,7 +52,7 @@ def started(tmp_path, *options):
 
 
 class Server:
-    """Talks to a server of which no more is known than what it says."""
+    """Talks to a server and knows only what it says."""
 
     def __init__(self, line):
         self.host, self.port = re.search(r"http://([\w.-]+):(\d+)/", line).groups()

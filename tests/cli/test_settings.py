@@ -72,16 +72,16 @@ def test_presets_need_no_file(run, monkeypatch):
     [
         ("x = ", [], r"mt3x\.toml is not TOML"),
         ("[train]", [], r"'train' is unknown; it has tables \[transcribe\]"),
-        ("transcribe = 1", [], "transcribe is no table"),
-        ("[transcribe]\nonset = 1", [], "'onset' is no option"),
+        ("transcribe = 1", [], "transcribe is not a table"),
+        ("[transcribe]\nonset = 1", [], "'onset' is not an option"),
         ("[transcribe]\noverwrit = true", [], "did you mean overwrite"),
-        ("[transcribe]\noutput = 'a.mid'", [], "'output' is no option"),
+        ("[transcribe]\noutput = 'a.mid'", [], "'output' is not an option"),
         (
             "[transcribe]\nonset_threshold = 3",
             [],
             r"\[transcribe\]: onset_threshold: 3\.?0* is not in the range",
         ),
-        ("[presets]\nmine = 1", ["--preset", "mine"], "is no table of options"),
+        ("[presets]\nmine = 1", ["--preset", "mine"], "is not a table of options"),
         (OWN, ["--preset", "other"], "no preset 'other': give one of clean, .*, mine"),
     ],
 )

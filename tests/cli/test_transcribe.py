@@ -196,7 +196,7 @@ def test_a_part_is_transcribed_as_if_it_were_the_recording(run):
     for args, message in [
         (("--start", "3.5"), "long.wav ends at 3.0 s, before the part"),
         (("--start", "2", "--end", "1"), "give an --end after the --start"),
-        (("--start", "x"), "'x' is no time"),
+        (("--start", "x"), "'x' is not a time"),
     ]:
         code, _, err = run("long.wav", "--overwrite", *args)
         assert code in (1, 2) and message in err
@@ -236,7 +236,7 @@ def test_beats_count_from_the_start_of_the_recording(run):
     ("options", "message"),
     [
         (["--tempo", "none", "--meter", "3/4"], "meter 3/4 needs beats"),
-        (["--meter", "3"], "'3' is no meter"),
+        (["--meter", "3"], "'3' is not a meter"),
         (["--beats", "bad.txt"], "bad.txt, line 1: 'hello' is not a beat"),
         (["--beats", "bad.txt", "--tempo", "90"], "leave out one"),
     ],

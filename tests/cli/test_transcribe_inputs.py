@@ -68,7 +68,7 @@ def break_input(name: str) -> None:
         samples[5000] = np.nan
         soundfile.write(name, samples, RATE, subtype="FLOAT")
     elif name == "text.mp3":
-        path.write_text("this is no recording\n" * 100)
+        path.write_text("this is not a recording\n" * 100)
     elif name == "truncated.flac":
         soundfile.write("whole.flac", noise(5, RATE, 1), RATE)
         path.write_bytes(Path("whole.flac").read_bytes()[:20000])

@@ -40,7 +40,7 @@ def test_hears_the_moods_of_other_pieces():
     wished = np.array([(clip.valence, clip.arousal) for clip in others])
     valence, arousal = correlations(wished, judged)
     assert valence > 0.6 and arousal > 0.9
-    # Notes that are no music are judged too.
+    # Notes that are not music are judged too.
     assert np.isfinite(MoodJudge(others)([Notes.empty(), Notes([0], [1], [60])])).all()
 
 

@@ -104,7 +104,7 @@ def test_table_of_means_over_seeds(runs):
         "eval/songs/integrated_f1": "0.5",
     }
     assert rows["stem"]["eval/songs/note_f1"] == "0.7"
-    # Batch norm's statistics are no parameters.
+    # Batch norm's statistics are not parameters.
     sizes = {k: x.size for k, x in flatten(random_params(LARGE)).items()}
     of_large = {k: v for k, v in sizes.items() if not k.endswith(("/mean", "/var"))}
     assert len(of_large) == len(sizes) - 6
@@ -212,7 +212,7 @@ def test_bad_paths(runs, tmp_path):
     fails("empty: no run with a learning curve", tmp_path / "empty")
     fails("notes.json: no scores", tmp_path / "notes.json")
     assert compare().exit_code == 2
-    # What is no file of scores is left alone beside a run.
+    # What is not a file of scores is left alone beside a run.
     (runs[0] / "notes.json").write_text("[]")
     (runs[0] / "half.json").write_text("{")
     assert compare(*runs).exit_code == 0

@@ -452,7 +452,7 @@ def test_full_adds_them_to_one_program(run, folders):
 
 
 def test_integrated_is_in_tables_and_files(run, band):
-    """Both pitched notes of the band are found, the drum is no cell; plus the solo."""
+    """Both pitched notes of the band are found, the drum has no cell; plus the solo."""
     code, out, _ = run(*band, "--integrated")
     rows = [line.split() for line in out.splitlines()]
     assert code == 0

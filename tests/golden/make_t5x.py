@@ -76,7 +76,7 @@ def main() -> None:
         {"params": params},
         feats_BxTxF,
         tokens_BxL,
-        # Only tells padding, of which there is none.
+        # Only tells padding; there is none.
         np.ones_like(tokens_BxL),
         enable_dropout=False,
     )

@@ -2,7 +2,7 @@
 
 Needs `mt3` with tensorflow, seqio and note-seq, in an environment of their own:
 
-    PYTHONPATH=. python -m pytest tests/music/test_tokens_parity.py tests/music/test_metrics.py
+    PYTHONPATH=. python -m pytest tests/music/test_{tokens_parity,metrics}.py
 """
 
 import warnings

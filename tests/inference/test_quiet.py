@@ -72,7 +72,7 @@ def test_blocks_change_nothing():
         noise(FRAMES, 0.1),
         noise(FRAMES, 1e-4),  # nothing is louder
         sparse(0.01),  # 30 dB down: soft music may be
-        # A sound that dies away is no stretch of noise.
+        # A sound that dies away is not a stretch of noise.
         noise(FRAMES, 0.3) * np.geomspace(1, 1e-4, FRAMES * HOP, dtype=np.float32),
         sparse(0.0, [(first, 10) for first in range(100, FRAMES, 150)]),
     ],

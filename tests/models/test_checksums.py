@@ -46,5 +46,5 @@ def test_no_checksums_pass(folder):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": [1]}', "[" * 5000])
 def test_damaged_checksums_are_told(folder, text):
     (folder / checksums.FILE_NAME).write_text(text)
-    with pytest.raises(ValueError, match=r"checksums\.json is no list of checksums"):
+    with pytest.raises(ValueError, match=r"checksums\.json is not a list of checksums"):
         checksums.check(folder)

@@ -1,4 +1,4 @@
-"""Configs of models in weights of strangers: what is no config is one line."""
+"""Configs of models in weights of strangers: what is not a config is one line."""
 
 import dataclasses
 import json

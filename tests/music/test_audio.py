@@ -263,8 +263,8 @@ def test_damaged_m4a_is_an_error(m4a, tmp_path):
 
 NOT_AUDIO = {
     "empty.wav": b"",
-    "text.wav": b"This is no sound.\n" * 500,
-    "text.txt": b"This is no sound.\n" * 500,
+    "text.wav": b"This is not a sound.\n" * 500,
+    "text.txt": b"This is not a sound.\n" * 500,
     "noise.raw": np.random.default_rng(0).bytes(9000),
     "noise.flac": np.random.default_rng(1).bytes(9000),
     "header.wav": wav_bytes(sine())[:10],

@@ -122,7 +122,7 @@ def test_the_most_common_bar_of_a_file_is_its_meter():
         ("1.0 1\nhello\n", "song.txt, line 2: 'hello' is not"),
         ("", "song.txt: beats have shapes"),
         ("2.0 1\n1.0 2\n", "song.txt: beat 1 at 1 s does not come after"),
-        ("# meter 4/5\n1.0\n2.0\n", "song.txt: '4/5' is no meter"),
+        ("# meter 4/5\n1.0\n2.0\n", "song.txt: '4/5' is not a meter"),
     ],
 )
 def test_bad_files_are_refused_by_name(text, message, tmp_path):

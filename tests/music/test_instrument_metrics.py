@@ -35,7 +35,7 @@ def mt3():
 
 
 def lengthened(notes: Notes) -> Notes:
-    """As MT3's frame scores leave the notes that are no drums."""
+    """As MT3's frame scores leave the notes that are not drums."""
     is_short = (notes.offset_s - notes.onset_s < 0.05) & ~notes.is_drum
     return Notes(
         notes.onset_s,
@@ -143,7 +143,7 @@ def test_drums_are_one_instrument_without_ends():
     tracks = instrument_scores(ref, est, tracks=TRACKS)
     assert tracks["Drums/Onset F1"] == tracks["Drums/Frame F1"] == 1
     assert "Drums/Onset + offset F1" not in tracks
-    # A drum is no note of the same number.
+    # A drum is not a note of the same number.
     plain = instrument_scores(ref, Notes(est.onset_s, est.offset_s, est.pitch))
     assert plain[f"{PROGRAM} (flat)"] == 0
 

@@ -70,7 +70,7 @@ META = {
     "empty channel prefix": b"\x20\0",
     "sequence number of 1 byte": b"\0\1\1",
     "unknown": b"\x7e\3abc",
-    "name that is no text": b"\3\2\xff\xfe",
+    "name that is not text": b"\3\2\xff\xfe",
     "empty tempo": b"\x51\0",
     "tempo of 2 bytes": b"\x51\2\1\1",
     "tempo 0": b"\x51\3\0\0\0",

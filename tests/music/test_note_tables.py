@@ -67,7 +67,7 @@ REFUSED = {
     "nested": ("json", "[" * 100_000),
     "notes by name": ("json", '{"notes": {}}'),
     "no object": ("json", '{"notes": [[1, 2, 60]]}'),
-    "second is no object": ("json", json_note().replace("}]", "}, 5]")),
+    "second is not an object": ("json", json_note().replace("}]", "}, 5]")),
     "long number": ("json", json_note(pitch=10**400)),
     "longer number": ("json", json_note().replace("60", "9" * 5000)),
     "not a number": ("json", json_note(onset_s=float("nan"))),

@@ -20,5 +20,5 @@ def test_other_ways_to_write_them(text, pitch):
 
 @pytest.mark.parametrize("text", ["", "H4", "C", "128", "-1", "C99", "G#9", "4.5"])
 def test_what_is_no_pitch_is_refused(text):
-    with pytest.raises(ValueError, match="is no pitch: give a name such as C4"):
+    with pytest.raises(ValueError, match="is not a pitch: give a name such as C4"):
         parse_pitch(text)

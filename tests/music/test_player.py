@@ -69,7 +69,7 @@ def test_the_end_of_long_ones_is_left_out():
     data = data_of(player_html(NOTES, samples_S, SAMPLE_RATE_HZ, longest_s=1.2))
     assert data["duration"] == 1.2
     assert [note[1] for note in data["notes"]] == [1.0, 1.2]
-    assert data["remark"] == "3 notes, of which the first 0.02 minutes are shown"
+    assert data["remark"] == "3 notes; only the first 0.02 minutes are shown"
     for sound in data["sounds"]:
         samples_S, rate_hz = sound_of(sound["src"])
         assert abs(len(samples_S) / rate_hz - 1.2) < 0.1

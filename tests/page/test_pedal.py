@@ -78,7 +78,7 @@ def test_the_score_has_its_marks(heard):
 
 
 def test_the_roll_shows_it(heard):
-    """In a row at the bottom, of which notes know nothing."""
+    """In a row at the bottom, apart from the notes."""
     rows = heard.evaluate(
         """async () => {
           const { Roll } = await import("/roll.js");

@@ -134,7 +134,7 @@ def test_it_has_a_score_and_can_be_edited_but_has_no_recording(client):
         ({"seconds": 0}, "seconds=0"),
         ({"seconds": 301}, "seconds=301: give 300 at most"),
         ({"key": "H"}, "key 'H'"),
-        ({"key": 3}, "key is no text"),
+        ({"key": 3}, "key is not text"),
         ({"seed": 1.5}, "seed=1.5: give a whole number"),
         ({"seed": True}, "seed=True"),
         ({"guidance": -1}, "guidance=-1"),

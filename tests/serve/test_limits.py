@@ -1,4 +1,4 @@
-"""What is refused: what is no sound, and what is too large, too long or damaged."""
+"""What is refused: what is not a sound, and what is too large, too long or damaged."""
 
 import io
 import struct

@@ -83,7 +83,7 @@ def test_a_tiny_model_learns_a_clip_by_heart(corpus, tmp_path):
         if outcome.best_score == 1.0:
             break
     assert outcome.best_score == 1.0
-    # Who makes the batches is no part of what a run is.
+    # Who makes the batches does not belong to what a run is.
     assert experiment.run(tmp_path / "run").step == steps
     curve = read_curve(tmp_path / "run" / "learning_curve.csv")
     assert [row["step"] for row in curve] == list(range(40, steps + 1, 40))

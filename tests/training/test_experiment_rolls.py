@@ -64,7 +64,7 @@ def test_a_run_has_batches_that_its_step_takes(tmp_path, monkeypatch):
     assert jax.eval_shape(step, state, batches.batch(0))[1]["loss"].shape == ()
     described = json.loads(json.dumps({**EXPERIMENT.to_dict(), "data": data}))
     assert Experiment.from_dict(described) == EXPERIMENT
-    # A run that was begun before there were these settings goes on with their defaults.
+    # A run that was begun before there were these settings resumes with their defaults.
     del described["train"]["init_partial"]
     del described["data"]["validation"]["loss_batches"]
     assert options["read_config"](described) == EXPERIMENT.to_dict()

@@ -21,7 +21,7 @@ from mt3x.music.vocabulary import EOS_ID, NUM_EXTRA_IDS, NUM_SPECIAL_IDS, UNK_ID
 class EventVocabulary(seqio.Vocabulary):
     """Codec ids <-> model ids; others decode to INVALID_ID, and EOS is left out.
 
-    `encode` raises ValueError for what is no codec id, and `encode_tf` TensorFlow's
+    `encode` raises ValueError for what is not a codec id, and `encode_tf` TensorFlow's
     InvalidArgumentError.
     """
 

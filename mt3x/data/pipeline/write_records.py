@@ -3,7 +3,7 @@
 A folder that `prepare` fills holds, per split, `train-00000-of-00010.tfrecord` and so
 on, beside each `....tfrecord.json` with what is in it, and at the end `manifest.json`.
 A shard takes its name when it is whole, and then gets its JSON. A run that resumes
-makes those that have none, and those again of which less has to be left out than
+makes those that have none, and those again where less has to be left out than
 before. Paths may be of any file system that TensorFlow knows.
 """
 
@@ -221,7 +221,7 @@ def _left_out(about: dict[str, Any]) -> dict[str, set[tuple[str, str]]]:
     """Return for which problems something was left out of a shard, by piece."""
     found: dict[str, set[tuple[str, str]]] = {}
     for problem in about["problems"]:
-        # Older files do not say of which piece.
+        # Older files do not name the piece.
         if "piece" in problem and problem["kind"] not in MINOR:
             kinds = found.setdefault(problem["piece"], set())
             kinds.add((problem["kind"], problem["what"]))

@@ -87,7 +87,7 @@ def sing(
 
 
 def _parts(notes: Notes) -> list[Notes]:
-    """Return the notes of each singer, none of which overlap."""
+    """Return the notes of each singer, which do not overlap."""
     ends_s: list[float] = []
     singer_N = np.full(len(notes), -1)
     for n in range(len(notes)):

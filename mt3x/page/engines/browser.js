@@ -49,7 +49,7 @@ export async function createEngine() {
   });
 
   async function transcribe({ samples, name }, onEvent) {
-    if (!samples) throw new Error(`${name} is no sound that this browser can read`);
+    if (!samples) throw new Error(`${name} is not a sound that this browser can read`);
     await started;
     numCalls += 1;
     const id = numCalls;

@@ -187,7 +187,7 @@ function withLead(blocks, hop, rateHz, cuts) {
   return [joined([lead, first]), ...blocks.slice(1)];
 }
 
-// Returns the loudness of samples, of which there may be none.
+// Returns the loudness of samples, or of none.
 function levelDb(samples) {
   let power = 0;
   for (const sample of samples) power += sample * sample;

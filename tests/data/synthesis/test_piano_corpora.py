@@ -171,7 +171,7 @@ def test_read_commands(sources, tmp_path):
 
 
 def broken_midi(sources, folder):
-    """Music of which most cannot be read, or is not for a piano."""
+    """Music that mostly cannot be read, or is not for a piano."""
     folder.mkdir()
     (folder / "good.mid").write_bytes((sources / "midi" / "0.mid").read_bytes())
     for number in range(8):

@@ -39,7 +39,7 @@ def rolls(seed: int = 0, num_frames: int = 400) -> Rolls:
         name: np.clip(0.9 * part + rng.normal(0, 0.12, shape), 0, 1).astype(np.float32)
         for name, part in parts.items()
     }
-    # As high as the threshold of tests in float32 is no onset.
+    # As high as the threshold of tests in float32 is below an onset.
     doubtful["onset"][100:103, 80] = 0, 0.55, 0
     doubtful["frame"][100:103, 80] = 0
     return Rolls.from_names(doubtful, 50.0)
