@@ -15,7 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mt3x.data.synthesis.arrange import fit_range, pitch_range
-from mt3x.data.synthesis.expression import ExpressionConfig, bend, pitch_curve
+from mt3x.data.synthesis.expression import (
+    ExpressionConfig,
+    SwellConfig,
+    bend,
+    pitch_curve,
+    swell,
+)
 from mt3x.data.synthesis.sampled_instruments import (
     END_DB,
     RATE_HZ,
@@ -60,6 +66,9 @@ _EXPRESSIVE = {
     "accordion and harmonica",
 }
 """Classes of instruments that play with vibrato or slides."""
+_SWELLING = _EXPRESSIVE - {"distorted guitar"} | {"string ensemble"}
+"""Classes of instruments that swell and fade within a note."""
+_SWELL_PROB = 0.5
 
 
 @dataclass(frozen=True)
@@ -294,16 +303,24 @@ def _expressed(
     prob: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, Notes]:
-    """Add vibrato and slides to parts of instruments that have them."""
+    """Add swells, vibrato and slides to parts of instruments that have them."""
     name = CLASSES[CLASS_OF_PROGRAM[program]].name
+    if len(notes) and name in _SWELLING and rng.random() < _SWELL_PROB:
+        config = SwellConfig(
+            swell_prob=float(rng.uniform(0, 1)), fade_prob=float(rng.uniform(0, 1))
+        )
+        samples_S, notes = swell(samples_S, notes, rate_hz, rng, config, END_DB)
     if name not in _EXPRESSIVE or rng.random() >= prob or not len(notes):
         return samples_S, notes
-    config = ExpressionConfig(vibrato_prob=float(rng.uniform(0, 1)))
+    expression = ExpressionConfig(vibrato_prob=float(rng.uniform(0, 1)))
     if name == "voice":
-        config = replace(
-            config, vibrato_cents=(15.0, 110.0), scoop_prob=0.5, scoop_cents=(30, 250)
+        expression = replace(
+            expression,
+            vibrato_cents=(15.0, 110.0),
+            scoop_prob=0.5,
+            scoop_cents=(30, 250),
         )
     num = int(len(samples_S) / rate_hz * 1000) + 1
-    cents_T = pitch_curve(notes, num, rng, config)
+    cents_T = pitch_curve(notes, num, rng, expression)
     # Its mean is taken off: a part must not run away from the others.
     return bend(samples_S, notes, cents_T - cents_T.mean(), rate_hz)

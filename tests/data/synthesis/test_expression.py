@@ -1,8 +1,14 @@
-"""Vibrato and slides move the pitch, and the labels with the sound."""
+"""Vibrato, slides and swells, and the labels with the sound."""
 
 import numpy as np
 
-from mt3x.data.synthesis.expression import ExpressionConfig, bend, pitch_curve
+from mt3x.data.synthesis.expression import (
+    ExpressionConfig,
+    SwellConfig,
+    bend,
+    pitch_curve,
+    swell,
+)
 from mt3x.music.notes import Notes
 
 RATE_HZ = 32000
@@ -61,3 +67,45 @@ def test_vibrato_begins_after_the_note_and_spares_short_ones():
     # Five to seven swings a second.
     swings = np.sum(np.diff(np.sign(cents_T[1400:2400])) > 0)
     assert 3 <= swings <= 8
+
+
+def _swelled(onset_s, offset_s, **config):
+    """Return decibels by millisecond, and the notes."""
+    rng = np.random.default_rng(3)
+    ones_S = np.ones(3 * RATE_HZ, np.float32)
+    notes = _notes(onset_s, offset_s)
+    samples_S, moved = swell(ones_S, notes, RATE_HZ, rng, SwellConfig(**config), 10.0)
+    return 20 * np.log10(samples_S[:: RATE_HZ // 1000]), moved
+
+
+def test_a_note_swells_to_its_level():
+    level_T, moved = _swelled(
+        [0.5], [2.0], swell_prob=1.0, fade_prob=0.0, swell_s=(0.2, 0.2)
+    )
+    assert -16.1 < level_T[500] < -2
+    assert (np.diff(level_T[500:700]) > -1e-3).all()
+    np.testing.assert_allclose(level_T[[400, 720, 2500]], 0, atol=1e-5)
+    assert moved.offset_s.tolist() == [2.0]
+
+
+def test_a_note_that_fades_ends_where_it_has_fallen():
+    level_T, moved = _swelled(
+        [0.5, 1.0],
+        [1.02, 2.0],
+        swell_prob=0.0,
+        fade_prob=1.0,
+        fade_db=(20.0, 20.0),
+        rest_s=(0.04, 0.04),
+    )
+    np.testing.assert_allclose(level_T[[970, 1010]], [-20, 0], atol=0.1)
+    at = (moved.offset_s * 1000).round().astype(int)
+    np.testing.assert_allclose(level_T[at], -10, atol=0.5)
+    assert moved.onset_s.tolist() == [0.5, 1.0]
+
+
+def test_a_chord_has_one_bow():
+    level_T, moved = _swelled(
+        [0.5, 0.51], [1.5, 1.5], swell_prob=1.0, fade_prob=1.0, fade_db=(30.0, 30.0)
+    )
+    assert moved.offset_s[0] == moved.offset_s[1] < 1.5
+    assert level_T.min() > -31
