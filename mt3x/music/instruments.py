@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mt3x.music.instrument_classes import CLASSES, FAMILIES
+
 PROGRAM_NAMES = tuple(
     name.strip()
     for name in """
@@ -126,8 +128,8 @@ def parse_instruments(text: str) -> Instruments:
     """Read a list such as `piano, drums, 33, 40-43, Alto Sax`.
 
     Its items, separated by commas, in any case: a family of General MIDI, `drums`, the
-    number of a program or of the first and last of several, the name of a program, or
-    a class of Slakh.
+    number of a program or of the first and last of several, the name of a program, a
+    class of Slakh, or a class or family of band models, as their tracks are called.
 
     Raises:
       ValueError: an item is none of these, or there is none.
@@ -158,9 +160,20 @@ def _programs_of(item: str) -> Iterable[int]:
         return family_programs(families.index(name))
     named = {program.lower(): i for i, program in enumerate(PROGRAM_NAMES)}
     named = {slakh.lower(): i for slakh, i in SLAKH_PROGRAMS.items()} | named
-    if name not in named:
+    if name in named:
+        return [named[name]]
+    heard = [found for found in CLASSES if name in (found.name.lower(), found.family)]
+    if not heard:
         raise ValueError(
             f"{item!r} is not an instrument; name drums, a program (0..127 or its "
-            f"General MIDI name) or a family: {', '.join(families)}"
+            f"General MIDI name), a family ({', '.join(families)}) or what band models "
+            f"tell apart ({', '.join(_heard_alone(families))})"
         )
-    return [named[name]]
+    return [program for found in heard for program in found.programs]
+
+
+def _heard_alone(others: list[str]) -> list[str]:
+    """Return the families and classes of band models that have no other name."""
+    names = (*FAMILIES, *(found.name.lower() for found in CLASSES))
+    known = {name.lower() for name in (*PROGRAM_NAMES, *SLAKH_PROGRAMS)} | {*others}
+    return [name for name in dict.fromkeys(names) if name not in known]

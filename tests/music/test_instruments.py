@@ -2,6 +2,7 @@
 
 import pytest
 
+from mt3x.music.instrument_classes import CLASS_NAMES, CLASSES
 from mt3x.music.instruments import (
     FAMILY_NAMES,
     PROGRAM_NAMES,
@@ -33,6 +34,8 @@ def test_slakh_has_34_classes():
         ("alto sax,ELECTRIC BASS (FINGER)", [65, 33], False),
         ("Soprano/Alto Sax", [64], False),
         ("strings,strings", range(40, 48), False),
+        ("voice,Trombone and tuba", [52, 53, 54, 85, 57, 58], False),
+        ("mallets", [*range(8, 16), 47, 108, *range(112, 120)], False),
         ("127,0", [0, 127], False),
     ],
 )
@@ -44,6 +47,12 @@ def test_parse(text, programs, drums):
 def test_bad_lists_are_refused(text):
     with pytest.raises(ValueError, match=r"instrument|0\.\.127"):
         parse_instruments(text)
+
+
+def test_tracks_of_band_models_can_be_named():
+    for found in CLASSES:
+        named = parse_instruments(CLASS_NAMES[found.program])
+        assert named.programs & {*found.programs}, found.name
 
 
 def test_select():
