@@ -87,7 +87,7 @@ def test_even_beats_fall_on_notes(tracker):
 
 def test_a_given_meter_stands(tracker):
     assert tracker(waltz(), meter="4/4").meter == "4/4"
-    with pytest.raises(ValueError, match="no meter"):
+    with pytest.raises(ValueError, match="not a meter"):
         tracker(waltz(), meter="4")
 
 
