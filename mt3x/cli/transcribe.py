@@ -190,9 +190,9 @@ machine_option = options_of("Machine and messages")
     "--instruments",
     type=InstrumentList(),
     help="The instruments that there are, separated by commas: families (piano, "
-    "strings, ...), drums, program numbers or names of General MIDI. No others can be "
-    "chosen, and one may be taken for another. Of band models, and where tokens are "
-    "decoded.",
+    "strings, ...), drums, program numbers, names of General MIDI or of tracks that a "
+    "band model writes. No others can be chosen, and one may be taken for another. Of "
+    "band models, and where tokens are decoded.",
 )
 @band_option(
     "--decoder",

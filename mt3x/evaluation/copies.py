@@ -36,7 +36,7 @@ def longest_copies(
 
 
 def _is_among(few: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """Return which of few hashes are among many, most of them in none."""
+    """Return which of few hashes are among many other ones."""
     is_possible = np.zeros(1 << 22, bool)
     is_possible[few >> np.uint64(42)] = True
     return np.isin(few, many[is_possible[many >> np.uint64(42)]])

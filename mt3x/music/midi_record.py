@@ -28,7 +28,7 @@ def add_record(midi: bytes, record: Mapping[str, Any]) -> bytes:
 
 
 def read_record(midi: bytes) -> dict[str, Any] | None:
-    """Return the record of a MIDI file from its beginning, or None."""
+    """Return the record of a MIDI file, or None; its beginning is enough."""
     try:
         begin = midi.index(_MARK, _BEGIN) + len(_MARK)
         text = midi[begin:].decode("latin-1")

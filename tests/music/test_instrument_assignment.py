@@ -46,7 +46,7 @@ def test_piano_stays_piano():
 
 
 def test_flickering_notes_are_mended_by_their_timbre():
-    # A clarinet whose each fourth note sounds like the flute that plays, too.
+    # A clarinet; every fourth note of it sounds like the flute that plays, too.
     classes_NxK = said(200, ["clarinet", "flutes"], [0.8, 0.15])
     classes_NxK[::4] = said(50, ["flutes", "clarinet"], [0.8, 0.15])
     flute_NxK = said(100, ["flutes", "clarinet"], [0.8, 0.15])

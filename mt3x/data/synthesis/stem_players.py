@@ -305,22 +305,21 @@ def _expressed(
 ) -> tuple[np.ndarray, Notes]:
     """Add swells, vibrato and slides to parts of instruments that have them."""
     name = CLASSES[CLASS_OF_PROGRAM[program]].name
-    if len(notes) and name in _SWELLING and rng.random() < _SWELL_PROB:
-        config = SwellConfig(
+    if not len(notes):
+        return samples_S, notes
+    if name in _SWELLING and rng.random() < _SWELL_PROB:
+        swells = SwellConfig(
             swell_prob=float(rng.uniform(0, 1)), fade_prob=float(rng.uniform(0, 1))
         )
-        samples_S, notes = swell(samples_S, notes, rate_hz, rng, config, END_DB)
-    if name not in _EXPRESSIVE or rng.random() >= prob or not len(notes):
+        samples_S, notes = swell(samples_S, notes, rate_hz, rng, swells, END_DB)
+    if name not in _EXPRESSIVE or rng.random() >= prob:
         return samples_S, notes
-    expression = ExpressionConfig(vibrato_prob=float(rng.uniform(0, 1)))
+    config = ExpressionConfig(vibrato_prob=float(rng.uniform(0, 1)))
     if name == "voice":
-        expression = replace(
-            expression,
-            vibrato_cents=(15.0, 110.0),
-            scoop_prob=0.5,
-            scoop_cents=(30, 250),
+        config = replace(
+            config, vibrato_cents=(15.0, 110.0), scoop_prob=0.5, scoop_cents=(30, 250)
         )
     num = int(len(samples_S) / rate_hz * 1000) + 1
-    cents_T = pitch_curve(notes, num, rng, expression)
+    cents_T = pitch_curve(notes, num, rng, config)
     # Its mean is taken off: a part must not run away from the others.
     return bend(samples_S, notes, cents_T - cents_T.mean(), rate_hz)
